@@ -1,6 +1,13 @@
 //! strata: a RESP-compatible caching proxy. `src/README.md` is the map of this crate.
 
+pub mod backend;
+pub mod clock;
 pub mod command;
 pub mod config;
+pub mod metrics;
+pub mod proxy;
 pub mod resp;
+pub mod router;
+pub mod server;
+pub mod session;
 pub mod tier;

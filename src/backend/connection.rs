@@ -1,0 +1,240 @@
+//! One connection to a home node: dialing, TLS, and the conversation before it carries anything.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis_protocol::resp3::decode::complete::decode;
+use redis_protocol::resp3::types::OwnedFrame;
+use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::config::Secret;
+use crate::resp::{Proto, encode};
+
+/// A reply of the opening conversation may be this long.
+const MAX_GREETING: usize = 1 << 20;
+
+/// Any byte stream to a node.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+/// Where a node listens.
+#[derive(Clone)]
+pub enum Address {
+    /// TCP, with TLS where a client configuration is given.
+    Tcp { host: String, port: u16, tls: Option<Tls> },
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// What TLS needs to know of one node.
+#[derive(Clone)]
+pub struct Tls {
+    /// Roots, client certificate, versions.
+    pub config: Arc<rustls::ClientConfig>,
+    /// The name that the node's certificate must carry.
+    pub name: ServerName<'static>,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp { host, port, tls: None } => write!(f, "{host}:{port}"),
+            Address::Tcp { host, port, tls: Some(_) } => write!(f, "{host}:{port} (TLS)"),
+            Address::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Who strata is to a node.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// ACL user; None: the default user.
+    pub username: Option<String>,
+    /// Password; None: no AUTH is sent.
+    pub password: Option<Secret>,
+}
+
+/// Everything that a dial needs.
+#[derive(Clone, Debug)]
+pub struct Dial {
+    /// Where.
+    pub address: Address,
+    /// As whom.
+    pub credentials: Credentials,
+    /// Bound on connecting and on the opening conversation together.
+    pub timeout: Duration,
+}
+
+/// Why a connection could not be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DialError {
+    /// Nothing answered.
+    #[error("{0}")]
+    Io(String),
+    /// No answer within the bound.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The node answered a command of the opening conversation with an error.
+    #[error("it answers {command} with: {reply}")]
+    Refused { command: String, reply: String },
+    /// What came back is not RESP.
+    #[error("it does not speak RESP: {0}")]
+    Protocol(String),
+}
+
+impl From<io::Error> for DialError {
+    fn from(e: io::Error) -> Self {
+        DialError::Io(e.to_string())
+    }
+}
+
+impl Dial {
+    /// Opens a connection that speaks `proto` and is in database `db`; it carries nothing before its SELECT
+    /// was answered OK (a SELECT answered -BUSY would let the next command land in database 0).
+    pub async fn open(&self, proto: Proto, db: u16, name: &str) -> Result<Box<dyn Stream>, DialError> {
+        let opening = async {
+            let mut control = Control::new(self.stream().await?);
+            control.greet(&self.credentials, proto, db, name).await?;
+            Ok(control.into_stream())
+        };
+        tokio::time::timeout(self.timeout, opening).await.unwrap_or(Err(DialError::Timeout(self.timeout)))
+    }
+
+    async fn stream(&self) -> Result<Box<dyn Stream>, DialError> {
+        match &self.address {
+            Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+            Address::Tcp { host, port, tls } => {
+                let tcp = TcpStream::connect((host.as_str(), *port)).await?;
+                tune(&tcp)?;
+                match tls {
+                    None => Ok(Box::new(tcp)),
+                    Some(tls) => {
+                        let connector = tokio_rustls::TlsConnector::from(tls.config.clone());
+                        Ok(Box::new(connector.connect(tls.name.clone(), tcp).await?))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Small writes go out at once, and a peer that vanished is noticed without traffic.
+fn tune(tcp: &TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(5))
+        .with_interval(Duration::from_secs(2))
+        .with_retries(3);
+    SockRef::from(tcp).set_tcp_keepalive(&keepalive)
+}
+
+/// A connection used for conversation: one request, one decoded reply.
+///
+/// `redis-protocol` decodes here: replies are few, and bounded before they are given to it.
+pub struct Control {
+    stream: Box<dyn Stream>,
+    buffer: Vec<u8>,
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("buffered", &self.buffer.len()).finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    /// Wraps a fresh stream.
+    pub fn new(stream: Box<dyn Stream>) -> Self {
+        Control { stream, buffer: Vec::new() }
+    }
+
+    pub(super) fn into_stream(self) -> Box<dyn Stream> {
+        self.stream
+    }
+
+    /// Sends one command and waits for its reply.
+    pub async fn ask(&mut self, command: &[&[u8]]) -> Result<OwnedFrame, DialError> {
+        let mut out = Vec::new();
+        encode::command(&mut out, command);
+        self.stream.write_all(&out).await?;
+        self.read_reply().await
+    }
+
+    /// Sends one command that must not be answered with an error.
+    pub async fn demand(&mut self, command: &[&[u8]]) -> Result<OwnedFrame, DialError> {
+        match self.ask(command).await? {
+            OwnedFrame::SimpleError { data, .. } => {
+                let shown: &[&[u8]] = if command[0] == b"AUTH" { &command[..1] } else { command };
+                let words: Vec<_> = shown.iter().take(2).map(|w| String::from_utf8_lossy(w)).collect();
+                Err(DialError::Refused { command: words.join(" "), reply: data.to_string() })
+            }
+            frame => Ok(frame),
+        }
+    }
+
+    async fn read_reply(&mut self) -> Result<OwnedFrame, DialError> {
+        loop {
+            match decode(&self.buffer).map_err(|e| DialError::Protocol(e.to_string()))? {
+                Some((frame, used)) => {
+                    self.buffer.drain(..used);
+                    return Ok(frame);
+                }
+                None if self.buffer.len() > MAX_GREETING => {
+                    return Err(DialError::Protocol("an endless reply".into()));
+                }
+                None => {}
+            }
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(DialError::Io("it closed the connection".into()));
+            }
+        }
+    }
+
+    /// Protocol, identity, name and database.
+    fn greet<'a>(
+        &'a mut self,
+        credentials: &'a Credentials,
+        proto: Proto,
+        db: u16,
+        name: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Result<(), DialError>> + 'a>> {
+        Box::pin(async move {
+            let user = credentials.username.as_deref().unwrap_or("default").as_bytes();
+            match (proto, &credentials.password) {
+                (Proto::Resp3, Some(p)) => {
+                    self.demand(&[b"HELLO", b"3", b"AUTH", user, p.expose().as_bytes()]).await?;
+                }
+                (Proto::Resp3, None) => {
+                    self.demand(&[b"HELLO", b"3"]).await?;
+                }
+                (Proto::Resp2, Some(p)) if credentials.username.is_none() => {
+                    self.demand(&[b"AUTH", p.expose().as_bytes()]).await?;
+                }
+                (Proto::Resp2, Some(p)) => {
+                    self.demand(&[b"AUTH", user, p.expose().as_bytes()]).await?;
+                }
+                (Proto::Resp2, None) => {}
+            }
+            // A name helps whoever reads CLIENT LIST at home; a user that may not set one goes without.
+            self.ask(&[b"CLIENT", b"SETNAME", name.as_bytes()]).await?;
+            if db != 0 {
+                self.demand(&[b"SELECT", db.to_string().as_bytes()]).await?;
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,42 @@
+//! One node of a tier, as everything that talks to it sees it.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::breaker::Breaker;
+use super::connection::Dial;
+
+/// A node: how to reach it, its breaker and its bounds.
+#[derive(Debug)]
+pub struct Node {
+    /// How to open a connection.
+    pub dial: Dial,
+    /// Shared by all that dial.
+    pub breaker: Breaker,
+    /// Bound on one request.
+    pub request_timeout: Duration,
+    complained: AtomicBool,
+}
+
+impl Node {
+    /// A node that nobody has dialed yet.
+    pub fn new(dial: Dial, breaker: Breaker, request_timeout: Duration) -> Self {
+        Node { dial, breaker, request_timeout, complained: AtomicBool::new(false) }
+    }
+
+    /// A dial failed. Logged once a trouble.
+    pub fn down(&self, reason: &str) {
+        let pause = self.breaker.failed(reason);
+        if !self.complained.swap(true, Relaxed) {
+            tracing::error!(node = %self.dial.address, reason, ?pause, "home is unreachable; retrying with back-off");
+        }
+    }
+
+    /// A dial succeeded.
+    pub fn up(&self) {
+        let trouble = self.breaker.succeeded();
+        if self.complained.swap(false, Relaxed) {
+            tracing::info!(node = %self.dial.address, after = ?trouble.unwrap_or_default(), "home is back");
+        }
+    }
+}

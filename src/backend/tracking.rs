@@ -1,0 +1,476 @@
+//! The guard: the one connection of the process whose pushes announce every change at home.
+//!
+//! It is a RESP3 connection with `CLIENT TRACKING ON BCAST`: home names every key that anybody changes, whoever
+//! read it and on which connection. So data lanes have no state at home, RESP2 and RESP3 lanes are alike, and
+//! the loss of a lane loses no invalidation.
+//!
+//! What the rest builds on (redis-server 7.0, `beforeSleep`): within one turn of its event loop home first
+//! appends the turn's invalidations to the guard's output and only then writes replies. Hence: when a reply was
+//! read from any connection and a PING is sent on the guard *afterwards*, all invalidations of changes that the
+//! reply may show arrive before the PONG. A *confirmation* is such a PING. Copies become visible only by a
+//! confirmation, so that what L1 holds is at all times the state of home at the guard's position in its stream.
+//!
+//! The *lease* counts from the sending of the last answered probe: a change acknowledged before that moment
+//! has been announced before the answer. -BUSY is no such answer: home then answers from within a script, before
+//! the turn's invalidations are written.
+//!
+//! The probe is `INFO commandstats`, since SWAPDB announces nothing: its call count moving (or being reset)
+//! drops all copies.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::connection::{Control, DialError, Stream};
+use super::node::Node;
+use crate::clock;
+use crate::metrics::Counters;
+use crate::resp::{Proto, ReplyScanner, Scan, encode, reply};
+
+/// Confirmations that nobody waits for are asked at most this often.
+const CALM: Duration = Duration::from_millis(1);
+/// Databases are counted up to here where CONFIG GET is forbidden.
+const MAX_DATABASES: u32 = 1 << 16;
+
+/// What the guard tells the copies. Calls come from one task, in the order of the guard's stream.
+pub trait Sink: Send + Sync + 'static {
+    /// Tracking is on: whatever was kept before is to be dropped.
+    fn covered(&self);
+    /// Coverage is lost: nothing kept may be served as current.
+    fn lost(&self);
+    /// These keys changed, in some database.
+    fn invalidate(&self, keys: &mut dyn Iterator<Item = &[u8]>);
+    /// Everything may have changed.
+    fn invalidate_all(&self);
+    /// A confirmation is about to be asked: what has landed by now belongs to `round`.
+    fn gather(&self, round: u64);
+    /// The confirmation of `round` (and of all before) arrived.
+    fn confirm(&self, round: u64);
+    /// Copies may be served until then ([`clock::now`]).
+    fn lease(&self, until: u64);
+}
+
+/// What is known of home from its own words.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// Number of databases; 0: not known yet.
+    pub databases: AtomicU32,
+    /// Home evicts by LRU or LFU, so it wants to hear of hits.
+    pub evicts_by_use: AtomicBool,
+}
+
+/// The way to ask the guard for confirmations, from any thread.
+#[derive(Debug)]
+pub struct Confirmations {
+    wanted: AtomicU64,
+    urgent: AtomicU64,
+    done: AtomicU64,
+    guarded: AtomicBool,
+    asked: Notify,
+    listeners: parking_lot::RwLock<Vec<Arc<Notify>>>,
+}
+
+impl Default for Confirmations {
+    fn default() -> Self {
+        Confirmations {
+            wanted: AtomicU64::new(0),
+            urgent: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            guarded: AtomicBool::new(false),
+            asked: Notify::new(),
+            listeners: parking_lot::RwLock::default(),
+        }
+    }
+}
+
+impl Confirmations {
+    /// Asks for a confirmation somebody waits for; it has come once [`Confirmations::reached`] its number.
+    /// None: nothing is guarded now, so there is nothing to wait for.
+    pub fn ask(&self) -> Option<u64> {
+        if !self.guarded.load(Ordering::SeqCst) {
+            return None;
+        }
+        let number = self.wanted.fetch_add(1, Ordering::SeqCst) + 1;
+        self.urgent.fetch_max(number, Ordering::SeqCst);
+        self.asked.notify_one();
+        Some(number)
+    }
+
+    /// Whether there is a guard to ask.
+    pub fn guarded(&self) -> bool {
+        self.guarded.load(Ordering::SeqCst)
+    }
+
+    /// Asks for one that nobody waits for.
+    pub fn ask_soon(&self) {
+        self.wanted.fetch_add(1, Ordering::SeqCst);
+        self.asked.notify_one();
+    }
+
+    /// Whether the confirmation of this number has come, or the guard that owed it is gone.
+    pub fn reached(&self, number: u64) -> bool {
+        self.done.load(Ordering::SeqCst) >= number || !self.guarded.load(Ordering::SeqCst)
+    }
+
+    /// Notified whenever [`Confirmations::reached`] may have changed.
+    pub fn listen(&self) -> Arc<Notify> {
+        let notify = Arc::new(Notify::new());
+        self.listeners.write().push(notify.clone());
+        notify
+    }
+
+    fn advance(&self, number: u64) {
+        self.done.fetch_max(number, Ordering::SeqCst);
+        self.listeners.read().iter().for_each(|l| l.notify_one());
+    }
+
+    fn set_guarded(&self, on: bool) {
+        self.guarded.store(on, Ordering::SeqCst);
+        self.listeners.read().iter().for_each(|l| l.notify_one());
+    }
+}
+
+/// What the guard needs.
+pub struct Guard<S: Sink> {
+    /// The node whose changes are announced.
+    pub node: Arc<Node>,
+    /// Who is told.
+    pub sink: Arc<S>,
+    /// Who asks.
+    pub confirmations: Arc<Confirmations>,
+    /// What is learned at connecting.
+    pub facts: Arc<Facts>,
+    /// Counted here.
+    pub counters: Arc<Counters>,
+    /// How long a copy may be served after the sending of the last answered probe.
+    pub lease: Duration,
+}
+
+enum Asked {
+    Tracking,
+    Probe,
+    Ping,
+}
+
+struct Question {
+    what: Asked,
+    sent: u64,
+    round: u64,
+    fences: u64,
+}
+
+/// One connection's life.
+struct Link<'a, S: Sink> {
+    guard: &'a Guard<S>,
+    stream: Box<dyn Stream>,
+    buffer: BytesMut,
+    scanner: ReplyScanner,
+    questions: VecDeque<Question>,
+    round: u64,
+    /// Requests for confirmation that have been sent.
+    covered_up_to: u64,
+    last_asked: Instant,
+    next_probe: Instant,
+    probe_by_info: bool,
+    swaps: Option<Swaps>,
+    granted: u64,
+}
+
+/// Calls of SWAPDB and INFO as home counts them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Swaps {
+    swapdb: u64,
+    info: u64,
+}
+
+impl<S: Sink> Guard<S> {
+    /// Keeps a guard connection for as long as the process lives.
+    pub async fn run(self) {
+        loop {
+            match self.connect().await {
+                Err(e) => self.node.down(&e.to_string()),
+                Ok(link) => {
+                    self.node.up();
+                    let reason = link.live().await;
+                    self.sink.lost();
+                    self.confirmations.set_guarded(false);
+                    tracing::warn!(node = %self.node.dial.address, reason, "guard connection lost; copies are not served");
+                }
+            }
+            let pause = self.node.breaker.check().err().map_or(Duration::ZERO, |u| u.retry_in);
+            tokio::time::sleep(pause.max(Duration::from_millis(10))).await;
+        }
+    }
+
+    async fn connect(&self) -> Result<Link<'_, S>, DialError> {
+        let stream = self.node.dial.open(Proto::Resp3, 0, "strata-guard").await?;
+        let mut control = Control::new(stream);
+        timeout(self.node.dial.timeout, self.learn(&mut control))
+            .await
+            .map_err(|_| DialError::Timeout(self.node.dial.timeout))??;
+        let now = Instant::now();
+        self.counters.home_connects.add(1);
+        let mut link = Link {
+            guard: self,
+            stream: control.into_stream(),
+            buffer: BytesMut::new(),
+            scanner: ReplyScanner::new(),
+            questions: VecDeque::new(),
+            round: 0,
+            covered_up_to: 0,
+            last_asked: now,
+            next_probe: now + Duration::from_secs(3600),
+            probe_by_info: true,
+            swaps: None,
+            granted: 0,
+        };
+        link.put(Asked::Tracking, &[b"CLIENT", b"TRACKING", b"ON", b"BCAST"])
+            .await
+            .map_err(DialError::Io)?;
+        Ok(link)
+    }
+
+    /// Number of databases and eviction policy; a user who may not ask leaves them unknown or tried out.
+    async fn learn(&self, control: &mut Control) -> Result<(), DialError> {
+        let mut databases = config_value(control, "databases").await?.and_then(|v| v.parse().ok());
+        if databases.is_none() {
+            databases = Some(count_databases(control).await?);
+        }
+        self.facts.databases.store(databases.unwrap_or(1), Ordering::Relaxed);
+        let policy = config_value(control, "maxmemory-policy").await?.unwrap_or_default();
+        let by_use = policy.ends_with("-lru") || policy.ends_with("-lfu");
+        self.facts.evicts_by_use.store(by_use, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+async fn config_value(control: &mut Control, name: &str) -> Result<Option<String>, DialError> {
+    use redis_protocol::resp3::types::OwnedFrame::{BlobString, Map};
+    let frame = control.ask(&[b"CONFIG", b"GET", name.as_bytes()]).await?;
+    let Map { data, .. } = frame else { return Ok(None) };
+    Ok(data.into_values().find_map(|value| match value {
+        BlobString { data, .. } => String::from_utf8(data).ok(),
+        _ => None,
+    }))
+}
+
+/// Finds the number of databases by trying SELECT, for users that may not read the configuration.
+async fn count_databases(control: &mut Control) -> Result<u32, DialError> {
+    let (mut good, mut bad) = (1, MAX_DATABASES);
+    while good + 1 < bad {
+        let middle = if bad == MAX_DATABASES && good < 16 { 16 } else { good.midpoint(bad) };
+        let answer = control.ask(&[b"SELECT", (middle - 1).to_string().as_bytes()]).await?;
+        let selected = !matches!(answer, redis_protocol::resp3::types::OwnedFrame::SimpleError { .. });
+        if selected { good = middle } else { bad = middle }
+    }
+    control.demand(&[b"SELECT", b"0"]).await?;
+    Ok(good)
+}
+
+impl<S: Sink> Link<'_, S> {
+    /// Serves until the connection ends; returns why.
+    async fn live(mut self) -> String {
+        loop {
+            let patience = self.patience();
+            let step = tokio::select! {
+                read = self.stream.read_buf(&mut self.buffer) => match read {
+                    Ok(0) => Err("home closed the connection".to_owned()),
+                    Ok(_) => self.digest().await,
+                    Err(e) => Err(e.to_string()),
+                },
+                () = self.guard.confirmations.asked.notified() => self.confirm_wanted().await,
+                () = sleep_until(self.next_probe) => self.probe().await,
+                () = sleep_until(self.last_asked + CALM), if self.wanting() => self.confirm_wanted().await,
+                () = sleep_until(patience) => Err("no answer to probes".to_owned()),
+            };
+            if let Err(reason) = step {
+                return reason;
+            }
+        }
+    }
+
+    /// When the oldest open question has waited too long.
+    fn patience(&self) -> Instant {
+        let bound = (self.guard.lease * 3).max(Duration::from_secs(3));
+        let waited = self.questions.front().map_or(0, |q| clock::now().saturating_sub(q.sent));
+        Instant::now() + bound.saturating_sub(Duration::from_nanos(waited))
+    }
+
+    fn wanted(&self) -> u64 {
+        self.guard.confirmations.wanted.load(Ordering::SeqCst)
+    }
+
+    fn wanting(&self) -> bool {
+        self.granted > 0 && self.wanted() > self.covered_up_to && self.questions.is_empty()
+    }
+
+    async fn put(&mut self, what: Asked, command: &[&[u8]]) -> Result<(), String> {
+        self.round += 1;
+        let fences = self.wanted();
+        self.guard.sink.gather(self.round);
+        self.covered_up_to = fences;
+        self.last_asked = Instant::now();
+        self.questions.push_back(Question { what, sent: clock::now(), round: self.round, fences });
+        let mut out = Vec::new();
+        encode::command(&mut out, command);
+        match timeout(self.guard.lease, self.stream.write_all(&out)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(e)) => Err(e.to_string()),
+            Err(_) => Err("home does not read".into()),
+        }
+    }
+
+    /// Sends a PING if somebody wants one and none is under way; what is asked meanwhile goes with the next.
+    async fn confirm_wanted(&mut self) -> Result<(), String> {
+        if !self.wanting() {
+            return Ok(());
+        }
+        let urgent = self.guard.confirmations.urgent.load(Ordering::SeqCst) > self.covered_up_to;
+        if !urgent && self.last_asked.elapsed() < CALM {
+            return Ok(());
+        }
+        self.guard.counters.guard_fences.add(1);
+        self.put(Asked::Ping, &[b"PING"]).await
+    }
+
+    async fn probe(&mut self) -> Result<(), String> {
+        self.next_probe = Instant::now() + self.guard.lease / 4;
+        if self.questions.iter().any(|q| matches!(q.what, Asked::Probe)) {
+            return Ok(());
+        }
+        let command: &[&[u8]] = if self.probe_by_info { &[b"INFO", b"commandstats"] } else { &[b"PING"] };
+        self.put(Asked::Probe, command).await
+    }
+
+    async fn digest(&mut self) -> Result<(), String> {
+        let mut base = 0;
+        while base < self.buffer.len() {
+            match self.scanner.step(&self.buffer, base) {
+                Scan::Incomplete { need } => {
+                    self.buffer.advance(base);
+                    self.buffer.reserve(need.clamp(16 * 1024, 1 << 30));
+                    base = 0;
+                    break;
+                }
+                Scan::Error(e) => return Err(format!("home sent what is not RESP: {e}")),
+                Scan::Complete { end } => {
+                    let frame = self.buffer[base..end].to_vec();
+                    base = end;
+                    if frame[0] == b'>' { self.pushed(&frame) } else { self.answered(&frame)? }
+                }
+            }
+        }
+        self.buffer.advance(base);
+        self.buffer.reserve(16 * 1024);
+        self.confirm_wanted().await
+    }
+
+    fn pushed(&self, frame: &[u8]) {
+        let mut parts = reply::elements(frame);
+        if parts.next().and_then(reply::bulk) != Some(b"invalidate") {
+            return;
+        }
+        match parts.next() {
+            Some(keys) if keys.first() == Some(&b'*') && !reply::is_null(keys) => {
+                self.guard.sink.invalidate(&mut reply::elements(keys).filter_map(reply::bulk));
+            }
+            // A null: FLUSHALL or FLUSHDB of whichever database.
+            _ => self.guard.sink.invalidate_all(),
+        }
+    }
+
+    fn answered(&mut self, frame: &[u8]) -> Result<(), String> {
+        let Some(question) = self.questions.pop_front() else {
+            return Err("home sent a reply to nothing".into());
+        };
+        let error = (frame[0] == b'-' || frame[0] == b'!').then(|| String::from_utf8_lossy(frame).trim().to_owned());
+        match (question.what, error) {
+            (Asked::Tracking, Some(e)) => return Err(format!("home refuses CLIENT TRACKING: {e}")),
+            (Asked::Tracking, None) => {
+                self.guard.sink.covered();
+                self.guard.confirmations.set_guarded(true);
+                // Confirmations asked before are of no use: nothing from before may become visible.
+                self.next_probe = Instant::now();
+                self.granted = 1;
+            }
+            (Asked::Probe, Some(e)) if e.starts_with("-NOPERM") || e.starts_with("-ERR unknown") => {
+                tracing::warn!("home does not let this user ask INFO: a SWAPDB made elsewhere goes unnoticed");
+                self.probe_by_info = false;
+                self.next_probe = Instant::now();
+            }
+            (_, Some(e)) if e.starts_with("-BUSY") => {
+                // Answered from within a script. Nothing is confirmed, so nothing may stay that a waiter could meet.
+                self.guard.sink.invalidate_all();
+                self.guard.confirmations.advance(question.fences);
+            }
+            (_, Some(e)) => return Err(format!("home answers a probe with: {e}")),
+            (Asked::Probe, None) => {
+                self.watch_swaps(frame);
+                self.settle(question.round, question.fences);
+                self.guard.sink.lease(question.sent + clock::nanos(self.guard.lease));
+            }
+            (Asked::Ping, None) => self.settle(question.round, question.fences),
+        }
+        Ok(())
+    }
+
+    fn settle(&self, round: u64, fences: u64) {
+        self.guard.sink.confirm(round);
+        self.guard.confirmations.advance(fences);
+    }
+
+    fn watch_swaps(&mut self, frame: &[u8]) {
+        if !self.probe_by_info {
+            return;
+        }
+        let text = reply::bulk(frame).unwrap_or_default();
+        let now = Swaps { swapdb: calls(text, b"cmdstat_swapdb:"), info: calls(text, b"cmdstat_info:") };
+        if let Some(before) = self.swaps
+            && (now.swapdb != before.swapdb || now.info <= before.info)
+        {
+            tracing::info!("SWAPDB (or a reset of the statistics) at home: all copies dropped");
+            self.guard.sink.invalidate_all();
+        }
+        self.swaps = Some(now);
+    }
+}
+
+/// `calls=` of one line of INFO commandstats, 0 without the line.
+fn calls(info: &[u8], line: &[u8]) -> u64 {
+    info.split(|b| *b == b'\n')
+        .find_map(|l| l.strip_prefix(line)?.strip_prefix(b"calls="))
+        .map_or(0, |rest| rest.iter().take_while(|b| b.is_ascii_digit()).fold(0, |n, b| n * 10 + u64::from(b - b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn call_counts_are_read_from_commandstats() {
+        let info = b"# Commandstats\r\ncmdstat_info:calls=12,usec=3\r\ncmdstat_swapdb:calls=4,usec=1\r\n";
+        assert_eq!(calls(info, b"cmdstat_swapdb:"), 4);
+        assert_eq!(calls(info, b"cmdstat_info:"), 12);
+        assert_eq!(calls(info, b"cmdstat_get:"), 0);
+    }
+
+    #[test]
+    fn confirmations_are_numbered_and_need_a_guard() {
+        let c = Confirmations::default();
+        assert_eq!(c.ask(), None);
+        c.set_guarded(true);
+        let first = c.ask().expect("guarded");
+        let second = c.ask().expect("guarded");
+        assert!(!c.reached(first));
+        c.advance(first);
+        assert!(c.reached(first) && !c.reached(second));
+        c.set_guarded(false);
+        assert!(c.reached(second));
+    }
+}

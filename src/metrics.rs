@@ -1,0 +1,319 @@
+//! Counters of the program, kept per worker and summed when somebody looks.
+//!
+//! A worker owns a [`Counters`] block: it alone writes it (a plain load and store, no locked instruction, no
+//! cache line shared with another writer). [`Metrics`] sums the blocks and is a `prometheus` collector, so the
+//! registry, STATS and INFO read the same numbers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounterVec, IntGaugeVec, Opts};
+
+/// A number with one writing thread and any number of readers.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds `n`; only the owning thread may call this.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Adds one from any thread: for blocks that several threads share, off the hot path.
+    pub fn bump(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// The value now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Buckets of [`Latency`]: four a power of two, from 64 ns to about 70 s.
+const BUCKETS: usize = 124;
+
+/// A latency distribution with a relative error of at most 19 %.
+#[derive(Debug)]
+pub struct Latency {
+    buckets: [Count; BUCKETS],
+    sum: Count,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Latency { buckets: [const { Count(AtomicU64::new(0)) }; BUCKETS], sum: Count::default() }
+    }
+}
+
+fn bucket_of(nanos: u64) -> usize {
+    let n = nanos.max(64);
+    let log = 63 - n.leading_zeros() as usize;
+    let quarter = (n >> (log - 2)) as usize & 3;
+    ((log - 6) * 4 + quarter).min(BUCKETS - 1)
+}
+
+/// The largest duration that falls into a bucket, in nanoseconds.
+fn upper_bound(bucket: usize) -> u64 {
+    let (log, quarter) = (bucket / 4 + 6, (bucket % 4) as u64);
+    (1u64 << log) + (quarter + 1) * (1u64 << (log - 2))
+}
+
+impl Latency {
+    /// Notes `times` events of `nanos` each.
+    pub fn record(&self, nanos: u64, times: u64) {
+        self.buckets[bucket_of(nanos)].add(times);
+        self.sum.add(nanos.saturating_mul(times));
+    }
+}
+
+/// A sum of [`Latency`] blocks: what an operator reads.
+#[derive(Debug, Clone)]
+pub struct LatencySummary {
+    counts: [u64; BUCKETS],
+    /// Events noted.
+    pub count: u64,
+    /// Sum of all durations in nanoseconds.
+    pub sum: u64,
+}
+
+impl Default for LatencySummary {
+    fn default() -> Self {
+        LatencySummary { counts: [0; BUCKETS], count: 0, sum: 0 }
+    }
+}
+
+impl LatencySummary {
+    fn absorb(&mut self, latency: &Latency) {
+        for (total, bucket) in self.counts.iter_mut().zip(&latency.buckets) {
+            *total += bucket.get();
+            self.count += bucket.get();
+        }
+        self.sum += latency.sum.get();
+    }
+
+    /// Mean in nanoseconds, 0 without events.
+    pub fn mean(&self) -> u64 {
+        self.sum.checked_div(self.count).unwrap_or(0)
+    }
+
+    /// The duration in nanoseconds that a share `q` (0 to 1) of the events did not exceed.
+    pub fn quantile(&self, q: f64) -> u64 {
+        let wanted = (self.count as f64 * q).ceil() as u64;
+        let mut seen = 0;
+        for (bucket, count) in self.counts.iter().enumerate() {
+            seen += count;
+            if seen >= wanted && seen > 0 {
+                return upper_bound(bucket);
+            }
+        }
+        0
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident => $tier:literal, $event:literal;)*) => {
+        /// The counters of one thread.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: Count,)*
+            /// Time to answer a hit of L1.
+            pub l1_get: Latency,
+            /// Time of a read at home, from sending to reply.
+            pub home_get: Latency,
+            /// Time of a write at home, from sending to reply.
+            pub home_set: Latency,
+        }
+
+        /// The sums over all threads.
+        #[derive(Debug, Default, Clone)]
+        pub struct Totals {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Time to answer a hit of L1.
+            pub l1_get: LatencySummary,
+            /// Time of a read at home, from sending to reply.
+            pub home_get: LatencySummary,
+            /// Time of a write at home, from sending to reply.
+            pub home_set: LatencySummary,
+        }
+
+        impl Totals {
+            fn absorb(&mut self, block: &Counters) {
+                $(self.$name += block.$name.get();)*
+                self.l1_get.absorb(&block.l1_get);
+                self.home_get.absorb(&block.home_get);
+                self.home_set.absorb(&block.home_set);
+            }
+
+            /// Every counter as (tier, event, value).
+            pub fn events(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$(($tier, $event, self.$name)),*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Commands received from clients.
+    commands => "proxy", "commands";
+    /// Error replies made by strata itself.
+    errors => "proxy", "errors";
+    /// Clients accepted.
+    connections => "proxy", "connections";
+    /// Clients refused because of `server.max_clients`.
+    rejected => "proxy", "rejected";
+    /// Bytes read from clients.
+    bytes_in => "proxy", "bytes_in";
+    /// Bytes written to clients.
+    bytes_out => "proxy", "bytes_out";
+    /// Reads answered from copies.
+    l1_hits => "l1", "hits";
+    /// Cacheable reads that no copy answered.
+    l1_misses => "l1", "misses";
+    /// Copies stored.
+    l1_fills => "l1", "fills";
+    /// Replies that a fence kept out.
+    l1_fenced => "l1", "fenced";
+    /// Replies not stored: uncacheable reply, no lifetime left, or not admitted.
+    l1_refused => "l1", "refused";
+    /// Invalidations that named a key (pushes from home and writes through this process).
+    l1_invalidations => "l1", "invalidations";
+    /// Times all copies were dropped at once.
+    l1_flushes => "l1", "flushes";
+    /// Unvouched copies served under `stale_if_error`.
+    l1_stale => "l1", "stale_served";
+    /// Reads that waited for another client's flight.
+    flight_joins => "l1", "joined";
+    /// Reads sent home.
+    home_reads => "l2", "reads";
+    /// Reads that home answered with a value.
+    home_hits => "l2", "hits";
+    /// Reads that home answered with "absent".
+    home_misses => "l2", "misses";
+    /// Commands that write, sent home.
+    home_sets => "l2", "sets";
+    /// Of these, commands that delete.
+    home_deletes => "l2", "deletes";
+    /// Requests that home did not answer: lost connection, time-out, unreachable.
+    home_failures => "l2", "failures";
+    /// Requests sent home again after a lost connection.
+    home_retries => "l2", "retries";
+    /// Confirmations asked of the guard connection.
+    guard_fences => "l2", "fences";
+    /// Connections made to home.
+    home_connects => "l2", "connects";
+}
+
+/// All counter blocks of the process.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    blocks: Arc<Mutex<Vec<Arc<Counters>>>>,
+}
+
+impl Metrics {
+    /// A new block for a thread.
+    pub fn block(&self) -> Arc<Counters> {
+        let block = Arc::new(Counters::default());
+        self.blocks.lock().push(block.clone());
+        block
+    }
+
+    /// The sums now.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for block in self.blocks.lock().iter() {
+            totals.absorb(block);
+        }
+        totals
+    }
+
+    /// A registry with everything that is counted.
+    ///
+    /// # Errors
+    /// When a metric is registered twice.
+    pub fn registry(&self) -> prometheus::Result<prometheus::Registry> {
+        let registry = prometheus::Registry::new();
+        registry.register(Box::new(Exporter::new(self.clone())?))?;
+        Ok(registry)
+    }
+}
+
+/// Hands the sums to `prometheus`.
+struct Exporter {
+    metrics: Metrics,
+    events: IntCounterVec,
+    latency: IntGaugeVec,
+}
+
+impl Exporter {
+    fn new(metrics: Metrics) -> prometheus::Result<Self> {
+        let events = Opts::new("strata_events_total", "Events by tier and kind.");
+        let latency = Opts::new("strata_latency_nanoseconds", "Latency quantiles by operation.");
+        Ok(Exporter {
+            metrics,
+            events: IntCounterVec::new(events, &["tier", "event"])?,
+            latency: IntGaugeVec::new(latency, &["operation", "quantile"])?,
+        })
+    }
+}
+
+impl Collector for Exporter {
+    fn desc(&self) -> Vec<&Desc> {
+        let mut all = self.events.desc();
+        all.extend(self.latency.desc());
+        all
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let totals = self.metrics.totals();
+        self.events.reset();
+        for (tier, event, value) in totals.events() {
+            self.events.with_label_values(&[tier, event]).inc_by(value);
+        }
+        let operations =
+            [("l1_get", &totals.l1_get), ("home_get", &totals.home_get), ("home_set", &totals.home_set)];
+        for (operation, summary) in operations {
+            for (name, q) in [("0.5", 0.5), ("0.99", 0.99)] {
+                let value = i64::try_from(summary.quantile(q)).unwrap_or(i64::MAX);
+                self.latency.with_label_values(&[operation, name]).set(value);
+            }
+        }
+        let mut families = self.events.collect();
+        families.extend(self.latency.collect());
+        families
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_hold_what_they_say() {
+        for nanos in [0u64, 64, 79, 80, 1_000, 123_456, 1_000_000_000, 60_000_000_000] {
+            let bound = upper_bound(bucket_of(nanos));
+            assert!(bound > nanos, "{nanos} is above its bucket's bound {bound}");
+            assert!(bound as f64 <= nanos.max(64) as f64 * 1.26, "{nanos} is far below {bound}");
+        }
+    }
+
+    #[test]
+    fn sums_are_over_all_blocks() {
+        let metrics = Metrics::default();
+        let (a, b) = (metrics.block(), metrics.block());
+        a.l1_hits.add(3);
+        b.l1_hits.add(4);
+        a.home_get.record(1_000, 9);
+        b.home_get.record(1_000_000, 1);
+        let totals = metrics.totals();
+        assert_eq!(totals.l1_hits, 7);
+        assert_eq!((totals.home_get.count, totals.home_get.sum), (10, 1_009_000));
+        assert!((1_000..1_300).contains(&totals.home_get.quantile(0.5)));
+        assert!((1_000_000..1_300_000).contains(&totals.home_get.quantile(0.99)));
+        let families = metrics.registry().expect("registry").gather();
+        assert_eq!(families.iter().map(|f| f.name()).collect::<Vec<_>>(), ["strata_events_total", "strata_latency_nanoseconds"]);
+    }
+}

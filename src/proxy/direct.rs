@@ -1,0 +1,149 @@
+//! Commands that go straight home, and what their replies mean for copies.
+
+use std::rc::Rc;
+
+use super::{Ask, Client, LaneKey, Proxy, Receiver, Ticket, error_reply, failure_text};
+use crate::backend::lane::{Outcome, Reply};
+use crate::command::{Flags, KeyRef, id};
+use crate::resp::reply;
+use crate::router::Effect;
+use crate::tier::copies::Copies;
+
+/// Hashes of keys; one is the rule.
+enum Keys {
+    None,
+    One(u64),
+    Many(Box<[u64]>),
+}
+
+impl Keys {
+    fn as_slice(&self) -> &[u64] {
+        match self {
+            Keys::None => &[],
+            Keys::One(hash) => std::slice::from_ref(hash),
+            Keys::Many(hashes) => hashes,
+        }
+    }
+}
+
+/// The claim of one client to one reply.
+pub struct Direct {
+    proxy: Rc<Proxy>,
+    client: Rc<dyn Client>,
+    slot: u64,
+    effect: Effect,
+    keys: Keys,
+    sent: u64,
+}
+
+impl Proxy {
+    /// Sends a command home, fenced as its effect demands. `keys` are its keys.
+    pub fn direct(self: &Rc<Self>, ask: &Ask<'_>, effect: Effect, keys: &[KeyRef]) {
+        let keys = match &self.shared.copies {
+            Some(copies) if effect != Effect::None => {
+                let hash = |k: &KeyRef| copies.l1().hash(ask.request.arg(k.index as usize).unwrap_or_default());
+                match keys {
+                    [] => Keys::None,
+                    [key] => Keys::One(hash(key)),
+                    many => Keys::Many(many.iter().map(hash).collect()),
+                }
+            }
+            _ => Keys::None,
+        };
+        self.count(ask, effect);
+        let direct = Direct {
+            proxy: self.clone(),
+            client: ask.client.clone(),
+            slot: ask.slot,
+            effect,
+            keys,
+            sent: ask.now,
+        };
+        if let Some(copies) = &self.shared.copies {
+            direct.fence(copies);
+        }
+        self.send(ask.lane, ask.request.raw(), Ticket::Direct(direct), ask.now);
+    }
+
+    pub(super) fn send(&self, lane: LaneKey, request: &[u8], ticket: Ticket, now: u64) {
+        self.lane(lane).send(request, ticket, now);
+    }
+
+    fn count(&self, ask: &Ask<'_>, effect: Effect) {
+        match effect {
+            Effect::Writes | Effect::WritesUnnamed | Effect::WritesAll => {
+                self.counters.home_sets.add(1);
+                let deletes = |c: &crate::command::Command| {
+                    c.id == id::DEL || c.id == id::UNLINK || c.id == id::GETDEL || c.flags.contains(Flags::WRITE) && c.reach == crate::command::Reach::Keyspace
+                };
+                self.counters.home_deletes.add(u64::from(ask.command.is_some_and(deletes)));
+            }
+            Effect::Reads | Effect::ReadsUnnamed => self.counters.home_reads.add(1),
+            Effect::None => {}
+        }
+    }
+}
+
+impl Direct {
+    /// Before a write is sent, and again when its reply is about to be released: in between others may have
+    /// read the old value.
+    fn fence(&self, copies: &Copies) {
+        match self.effect {
+            Effect::Writes | Effect::WritesUnnamed => {
+                for hash in self.keys.as_slice() {
+                    copies.fence(*hash);
+                }
+            }
+            Effect::WritesAll => copies.fence_all(),
+            Effect::None | Effect::Reads | Effect::ReadsUnnamed => {}
+        }
+    }
+
+    /// Whether the reply may be newer than copies that this client could read next.
+    fn must_wait(&self, copies: &Copies) -> bool {
+        match self.effect {
+            Effect::None | Effect::Writes | Effect::WritesAll => false,
+            Effect::Reads => self.keys.as_slice().iter().any(|hash| copies.holds(*hash)),
+            Effect::ReadsUnnamed | Effect::WritesUnnamed => true,
+        }
+    }
+
+    pub(super) fn complete(self, outcome: Outcome<'_>, now: u64) {
+        let proxy = self.proxy.clone();
+        let copies = proxy.shared.copies.as_deref();
+        if let Some(copies) = copies {
+            self.fence(copies);
+        }
+        match outcome {
+            Outcome::Reply(reply) => {
+                self.note(&reply, now);
+                if copies.is_some_and(|c| self.must_wait(c)) {
+                    let receiver = Receiver::Client(self.client, self.slot);
+                    proxy.after_confirmation(vec![receiver], reply.into_bytes(), now);
+                } else {
+                    self.client.deliver(self.slot, reply, now);
+                }
+            }
+            Outcome::Failed(failure) => {
+                proxy.counters.errors.add(1);
+                let text = failure_text(&proxy.shared.node, &failure);
+                self.client.deliver(self.slot, Reply::Owned(error_reply(&text)), now);
+            }
+        }
+    }
+
+    fn note(&self, reply: &Reply<'_>, now: u64) {
+        let counters = &self.proxy.counters;
+        let took = now.saturating_sub(self.sent);
+        match self.effect {
+            Effect::Reads | Effect::ReadsUnnamed => {
+                let absent = reply::is_absent(reply.bytes());
+                counters.home_hits.add(u64::from(!absent));
+                counters.home_misses.add(u64::from(absent));
+                counters.home_get.record(took, 1);
+            }
+            Effect::Writes | Effect::WritesUnnamed | Effect::WritesAll => counters.home_set.record(took, 1),
+            Effect::None => {}
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! MGET: whole from copies of one moment, or whole from home. Never torn.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::read::expiry_of;
+use super::{Ask, Client, Proxy, Receiver, Ticket, error_reply, failure_text};
+use crate::backend::lane::{Failure, Outcome, Reply};
+use crate::command::{KeyRef, id};
+use crate::resp::{encode, reply};
+use crate::router::Effect;
+use crate::tier::copies::{Copies, kind};
+use crate::tier::flight::{Flight, Identity};
+use crate::tier::l1::Reader;
+use crate::tier::policy::Expiry;
+
+/// An MGET at home, and the copies that its elements become.
+pub struct Mget {
+    proxy: Rc<Proxy>,
+    copies: Arc<Copies>,
+    client: Rc<dyn Client>,
+    slot: u64,
+    sent: u64,
+    /// Every key, in order: its hash, and its flight if a copy is wanted.
+    keys: Vec<(u64, Option<Arc<Flight>>)>,
+    state: RefCell<State>,
+}
+
+struct State {
+    outstanding: usize,
+    reply: Option<Bytes>,
+    failure: Option<Failure>,
+    expiries: Vec<Option<Expiry>>,
+}
+
+impl Proxy {
+    /// Appends the whole reply if every key has a copy and all are of one moment (or the policy of every key
+    /// lets them differ); otherwise leaves `out` as it was.
+    pub fn multi_get_copies(&self, reader: &Reader<'_>, ask: &Ask<'_>, keys: &[KeyRef], out: &mut Vec<u8>) -> bool {
+        let (Some(copies), Some(kind)) = (self.vouched(ask.now), kind(id::GET, ask.lane.proto, ask.lane.db)) else {
+            return false;
+        };
+        let arg = |k: &KeyRef| ask.request.arg(k.index as usize).unwrap_or_default();
+        let loose = keys.iter().all(|k| copies.policies().mget_per_key(arg(k)));
+        let before = copies.position();
+        if before.is_none() && !loose {
+            return false;
+        }
+        let start = out.len();
+        encode::array(out, keys.len());
+        for k in keys {
+            let key = arg(k);
+            let identity = Identity { hash: copies.l1().hash(key), key, kind, tail: b"" };
+            match self.copy(reader, &identity, ask.now) {
+                Some(reply) => out.extend_from_slice(reply),
+                None => {
+                    out.truncate(start);
+                    return false;
+                }
+            }
+        }
+        if !loose && copies.position() != before {
+            out.truncate(start);
+            return false;
+        }
+        true
+    }
+
+    /// Reads all keys at home in one request; those without a copy get one.
+    pub fn multi_get(self: &Rc<Self>, ask: &Ask<'_>, keys: &[KeyRef]) {
+        let kind = kind(id::GET, ask.lane.proto, ask.lane.db);
+        let copies = self.shared.copies.clone().filter(|_| self.shared.confirmations.guarded());
+        let (Some(copies), Some(kind)) = (copies, kind) else {
+            return self.direct(ask, Effect::Reads, keys);
+        };
+        self.counters.home_reads.add(1);
+        let admitted = self.admit();
+        let arg = |k: &KeyRef| ask.request.arg(k.index as usize).unwrap_or_default();
+        let flights = keys.iter().map(|k| {
+            let key = arg(k);
+            let identity = Identity { hash: copies.l1().hash(key), key, kind, tail: b"" };
+            let wanted = admitted && !copies.holds(identity.hash) && copies.policies().cacheable(key);
+            let flight = || copies.lone_flight(&identity, copies.token(identity.hash, &[]), ask.now, self.worker);
+            (identity.hash, wanted.then(flight))
+        });
+        let flights: Vec<_> = flights.collect();
+        let mget = Rc::new(Mget {
+            proxy: self.clone(),
+            client: ask.client.clone(),
+            slot: ask.slot,
+            sent: ask.now,
+            state: RefCell::new(State {
+                outstanding: 1 + flights.iter().filter(|(_, f)| f.is_some()).count(),
+                reply: None,
+                failure: None,
+                expiries: vec![None; flights.len()],
+            }),
+            keys: flights,
+            copies,
+        });
+        self.send(ask.lane, ask.request.raw(), Ticket::Mget(mget.clone()), ask.now);
+        for (index, (key, (_, flight))) in keys.iter().zip(&mget.keys).enumerate() {
+            if flight.is_some() {
+                self.send_pttl(ask.lane, arg(key), Ticket::MgetExpiry(mget.clone(), index), ask.now);
+            }
+        }
+    }
+}
+
+impl Mget {
+    pub(super) fn replied(self: Rc<Self>, outcome: Outcome<'_>, now: u64) {
+        match outcome {
+            Outcome::Reply(reply) => self.state.borrow_mut().reply = Some(reply.into_bytes()),
+            Outcome::Failed(failure) => self.state.borrow_mut().failure = Some(failure),
+        }
+        self.count_down(now);
+    }
+
+    pub(super) fn expiry(self: Rc<Self>, index: usize, outcome: Outcome<'_>, now: u64) {
+        self.state.borrow_mut().expiries[index] = expiry_of(&outcome);
+        self.count_down(now);
+    }
+
+    fn count_down(&self, now: u64) {
+        let (reply, failure, expiries) = {
+            let mut state = self.state.borrow_mut();
+            state.outstanding -= 1;
+            if state.outstanding > 0 {
+                return;
+            }
+            (state.reply.take(), state.failure.take(), std::mem::take(&mut state.expiries))
+        };
+        let Some(reply) = reply else {
+            let failure = failure.unwrap_or_else(|| Failure::Lost("no reply".into()));
+            self.proxy.counters.errors.add(1);
+            let text = failure_text(&self.proxy.shared.node, &failure);
+            return self.client.deliver(self.slot, Reply::Owned(error_reply(&text)), now);
+        };
+        self.proxy.counters.home_hits.add(1);
+        self.proxy.counters.home_get.record(now.saturating_sub(self.sent), 1);
+        let mut elements = reply::elements(&reply);
+        for ((_, flight), expiry) in self.keys.iter().zip(expiries) {
+            let (Some(element), Some(flight)) = (elements.next(), flight) else { continue };
+            self.land(flight, element, expiry);
+        }
+        // The reply may be newer than copies of its keys.
+        if self.keys.iter().any(|(hash, _)| self.copies.holds(*hash)) {
+            let receiver = Receiver::Client(self.client.clone(), self.slot);
+            self.proxy.after_confirmation(vec![receiver], reply, now);
+        } else {
+            self.client.deliver(self.slot, Reply::Owned(reply), now);
+        }
+    }
+
+    /// An element is what GET would say, but for the null of a key of another type, which is no absence.
+    fn land(&self, flight: &Arc<Flight>, element: &[u8], expiry: Option<Expiry>) {
+        let absent = reply::is_absent(element);
+        let life = expiry
+            .filter(|e| absent == (*e == Expiry::Absent))
+            .and_then(|e| self.copies.policies().life(&flight.key, absent, e, flight.begun));
+        self.copies.land(flight, life.map(|life| (Bytes::copy_from_slice(element), life)));
+    }
+}

@@ -1,0 +1,361 @@
+//! The way of a command, once it is known what it is.
+//!
+//! [`Proxy::copy`] answers from L1. What it cannot answer goes on to [`Proxy::read`] (a flight, joined or begun),
+//! [`Proxy::multi_get`] or [`Proxy::direct`] (straight home, with fences around a write). Replies come back
+//! through tickets, in any order; the session puts them into the order of its requests.
+//!
+//! A `Proxy` belongs to one worker thread. What workers share is in [`Shared`].
+
+mod admission;
+mod direct;
+mod mget;
+mod read;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::backend::lane::{Failure, Lane, Outcome, Reply, Ticket as LaneTicket};
+use crate::backend::node::Node;
+use crate::backend::tracking::{Confirmations, Facts};
+use crate::clock;
+use crate::command::Command;
+use crate::metrics::{Counters, Metrics};
+use crate::resp::{Proto, Request, encode};
+use crate::tier::copies::{Copies, kind};
+use crate::tier::flight::{Identity, Waiter};
+use crate::tier::l1::Reader;
+
+use admission::Admission;
+pub use direct::Direct;
+pub use mget::Mget;
+pub use read::Read;
+
+/// Hits of one copy are reported to a home that evicts by use at most this often, in seconds.
+const TOUCH_EVERY: u16 = 5;
+/// Keys of one TOUCH.
+const TOUCH_BATCH: usize = 512;
+
+/// What the workers share.
+pub struct Shared {
+    /// Copies and their rules; None: `l1.enabled = false`.
+    pub copies: Option<Arc<Copies>>,
+    /// Home.
+    pub node: Arc<Node>,
+    /// Confirmations of the guard.
+    pub confirmations: Arc<Confirmations>,
+    /// What home said of itself.
+    pub facts: Arc<Facts>,
+    /// All counters.
+    pub metrics: Metrics,
+    /// The workers' doors.
+    pub inboxes: parking_lot::RwLock<Vec<UnboundedSender<Message>>>,
+}
+
+/// What a worker is told from outside.
+pub enum Message {
+    /// A client has connected.
+    Accept(std::net::TcpStream),
+    /// A reply for clients of this worker who joined another's flight.
+    Answer(Vec<Waiter>, Bytes),
+    /// End this session after what it has been answered.
+    Close(u64),
+    /// Accept no more, end what is idle, finish what is in flight.
+    Drain,
+}
+
+/// A session, as replies see it.
+pub trait Client {
+    /// The reply for the request at `slot`, which came from home at `now`.
+    fn deliver(&self, slot: u64, reply: Reply<'_>, now: u64);
+    /// Ends the session once its replies are out.
+    fn close(&self);
+    /// Has the session look at what changed around it.
+    fn wake(&self);
+}
+
+/// Protocol and database of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneKey {
+    /// The client's own protocol: replies are not translated.
+    pub proto: Proto,
+    /// The client's database.
+    pub db: u32,
+}
+
+/// One request of one client.
+pub struct Ask<'a> {
+    /// Who asks.
+    pub client: &'a Rc<dyn Client>,
+    /// Its session number.
+    pub session: u64,
+    /// Where the reply goes.
+    pub slot: u64,
+    /// When it last had a reply from home.
+    pub seen: u64,
+    /// Its protocol and database.
+    pub lane: LaneKey,
+    /// The command.
+    pub command: Option<&'static Command>,
+    /// The request.
+    pub request: &'a Request<'a>,
+    /// Now.
+    pub now: u64,
+}
+
+/// The claim to a reply of home.
+pub enum Ticket {
+    /// One reply for one client.
+    Direct(Direct),
+    /// A flight's reply.
+    Read(Rc<Read>),
+    /// The lifetime of a flight's key.
+    ReadExpiry(Rc<Read>),
+    /// The reply to a whole MGET.
+    Mget(Rc<Mget>),
+    /// The lifetime of one of its keys.
+    MgetExpiry(Rc<Mget>, usize),
+    /// Nobody waits (TOUCH).
+    Nobody,
+}
+
+impl LaneTicket for Ticket {
+    fn complete(self, outcome: Outcome<'_>, now: u64) {
+        match self {
+            Ticket::Direct(direct) => direct.complete(outcome, now),
+            Ticket::Read(read) => read.replied(outcome, now),
+            Ticket::ReadExpiry(read) => read.expiry(outcome, now),
+            Ticket::Mget(mget) => mget.replied(outcome, now),
+            Ticket::MgetExpiry(mget, index) => mget.expiry(index, outcome, now),
+            Ticket::Nobody => {}
+        }
+    }
+}
+
+/// Who gets a reply.
+enum Receiver {
+    Client(Rc<dyn Client>, u64),
+    Waiters(Vec<Waiter>),
+}
+
+/// A reply held back until the guard's confirmation.
+struct Held {
+    number: u64,
+    receivers: Vec<Receiver>,
+    reply: Bytes,
+}
+
+/// One worker's half of the program.
+pub struct Proxy {
+    /// Index of the worker.
+    pub worker: u16,
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// The worker's counters.
+    pub counters: Arc<Counters>,
+    lanes: RefCell<Vec<(LaneKey, Rc<Lane<Ticket>>)>>,
+    clients: RefCell<HashMap<u64, Rc<dyn Client>>>,
+    held: RefCell<VecDeque<Held>>,
+    admission: Admission,
+    touched: RefCell<Vec<(u32, Box<[u8]>)>>,
+    touching: Cell<bool>,
+}
+
+impl Proxy {
+    /// A worker without clients.
+    pub fn new(worker: u16, shared: Arc<Shared>) -> Rc<Self> {
+        let counters = shared.metrics.block();
+        Rc::new(Proxy {
+            worker,
+            shared,
+            counters,
+            lanes: RefCell::default(),
+            clients: RefCell::default(),
+            held: RefCell::default(),
+            admission: Admission::default(),
+            touched: RefCell::default(),
+            touching: Cell::new(false),
+        })
+    }
+
+    /// Makes a session known to replies of other workers.
+    pub fn enter(&self, session: u64, client: Rc<dyn Client>) {
+        self.clients.borrow_mut().insert(session, client);
+    }
+
+    /// Forgets a session.
+    pub fn leave(&self, session: u64) {
+        self.clients.borrow_mut().remove(&session);
+    }
+
+    /// Sessions of this worker.
+    pub fn sessions(&self) -> Vec<Rc<dyn Client>> {
+        self.clients.borrow().values().cloned().collect()
+    }
+
+    /// One session of this worker.
+    pub fn session(&self, number: u64) -> Option<Rc<dyn Client>> {
+        self.clients.borrow().get(&number).cloned()
+    }
+
+    /// The lane of a protocol and a database, made at first use.
+    pub fn lane(&self, key: LaneKey) -> Rc<Lane<Ticket>> {
+        if let Some((_, lane)) = self.lanes.borrow().iter().find(|(k, _)| *k == key) {
+            return lane.clone();
+        }
+        let db = u16::try_from(key.db).unwrap_or(u16::MAX);
+        let lane = Rc::new(Lane::new(self.shared.node.clone(), key.proto, db, self.counters.clone()));
+        self.lanes.borrow_mut().push((key, lane.clone()));
+        lane
+    }
+
+    /// The copies, while they may be served as current.
+    pub fn vouched(&self, now: u64) -> Option<&Arc<Copies>> {
+        self.shared.copies.as_ref().filter(|c| c.vouched(now))
+    }
+
+    /// Answers a read of one key from its copy.
+    pub fn copy<'r>(&self, reader: &'r Reader<'_>, id: &Identity<'_>, now: u64) -> Option<&'r [u8]> {
+        let hit = reader.get(id.hash, id.key, id.kind, id.tail, now)?;
+        if self.touching.get() && hit.touch_due(clock::seconds(now) as u16, TOUCH_EVERY) {
+            self.touched.borrow_mut().push((u32::from(id.kind as u16), id.key.into()));
+        }
+        Some(hit.reply())
+    }
+
+    /// Notes how a batch of reads went: hits decide how much of the misses is kept.
+    pub fn tally(&self, hits: u64, misses: u64) {
+        self.counters.l1_hits.add(hits);
+        self.counters.l1_misses.add(misses);
+        self.admission.tally(hits, misses);
+    }
+
+    /// Whether the reply of a miss is wanted as a copy (rule 11: a fill costs home about as much as the read).
+    fn admit(&self) -> bool {
+        self.admission.admit()
+    }
+
+    fn waiter(&self, ask: &Ask<'_>) -> Waiter {
+        Waiter { worker: self.worker, session: ask.session, slot: ask.slot }
+    }
+
+    fn hand(&self, receiver: Receiver, reply: &Bytes, now: u64) {
+        match receiver {
+            Receiver::Client(client, slot) => client.deliver(slot, Reply::Owned(reply.clone()), now),
+            Receiver::Waiters(waiters) => self.answer(waiters, reply, now),
+        }
+    }
+
+    /// Gives a reply to waiters, wherever they are.
+    pub fn answer(&self, waiters: Vec<Waiter>, reply: &Bytes, now: u64) {
+        let mut elsewhere: HashMap<u16, Vec<Waiter>> = HashMap::new();
+        for waiter in waiters {
+            if waiter.worker != self.worker {
+                elsewhere.entry(waiter.worker).or_default().push(waiter);
+            } else if let Some(client) = self.session(waiter.session) {
+                client.deliver(waiter.slot, Reply::Owned(reply.clone()), now);
+            }
+        }
+        let inboxes = self.shared.inboxes.read();
+        for (worker, waiters) in elsewhere {
+            if let Some(inbox) = inboxes.get(worker as usize) {
+                // A worker that is gone has no clients.
+                let _ = inbox.send(Message::Answer(waiters, reply.clone()));
+            }
+        }
+    }
+
+    /// Releases a reply once the guard has confirmed everything that it may show.
+    fn after_confirmation(&self, receivers: Vec<Receiver>, reply: Bytes, now: u64) {
+        match self.shared.confirmations.ask() {
+            Some(number) => self.held.borrow_mut().push_back(Held { number, receivers, reply }),
+            None => receivers.into_iter().for_each(|r| self.hand(r, &reply, now)),
+        }
+    }
+
+    /// Releases what has been confirmed; without a lease nothing needs to be.
+    pub fn release_confirmed(&self, now: u64) {
+        let vouched = self.vouched(now).is_some();
+        loop {
+            let next = {
+                let mut held = self.held.borrow_mut();
+                match held.front() {
+                    Some(h) if !vouched || self.shared.confirmations.reached(h.number) => held.pop_front(),
+                    _ => None,
+                }
+            };
+            let Some(held) = next else { return };
+            for receiver in held.receivers {
+                self.hand(receiver, &held.reply, now);
+            }
+        }
+    }
+
+    /// Housekeeping: time-outs of lanes, confirmations that will not come, hits to be reported.
+    pub fn tick(&self, now: u64) {
+        let lanes: Vec<_> = self.lanes.borrow().iter().map(|(_, lane)| lane.clone()).collect();
+        lanes.iter().for_each(|lane| lane.tick(now));
+        self.release_confirmed(now);
+        let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);
+        self.touching.set(by_use);
+        self.report_hits(now);
+    }
+
+    /// Tells a home that evicts by use which keys are in use here (rule 13).
+    fn report_hits(&self, now: u64) {
+        let mut touched = std::mem::take(&mut *self.touched.borrow_mut());
+        touched.truncate(TOUCH_BATCH);
+        while let Some(&(db, _)) = touched.first() {
+            let (here, rest): (Vec<_>, Vec<_>) = touched.into_iter().partition(|(d, _)| *d == db);
+            touched = rest;
+            let mut words: Vec<&[u8]> = vec![b"TOUCH"];
+            words.extend(here.iter().map(|(_, key)| &**key));
+            let mut request = Vec::new();
+            encode::command(&mut request, &words);
+            self.lane(LaneKey { proto: Proto::Resp2, db }).send(&request, Ticket::Nobody, now);
+        }
+    }
+
+    /// The identity of the copy that a read of `key` (argument `index`) asks for.
+    pub fn identity<'a>(&self, ask: &Ask<'a>, command: &Command, key: &'a [u8], index: usize) -> Option<Identity<'a>> {
+        let copies = self.shared.copies.as_ref()?;
+        let kind = kind(command.id, ask.lane.proto, ask.lane.db)?;
+        let tail = if index == 1 { ask.request.tail(1) } else { ask.request.tail(0) };
+        Some(Identity { hash: copies.l1().hash(key), key, kind, tail })
+    }
+}
+
+/// What the client is told when home did not answer.
+fn failure_text(node: &Node, failure: &Failure) -> String {
+    let home = &node.dial.address;
+    match failure {
+        Failure::Unreachable(u) if u.retry_in > Duration::ZERO => {
+            let next = u.retry_in.as_millis();
+            format!("ERR strata: home {home} cannot be reached ({}); next attempt in {next} ms", u.reason)
+        }
+        Failure::Unreachable(u) => format!("ERR strata: home {home} cannot be reached ({})", u.reason),
+        Failure::Lost(reason) => {
+            format!("ERR strata: connection to home {home} lost ({reason}); the command may have been executed")
+        }
+        Failure::Timeout(bound) => format!(
+            "ERR strata: home {home} did not answer within {bound:?} (l2.request_timeout); the command may have been executed"
+        ),
+    }
+}
+
+fn error_reply(text: &str) -> Bytes {
+    let mut out = Vec::new();
+    encode::error(&mut out, text);
+    out.into()
+}
+
+/// Errors by which home says that it does not serve now, rather than that the request is wrong.
+fn is_outage(reply: &[u8]) -> bool {
+    const OUTAGES: [&[u8]; 5] = [b"-LOADING", b"-MASTERDOWN", b"-CLUSTERDOWN", b"-BUSY ", b"-TRYAGAIN"];
+    OUTAGES.iter().any(|o| reply.starts_with(o))
+}

@@ -1,0 +1,202 @@
+//! A cacheable read that no copy answered: the flight, its landing, and who gets the reply.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Ask, Client, LaneKey, Proxy, Receiver, Ticket, error_reply, failure_text, is_outage};
+use crate::backend::lane::{Failure, Outcome, Reply};
+use crate::clock;
+use crate::command::{Command, KeyRef};
+use crate::resp::{encode, reply};
+use crate::router::Effect;
+use crate::tier::copies::{Asker, Copies, Start};
+use crate::tier::flight::Flight;
+use crate::tier::policy::Expiry;
+
+/// One flight of this worker: the read, and PTTL for each of its keys, sent in one piece.
+pub struct Read {
+    proxy: Rc<Proxy>,
+    copies: Arc<Copies>,
+    flight: Arc<Flight>,
+    client: Rc<dyn Client>,
+    slot: u64,
+    lane: LaneKey,
+    request: Box<[u8]>,
+    state: RefCell<State>,
+}
+
+struct State {
+    /// Replies still to come.
+    outstanding: usize,
+    reply: Option<Bytes>,
+    /// The first end among the keys; None: some PTTL gave no answer to rely on.
+    expiry: Option<Expiry>,
+    failure: Option<Failure>,
+    retried: bool,
+}
+
+impl Proxy {
+    /// Reads what has no copy. `keys` are the request's keys, the first names the copy.
+    pub fn read(self: &Rc<Self>, ask: &Ask<'_>, command: &Command, keys: &[KeyRef]) {
+        let direct = |proxy: &Rc<Self>| proxy.direct(ask, Effect::Reads, keys);
+        let Some(copies) = self.shared.copies.clone().filter(|_| self.shared.confirmations.guarded()) else {
+            return direct(self);
+        };
+        let arg = |k: &KeyRef| ask.request.arg(k.index as usize).unwrap_or_default();
+        let Some(first) = keys.first() else { return direct(self) };
+        if !keys.iter().all(|k| copies.policies().cacheable(arg(k))) {
+            return direct(self);
+        }
+        let Some(identity) = self.identity(ask, command, arg(first), first.index as usize) else {
+            return direct(self);
+        };
+        let others: Vec<u64> = keys[1..].iter().map(|k| copies.l1().hash(arg(k))).collect();
+        let admitted = self.admit();
+        let asker = Asker { waiter: self.waiter(ask), seen: ask.seen, now: ask.now, admitted };
+        match copies.begin(&identity, &others, &asker) {
+            Start::Joined => self.counters.flight_joins.add(1),
+            // What has landed may be newer than the key's other copies.
+            Start::Reply(_) if copies.holds(identity.hash) && !others.is_empty() => direct(self),
+            Start::Reply(reply) => ask.client.deliver(ask.slot, Reply::Owned(reply), ask.now),
+            Start::Apart => direct(self),
+            Start::Begun(flight) => {
+                self.counters.home_reads.add(1);
+                let read = Rc::new(Read {
+                    proxy: self.clone(),
+                    copies,
+                    flight,
+                    client: ask.client.clone(),
+                    slot: ask.slot,
+                    lane: ask.lane,
+                    request: ask.request.raw().into(),
+                    state: RefCell::new(State {
+                        outstanding: 1 + if admitted { keys.len() } else { 0 },
+                        reply: None,
+                        expiry: admitted.then_some(Expiry::Never),
+                        failure: None,
+                        retried: false,
+                    }),
+                });
+                self.send(ask.lane, &read.request, Ticket::Read(read.clone()), ask.now);
+                if admitted {
+                    for key in keys {
+                        self.send_pttl(ask.lane, arg(key), Ticket::ReadExpiry(read.clone()), ask.now);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn send_pttl(&self, lane: LaneKey, key: &[u8], ticket: Ticket, now: u64) {
+        let mut request = Vec::with_capacity(key.len() + 32);
+        encode::command(&mut request, &[b"PTTL", key]);
+        self.send(lane, &request, ticket, now);
+    }
+}
+
+/// What one PTTL says; None if it says nothing to rely on.
+pub(super) fn expiry_of(outcome: &Outcome<'_>) -> Option<Expiry> {
+    match outcome {
+        Outcome::Reply(reply) => reply::parse_integer(reply.bytes()).and_then(Expiry::from_pttl),
+        Outcome::Failed(_) => None,
+    }
+}
+
+impl Read {
+    pub(super) fn replied(self: Rc<Self>, outcome: Outcome<'_>, now: u64) {
+        {
+            let mut state = self.state.borrow_mut();
+            match outcome {
+                Outcome::Reply(reply) => state.reply = Some(reply.into_bytes()),
+                Outcome::Failed(failure) => state.failure = Some(failure),
+            }
+        }
+        self.count_down(now);
+    }
+
+    pub(super) fn expiry(self: Rc<Self>, outcome: Outcome<'_>, now: u64) {
+        {
+            let mut state = self.state.borrow_mut();
+            state.expiry = match (state.expiry, expiry_of(&outcome)) {
+                (Some(a), Some(b)) => Some(a.first(b)),
+                _ => None,
+            };
+        }
+        self.count_down(now);
+    }
+
+    fn count_down(self: Rc<Self>, now: u64) {
+        let (reply, failure) = {
+            let mut state = self.state.borrow_mut();
+            state.outstanding -= 1;
+            if state.outstanding > 0 {
+                return;
+            }
+            (state.reply.take(), state.failure.take())
+        };
+        match (reply, failure) {
+            (Some(reply), _) if is_outage(&reply) => self.stale_or(reply, now),
+            (Some(reply), _) => self.land(reply, now),
+            (None, Some(Failure::Lost(_))) if self.may_retry(now) => self.retry(now),
+            (None, failure) => {
+                let failure = failure.unwrap_or_else(|| Failure::Lost("no reply".into()));
+                self.proxy.counters.errors.add(1);
+                self.stale_or(error_reply(&failure_text(&self.proxy.shared.node, &failure)), now);
+            }
+        }
+    }
+
+    /// A read is idempotent: after a lost connection it is sent once more, within its bound.
+    fn may_retry(&self, now: u64) -> bool {
+        let bound = clock::nanos(self.proxy.shared.node.request_timeout);
+        !self.state.borrow().retried && now < self.flight.begun.saturating_add(bound)
+    }
+
+    fn retry(self: Rc<Self>, now: u64) {
+        {
+            let mut state = self.state.borrow_mut();
+            (state.retried, state.outstanding, state.expiry) = (true, 1, None);
+        }
+        self.proxy.counters.home_retries.add(1);
+        self.proxy.send(self.lane, &self.request, Ticket::Read(self.clone()), now);
+    }
+
+    fn land(&self, reply: Bytes, now: u64) {
+        let absent = reply::is_absent(&reply);
+        let counters = &self.proxy.counters;
+        counters.home_hits.add(u64::from(!absent));
+        counters.home_misses.add(u64::from(absent));
+        counters.home_get.record(now.saturating_sub(self.flight.begun), 1);
+        let life = match self.state.borrow().expiry {
+            Some(expiry) if !reply::is_error(&reply) => {
+                self.copies.policies().life(&self.flight.key, absent, expiry, self.flight.begun)
+            }
+            _ => None,
+        };
+        let waiters = self.copies.land(&self.flight, life.map(|life| (reply.clone(), life)));
+        self.release(waiters, reply, now);
+    }
+
+    /// Home failed: what `stale_if_error` allows, else the error.
+    fn stale_or(&self, error: Bytes, now: u64) {
+        let stale = self.copies.stale(&self.flight, now);
+        self.proxy.counters.l1_stale.add(u64::from(stale.is_some()));
+        let waiters = self.copies.land(&self.flight, None);
+        let reply = stale.unwrap_or(error);
+        self.client.deliver(self.slot, Reply::Owned(reply.clone()), now);
+        self.proxy.answer(waiters, &reply, now);
+    }
+
+    fn release(&self, waiters: Vec<crate::tier::flight::Waiter>, reply: Bytes, now: u64) {
+        let own = Receiver::Client(self.client.clone(), self.slot);
+        let receivers = if waiters.is_empty() { vec![own] } else { vec![own, Receiver::Waiters(waiters)] };
+        if self.copies.holds(self.flight.hash) {
+            self.proxy.after_confirmation(receivers, reply, now);
+        } else {
+            receivers.into_iter().for_each(|r| self.proxy.hand(r, &reply, now));
+        }
+    }
+}

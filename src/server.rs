@@ -1,0 +1,338 @@
+//! The composition root: builds everything from a configuration, accepts clients, and takes it down again.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use parking_lot::Mutex;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::LocalSet;
+
+use crate::backend::breaker::Breaker;
+use crate::backend::connection::{Address, Credentials, Dial, Tls};
+use crate::backend::embedded::Embedded;
+use crate::backend::node::Node;
+use crate::backend::tracking::{Confirmations, Facts, Guard};
+use crate::clock;
+use crate::config::{Config, Endpoint, Eviction};
+use crate::metrics::{Counters, Metrics};
+use crate::proxy::{Message, Proxy, Shared};
+use crate::session::clients::{ClientInfo, Clients, Labels};
+use crate::session::{Context, Scratch, serve};
+use crate::tier::copies::Copies;
+use crate::tier::l1::{L1Options, Policy as L1Policy};
+use crate::tier::policy::Policies;
+
+/// Workers look after time-outs this often.
+const TICK: Duration = Duration::from_millis(20);
+/// Expired copies are swept this often, so many at a time.
+const SWEEP: (Duration, usize) = (Duration::from_millis(100), 2_000);
+
+/// Runs strata until it is asked to end.
+///
+/// # Errors
+/// What keeps it from starting, in words for the operator.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(LocalSet::new().run_until(control(Arc::new(config))))
+}
+
+async fn control(config: Arc<Config>) -> anyhow::Result<()> {
+    let mut embedded = match &config.l2.endpoint {
+        Endpoint::Embedded { binary } => Some(Embedded::start(binary, config.l2.max_size).await?),
+        Endpoint::Tcp { .. } | Endpoint::Unix { .. } => None,
+    };
+    let metrics = Metrics::default();
+    let counters = metrics.block();
+    let node = Arc::new(node(&config, embedded.as_ref())?);
+    let confirmations = Arc::new(Confirmations::default());
+    let facts = Arc::new(Facts::default());
+    let copies = config.l1.enabled.then(|| Arc::new(copies(&config, &confirmations, &counters)));
+    let shared = Arc::new(Shared {
+        copies: copies.clone(),
+        node: node.clone(),
+        confirmations: confirmations.clone(),
+        facts: facts.clone(),
+        metrics,
+        inboxes: parking_lot::RwLock::default(),
+    });
+    let clients = Arc::new(Clients::default());
+    let listener = TcpListener::bind(config.server.listen)
+        .await
+        .with_context(|| format!("cannot listen on {} (server.listen)", config.server.listen))?;
+    let workers = spawn_workers(&config, &shared, &clients)?;
+    spawn_guard(&config, &shared, copies.clone(), counters.clone());
+    banner(&config, &listener, &shared, embedded.as_ref(), workers.len());
+    let ending = tokio::select! {
+        signal = end_signal() => signal,
+        () = accept(&config, &listener, &shared, &clients, &counters) => Ok("the listener failed"),
+        () = async { match &mut embedded { Some(e) => e.keep().await, None => std::future::pending().await } } => Ok("the embedded Redis ended"),
+        () = sweep(copies) => Ok("unreachable"),
+    }?;
+    drop(listener);
+    drain(&config, &shared, &clients, ending, workers).await;
+    if let Some(embedded) = embedded {
+        embedded.stop().await;
+    }
+    Ok(())
+}
+
+/// How home is reached.
+fn node(config: &Config, embedded: Option<&Embedded>) -> anyhow::Result<Node> {
+    let l2 = &config.l2;
+    let address = match (&l2.endpoint, embedded) {
+        (_, Some(child)) => Address::Unix(child.socket()),
+        (Endpoint::Unix { path }, None) => Address::Unix(path.clone()),
+        (Endpoint::Tcp { host, port, tls }, None) => {
+            let tls = tls.as_ref().map(|t| Tls::new(t, host)).transpose()?;
+            Address::Tcp { host: host.clone(), port: *port, tls }
+        }
+        (Endpoint::Embedded { .. }, None) => bail!("the embedded Redis is not running"),
+    };
+    let credentials = Credentials { username: l2.username.clone(), password: l2.password.clone() };
+    let dial = Dial { address, credentials, timeout: l2.connect_timeout };
+    Ok(Node::new(dial, Breaker::new(l2.backoff_min, l2.backoff_max), l2.request_timeout))
+}
+
+fn copies(config: &Config, confirmations: &Arc<Confirmations>, counters: &Arc<Counters>) -> Copies {
+    let policy = match config.l1.policy {
+        Eviction::S3Fifo => L1Policy::S3Fifo,
+        Eviction::Lru => L1Policy::Lru,
+    };
+    let options = L1Options { max_bytes: config.l1.max_size, policy, shards: None };
+    let policies = Policies::new(&config.l1, config.policies.clone());
+    Copies::new(options, policies, confirmations.clone(), counters.clone())
+}
+
+fn spawn_guard(config: &Config, shared: &Shared, copies: Option<Arc<Copies>>, counters: Arc<Counters>) {
+    let Some(sink) = copies else { return };
+    let guard = Guard {
+        node: shared.node.clone(),
+        sink,
+        confirmations: shared.confirmations.clone(),
+        facts: shared.facts.clone(),
+        counters,
+        lease: config.l2.lease,
+    };
+    tokio::task::spawn_local(guard.run());
+}
+
+async fn sweep(copies: Option<Arc<Copies>>) {
+    let Some(copies) = copies else { return std::future::pending().await };
+    let mut interval = tokio::time::interval(SWEEP.0);
+    loop {
+        interval.tick().await;
+        copies.l1().sweep(clock::now(), SWEEP.1);
+    }
+}
+
+type Worker = std::thread::JoinHandle<()>;
+
+fn spawn_workers(config: &Arc<Config>, shared: &Arc<Shared>, clients: &Arc<Clients>) -> anyhow::Result<Vec<Worker>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let count = if config.server.workers == 0 { cores } else { config.server.workers };
+    let mut workers = Vec::new();
+    for index in 0..count {
+        let (sender, inbox) = unbounded_channel();
+        shared.inboxes.write().push(sender);
+        let (config, shared, clients) = (config.clone(), shared.clone(), clients.clone());
+        let worker = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || work(index as u16, config, shared, clients, inbox))
+            .context("cannot start a worker thread")?;
+        workers.push(worker);
+    }
+    Ok(workers)
+}
+
+/// One worker thread, until it is told to drain and its last session has ended.
+fn work(index: u16, config: Arc<Config>, shared: Arc<Shared>, clients: Arc<Clients>, inbox: UnboundedReceiver<Message>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return tracing::error!("worker {index} cannot start: {e}"),
+    };
+    let context = Rc::new(Context {
+        proxy: Proxy::new(index, shared),
+        clients,
+        config,
+        scratch: RefCell::new(Scratch::default()),
+        draining: Cell::new(false),
+    });
+    LocalSet::new().block_on(&runtime, attend(context, inbox));
+}
+
+async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
+    let confirmed = context.proxy.shared.confirmations.listen();
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            message = inbox.recv() => match message {
+                None => return,
+                Some(message) => receive(&context, message),
+            },
+            () = confirmed.notified() => context.proxy.release_confirmed(clock::now()),
+            _ = ticks.tick() => {
+                let now = clock::now();
+                context.proxy.tick(now);
+                close_idle(&context, now);
+                if context.draining.get() && context.proxy.sessions().is_empty() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn receive(context: &Rc<Context>, message: Message) {
+    match message {
+        Message::Answer(waiters, reply) => context.proxy.answer(waiters, &reply, clock::now()),
+        Message::Close(session) => {
+            if let Some(client) = context.proxy.session(session) {
+                client.close();
+            }
+        }
+        Message::Drain => {
+            context.draining.set(true);
+            context.proxy.sessions().iter().for_each(|client| client.wake());
+        }
+        Message::Accept(stream) => match admit(context, stream) {
+            Ok((stream, info)) => {
+                context.clients.insert(info.clone());
+                tokio::task::spawn_local(serve(context.clone(), stream, info));
+            }
+            Err(e) => tracing::debug!("a client was gone before it was served: {e}"),
+        },
+    }
+}
+
+fn admit(context: &Rc<Context>, stream: std::net::TcpStream) -> std::io::Result<(TcpStream, Arc<ClientInfo>)> {
+    let stream = TcpStream::from_std(stream)?;
+    let now = clock::now();
+    let info = Arc::new(ClientInfo {
+        id: context.clients.number(),
+        address: stream.peer_addr()?,
+        local: stream.local_addr()?,
+        descriptor: stream.as_raw_fd(),
+        worker: context.proxy.worker,
+        since: now,
+        active: AtomicU64::new(now),
+        command: AtomicU32::new(0),
+        commands: AtomicU64::new(0),
+        db: AtomicU32::new(context.config.l2.database),
+        proto: AtomicU32::new(2),
+        input: AtomicU64::new(0),
+        output: AtomicU64::new(0),
+        killed: AtomicBool::new(false),
+        no_evict: AtomicBool::new(false),
+        labels: Mutex::new(Labels::default()),
+    });
+    Ok((stream, info))
+}
+
+/// Ends clients that have been silent for longer than `server.timeout`.
+fn close_idle(context: &Rc<Context>, now: u64) {
+    let bound = clock::nanos(context.config.server.timeout);
+    if bound == 0 {
+        return;
+    }
+    for info in context.clients.list() {
+        let idle = now.saturating_sub(info.active.load(std::sync::atomic::Ordering::Relaxed));
+        if info.worker == context.proxy.worker
+            && idle > bound
+            && let Some(client) = context.proxy.session(info.id)
+        {
+            client.close();
+        }
+    }
+}
+
+async fn accept(config: &Config, listener: &TcpListener, shared: &Shared, clients: &Clients, counters: &Counters) {
+    let mut turn = 0;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if let Err(e) = welcome(config, stream, shared, clients, counters, turn) {
+                    tracing::debug!(%peer, "client refused: {e}");
+                }
+                turn += 1;
+            }
+            // Out of descriptors, or a client that gave up: neither ends the listener.
+            Err(e) => {
+                tracing::warn!("cannot accept a client: {e}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn welcome(
+    config: &Config,
+    stream: TcpStream,
+    shared: &Shared,
+    clients: &Clients,
+    counters: &Counters,
+    turn: usize,
+) -> std::io::Result<()> {
+    if clients.len() >= config.server.max_clients {
+        counters.rejected.bump();
+        stream.try_write(b"-ERR max number of clients reached\r\n")?;
+        return Ok(());
+    }
+    counters.connections.bump();
+    stream.set_nodelay(true)?;
+    if config.server.tcp_keepalive > Duration::ZERO {
+        let interval = (config.server.tcp_keepalive / 3).max(Duration::from_secs(1));
+        let keepalive =
+            TcpKeepalive::new().with_time(config.server.tcp_keepalive).with_interval(interval).with_retries(3);
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    }
+    let inboxes = shared.inboxes.read();
+    let worker = &inboxes[turn % inboxes.len()];
+    worker.send(Message::Accept(stream.into_std()?)).map_err(std::io::Error::other)
+}
+
+async fn end_signal() -> anyhow::Result<&'static str> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = int.recv() => "SIGINT",
+    })
+}
+
+/// No new clients; those in the middle of something get their replies, within the bound.
+async fn drain(config: &Config, shared: &Shared, clients: &Clients, why: &str, workers: Vec<Worker>) {
+    tracing::info!(why, clients = clients.len(), "ending");
+    for inbox in shared.inboxes.read().iter() {
+        let _ = inbox.send(Message::Drain);
+    }
+    let deadline = tokio::time::Instant::now() + config.server.shutdown_timeout;
+    while workers.iter().any(|w| !w.is_finished()) {
+        if tokio::time::Instant::now() > deadline {
+            tracing::warn!(clients = clients.len(), "commands were still in flight after server.shutdown_timeout");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn banner(config: &Config, listener: &TcpListener, shared: &Shared, embedded: Option<&Embedded>, workers: usize) {
+    let address: SocketAddr = listener.local_addr().unwrap_or(config.server.listen);
+    let l1 = match config.l1.enabled {
+        true => format!("{} bytes in memory, {}, at most {:?}", config.l1.max_size, config.l1.policy.name(), config.l1.ttl),
+        false => "off".to_owned(),
+    };
+    let child = embedded.and_then(Embedded::pid).map(|pid| format!(" (embedded, pid {pid})")).unwrap_or_default();
+    eprintln!("strata {} listens on {address}, pid {}, {workers} workers", env!("CARGO_PKG_VERSION"), std::process::id());
+    eprintln!("  L1  {l1}");
+    eprintln!("  L2  {}{child}: home, serving lease {:?}", shared.node.dial.address, config.l2.lease);
+}

@@ -1,0 +1,439 @@
+//! The commands of one read, run in order.
+//!
+//! A group of commands is parsed first, so that the places their copies are in can be fetched from memory while
+//! the others are parsed; then they are run one by one.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::replies::Shape;
+use super::{ReplyMode, Session};
+use crate::clock;
+use crate::command::{Args, Command, KeyRef, Unknown, id, resolve};
+use crate::proxy::Ask;
+use crate::resp::{ProtocolError, Request, Span, Step, encode};
+use crate::router::{Effect, Route, route};
+use crate::tier::copies::{Copies, kind};
+use crate::tier::flight::Identity;
+use crate::tier::l1::Reader;
+
+/// Commands of a group.
+const GROUP: usize = 64;
+
+/// Buffers of a worker, lent to the session that is running.
+pub struct Scratch {
+    /// What a session without unfinished input reads into.
+    pub(super) buffer: Vec<u8>,
+    spans: Vec<Span>,
+    group: Vec<Parsed>,
+    keys: Vec<KeyRef>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Scratch { buffer: vec![0; 64 * 1024], spans: Vec::new(), group: Vec::with_capacity(GROUP), keys: Vec::new() }
+    }
+}
+
+impl std::fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scratch").finish_non_exhaustive()
+    }
+}
+
+impl Args for Request<'_> {
+    fn len(&self) -> usize {
+        Request::len(self)
+    }
+    fn arg(&self, index: usize) -> Option<&[u8]> {
+        Request::arg(self, index)
+    }
+}
+
+/// One command of a group.
+struct Parsed {
+    start: u32,
+    end: u32,
+    spans: (u32, u32),
+    command: Result<&'static Command, Unknown>,
+    /// Hash of its only key, if a copy might answer it.
+    hash: Option<u64>,
+}
+
+/// Why a group ended.
+enum Stop {
+    Full,
+    Incomplete,
+    Inline(usize),
+    Error(ProtocolError),
+}
+
+impl Session {
+    /// Runs every complete command of `buf`; returns how many bytes are used.
+    pub(super) fn run(&mut self, buf: &[u8], scratch: &mut Scratch) -> usize {
+        let mut base = 0;
+        loop {
+            if self.core.closing.get() {
+                return buf.len();
+            }
+            if self.core.replies.borrow().waiting() >= super::MAX_WAITING {
+                self.paused = true;
+                return base;
+            }
+            let context = self.context.clone();
+            let copies = context.proxy.shared.copies.as_deref();
+            let reader = copies.map(|c| c.l1().reader());
+            let stop = self.parse_group(buf, &mut base, scratch, copies.zip(reader.as_ref()));
+            self.run_group(buf, scratch, reader.as_ref());
+            match stop {
+                Stop::Full => {}
+                Stop::Incomplete => return base,
+                Stop::Inline(end) => {
+                    self.run_inline(scratch, reader.as_ref());
+                    base = end;
+                }
+                Stop::Error(e) => {
+                    tracing::debug!(client = self.info.id, error = %e, "protocol error");
+                    e.encode(self.core.replies.borrow_mut().now());
+                    self.core.closing.set(true);
+                }
+            }
+        }
+    }
+
+    fn parse_group(
+        &mut self,
+        buf: &[u8],
+        base: &mut usize,
+        scratch: &mut Scratch,
+        store: Option<(&Copies, &Reader<'_>)>,
+    ) -> Stop {
+        scratch.group.clear();
+        scratch.spans.clear();
+        while scratch.group.len() < GROUP {
+            let before = scratch.spans.len();
+            match self.parser.step(buf, *base, &mut scratch.spans, &self.limits) {
+                Step::Command { end } => {
+                    let request = Request::new(buf, *base, end, &scratch.spans[before..]);
+                    let command = resolve(&request);
+                    let hash = store.and_then(|(copies, reader)| {
+                        let key = request.arg(command.ok().filter(|c| c.cacheable())?.only_key()?)?;
+                        let hash = copies.l1().hash(key);
+                        reader.prefetch_slot(hash);
+                        Some(hash)
+                    });
+                    scratch.group.push(Parsed {
+                        start: *base as u32,
+                        end: end as u32,
+                        spans: (before as u32, scratch.spans.len() as u32),
+                        command,
+                        hash,
+                    });
+                    *base = end;
+                    if command.is_ok_and(|c| changes_parsing(c)) {
+                        return Stop::Full;
+                    }
+                }
+                Step::Nothing { end } => *base = end,
+                Step::Inline { end } => return Stop::Inline(end),
+                Step::Incomplete { need } => {
+                    self.need = need;
+                    return Stop::Incomplete;
+                }
+                Step::Error(e) => return Stop::Error(e),
+            }
+        }
+        Stop::Full
+    }
+
+    fn run_group(&mut self, buf: &[u8], scratch: &mut Scratch, reader: Option<&Reader<'_>>) {
+        let group = std::mem::take(&mut scratch.group);
+        if let (Some(reader), true) = (reader, group.len() > 1) {
+            for hash in group.iter().filter_map(|p| p.hash) {
+                reader.prefetch_record(hash);
+            }
+        }
+        if let Some(last) = group.last() {
+            let now = clock::now();
+            let mut tally = Tally::default();
+            for p in &group {
+                let spans = &scratch.spans[p.spans.0 as usize..p.spans.1 as usize];
+                let request = Request::new(buf, p.start as usize, p.end as usize, spans);
+                self.run_one(&request, p.command, p.hash, reader, now, &mut tally, &mut scratch.keys);
+            }
+            self.settle(&tally, group.len() as u64, now);
+            self.info.note(now, last.command.ok().map(|c| c.id), group.len() as u64);
+        }
+        scratch.group = group;
+    }
+
+    fn run_inline(&mut self, scratch: &mut Scratch, reader: Option<&Reader<'_>>) {
+        // The parser holds the encoded command; it is lent out for the time of the run.
+        let parser = std::mem::take(&mut self.parser);
+        let now = clock::now();
+        let mut tally = Tally::default();
+        let request = parser.inline();
+        let command = resolve(&request);
+        self.run_one(&request, command, None, reader, now, &mut tally, &mut scratch.keys);
+        self.settle(&tally, 1, now);
+        self.info.note(now, command.ok().map(|c| c.id), 1);
+        self.parser = parser;
+    }
+
+    fn settle(&self, tally: &Tally, commands: u64, began: u64) {
+        let counters = &self.context.proxy.counters;
+        counters.commands.add(commands);
+        if tally.hits + tally.misses > 0 {
+            self.context.proxy.tally(tally.hits, tally.misses);
+        }
+        if tally.hits > 0 {
+            counters.l1_get.record(clock::now().saturating_sub(began) / commands, tally.hits);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of a batch, kept apart so that a hit moves nothing")]
+    fn run_one(
+        &mut self,
+        request: &Request<'_>,
+        command: Result<&'static Command, Unknown>,
+        hash: Option<u64>,
+        reader: Option<&Reader<'_>>,
+        now: u64,
+        tally: &mut Tally,
+        keys: &mut Vec<KeyRef>,
+    ) {
+        if self.core.closing.get() {
+            return;
+        }
+        if self.reply_mode != ReplyMode::On {
+            return self.run_silent(request, command, now, keys);
+        }
+        if let (Ok(command), Some(hash), Some(reader), true) = (command, hash, reader, self.authenticated)
+            && self.hit(request, command, hash, reader, now)
+        {
+            tally.hits += 1;
+            return;
+        }
+        self.run_slow(request, command, reader, now, tally, keys);
+    }
+
+    /// Answers from a copy.
+    fn hit(&self, request: &Request<'_>, command: &Command, hash: u64, reader: &Reader<'_>, now: u64) -> bool {
+        let proxy = &self.context.proxy;
+        let index = command.only_key().unwrap_or(1);
+        let (Some(key), Some(kind)) = (request.arg(index), kind(command.id, self.lane.proto, self.lane.db)) else {
+            return false;
+        };
+        if proxy.vouched(now).is_none() {
+            return false;
+        }
+        let tail = if index == 1 { request.tail(1) } else { request.tail(0) };
+        match proxy.copy(reader, &Identity { hash, key, kind, tail }, now) {
+            Some(reply) => {
+                self.core.replies.borrow_mut().now().extend_from_slice(reply);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Everything but a hit.
+    fn run_slow(
+        &mut self,
+        request: &Request<'_>,
+        command: Result<&'static Command, Unknown>,
+        reader: Option<&Reader<'_>>,
+        now: u64,
+        tally: &mut Tally,
+        keys: &mut Vec<KeyRef>,
+    ) {
+        if !self.authenticated && !command.is_ok_and(|c| c.flags.contains(crate::command::Flags::NO_AUTH)) {
+            return self.reply_error("NOAUTH Authentication required.");
+        }
+        let command = match command {
+            Ok(command) => command,
+            // Perhaps home knows more commands than Redis 7.0 (a module's, a newer version's): what they touch
+            // is not known.
+            Err(unknown) => {
+                if request.name().eq_ignore_ascii_case(b"cache") {
+                    return self.run_cache(request, now);
+                }
+                keys.clear();
+                return match unknown {
+                    Unknown::Command => self.send(request, None, Effect::WritesUnnamed, now, keys),
+                    Unknown::Subcommand => self.run_unknown_subcommand(request, unknown, now, keys),
+                };
+            }
+        };
+        match route(command, request, keys) {
+            Route::Local => self.run_local(command, request, now),
+            Route::Leased => self.reply_error(&leased_error(command)),
+            Route::Refused => self.reply_error(&refused_error(command)),
+            Route::Direct(effect) => self.send(request, Some(command), effect, now, keys),
+            Route::Cached => self.run_cached(request, command, reader, now, tally, keys),
+            Route::MultiGet => self.run_multi_get(request, command, reader, now, tally, keys),
+        }
+    }
+
+    fn run_unknown_subcommand(&mut self, request: &Request<'_>, unknown: Unknown, now: u64, keys: &[KeyRef]) {
+        if request.name().eq_ignore_ascii_case(b"client") {
+            return self.run_client_unknown(request, unknown);
+        }
+        self.send(request, None, Effect::WritesUnnamed, now, keys);
+    }
+
+    fn run_cached(
+        &mut self,
+        request: &Request<'_>,
+        command: &'static Command,
+        reader: Option<&Reader<'_>>,
+        now: u64,
+        tally: &mut Tally,
+        keys: &[KeyRef],
+    ) {
+        let context = self.context.clone();
+        let proxy = &context.proxy;
+        // One key at a fixed place has been looked up before.
+        if keys.len() > 1
+            && let (Some(copies), Some(reader)) = (proxy.vouched(now), reader)
+        {
+            let found = self.with_ask(request, Some(command), 0, now, |ask| {
+                let key = request.arg(keys[0].index as usize)?;
+                let identity = proxy.identity(ask, command, key, 0)?;
+                copies.spanning(reader, &identity, now)
+            });
+            if let Some(reply) = found {
+                tally.hits += 1;
+                return self.core.replies.borrow_mut().now().extend_from_slice(reply);
+            }
+        }
+        tally.misses += 1;
+        let slot = self.open();
+        self.with_ask(request, Some(command), slot, now, |ask| proxy.read(ask, command, keys));
+    }
+
+    fn run_multi_get(
+        &mut self,
+        request: &Request<'_>,
+        command: &'static Command,
+        reader: Option<&Reader<'_>>,
+        now: u64,
+        tally: &mut Tally,
+        keys: &[KeyRef],
+    ) {
+        let context = self.context.clone();
+        let proxy = &context.proxy;
+        if let Some(reader) = reader {
+            for key in keys.iter().filter_map(|k| request.arg(k.index as usize)) {
+                reader.prefetch_slot(proxy.shared.copies.as_ref().map_or(0, |c| c.l1().hash(key)));
+            }
+            let whole = self.with_ask(request, Some(command), 0, now, |ask| {
+                let mut replies = self.core.replies.borrow_mut();
+                proxy.multi_get_copies(reader, ask, keys, replies.now())
+            });
+            if whole {
+                tally.hits += 1;
+                return;
+            }
+        }
+        tally.misses += 1;
+        let slot = self.open();
+        self.with_ask(request, Some(command), slot, now, |ask| proxy.multi_get(ask, keys));
+    }
+
+    /// Straight home.
+    pub(super) fn send(
+        &mut self,
+        request: &Request<'_>,
+        command: Option<&'static Command>,
+        effect: Effect,
+        now: u64,
+        keys: &[KeyRef],
+    ) {
+        let slot = self.open();
+        self.send_to(slot, request, command, effect, now, keys);
+    }
+
+    pub(super) fn send_to(
+        &self,
+        slot: u64,
+        request: &Request<'_>,
+        command: Option<&'static Command>,
+        effect: Effect,
+        now: u64,
+        keys: &[KeyRef],
+    ) {
+        self.with_ask(request, command, slot, now, |ask| self.context.proxy.direct(ask, effect, keys));
+    }
+
+    fn open(&self) -> u64 {
+        self.core.replies.borrow_mut().open(Shape::Plain)
+    }
+
+    fn with_ask<R>(
+        &self,
+        request: &Request<'_>,
+        command: Option<&'static Command>,
+        slot: u64,
+        now: u64,
+        run: impl FnOnce(&Ask<'_>) -> R,
+    ) -> R {
+        run(&Ask {
+            client: &self.client,
+            session: self.info.id,
+            slot,
+            seen: self.core.seen.get(),
+            lane: self.lane,
+            command,
+            request,
+            now,
+        })
+    }
+
+    /// A command under CLIENT REPLY OFF or SKIP: everything happens, nothing is said.
+    fn run_silent(
+        &mut self,
+        request: &Request<'_>,
+        command: Result<&'static Command, Unknown>,
+        now: u64,
+        keys: &mut Vec<KeyRef>,
+    ) {
+        let skipped = self.reply_mode == ReplyMode::Skip;
+        self.core.replies.borrow_mut().set_silent(true);
+        self.run_slow(request, command, None, now, &mut Tally::default(), keys);
+        if skipped && self.reply_mode == ReplyMode::Skip {
+            self.reply_mode = ReplyMode::On;
+        }
+        let silent = self.reply_mode == ReplyMode::Off;
+        self.core.replies.borrow_mut().set_silent(silent);
+    }
+
+    pub(super) fn reply_error(&self, text: &str) {
+        self.context.proxy.counters.errors.add(1);
+        encode::error(self.core.replies.borrow_mut().now(), text);
+    }
+}
+
+/// Hits and misses of a group.
+#[derive(Default)]
+struct Tally {
+    hits: u64,
+    misses: u64,
+}
+
+/// Whether what follows can only be parsed once this command has run: it may lift the limits of a client that
+/// has not authenticated.
+fn changes_parsing(command: &Command) -> bool {
+    command.id == id::AUTH || command.id == id::HELLO || command.id == id::RESET || command.id == id::QUIT
+}
+
+fn leased_error(command: &Command) -> String {
+    let name = command.name.to_uppercase().replace('|', " ");
+    format!(
+        "ERR strata: {name} needs a connection of its own to home, which this version does not have yet; send it to home directly"
+    )
+}
+
+fn refused_error(command: &Command) -> String {
+    let name = command.name.to_uppercase().replace('|', " ");
+    format!("ERR strata: {name} is about a connection between servers and cannot pass through a proxy")
+}

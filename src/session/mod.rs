@@ -1,0 +1,297 @@
+//! One client: its requests in, its replies out, in order.
+//!
+//! A session is one task of its worker. A wake-up reads once into the worker's buffer, runs every command that is
+//! complete ([`batch`]), and writes once. An idle session owns no buffer.
+
+mod batch;
+pub mod clients;
+mod local;
+mod replies;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context as Cx, Poll, Waker};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::backend::lane::Reply;
+use crate::config::Config;
+use crate::proxy::{Client, LaneKey, Proxy};
+use crate::resp::{Limits, Proto, RequestParser};
+use clients::{ClientInfo, Clients};
+use replies::{Replies, Shape};
+
+pub use batch::Scratch;
+
+/// Replies outstanding at which a session stops taking requests until some have come.
+const MAX_WAITING: usize = 8192;
+/// Bytes that a read asks for beyond what is buffered.
+const READ_STEP: usize = 64 * 1024;
+
+/// What the sessions of one worker share.
+pub struct Context {
+    /// The worker's proxy.
+    pub proxy: Rc<Proxy>,
+    /// All clients of the process.
+    pub clients: Arc<Clients>,
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// Buffers of the session that is running.
+    pub scratch: RefCell<Scratch>,
+    /// The worker finishes: idle sessions end.
+    pub draining: Cell<bool>,
+}
+
+/// What replies need of a session.
+struct Core {
+    replies: RefCell<Replies>,
+    waker: RefCell<Option<Waker>>,
+    woken: Cell<bool>,
+    closing: Cell<bool>,
+    seen: Cell<u64>,
+    context: Rc<Context>,
+    proto: Cell<Proto>,
+}
+
+impl Core {
+    fn listen(&self, cx: &Cx<'_>) {
+        self.woken.set(false);
+        let mut waker = self.waker.borrow_mut();
+        match waker.as_mut() {
+            Some(w) => w.clone_from(cx.waker()),
+            None => *waker = Some(cx.waker().clone()),
+        }
+    }
+}
+
+impl Client for Core {
+    fn deliver(&self, slot: u64, reply: Reply<'_>, now: u64) {
+        self.seen.set(now);
+        let mut replies = self.replies.borrow_mut();
+        if replies.shape(slot) == Some(Shape::Info) {
+            let composed = local::compose_info(&self.context, self.proto.get(), reply.bytes());
+            replies.fill(slot, Reply::Owned(composed.into()));
+        } else {
+            replies.fill(slot, reply);
+        }
+        drop(replies);
+        self.wake();
+    }
+
+    fn close(&self) {
+        self.closing.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if !self.woken.replace(true)
+            && let Some(waker) = self.waker.borrow().as_ref()
+        {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// What CLIENT REPLY says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum ReplyMode {
+    #[default]
+    On,
+    Off,
+    /// Silent for one command.
+    Skip,
+}
+
+/// One client's state.
+struct Session {
+    context: Rc<Context>,
+    core: Rc<Core>,
+    client: Rc<dyn Client>,
+    info: Arc<ClientInfo>,
+    stream: TcpStream,
+    parser: RequestParser,
+    limits: Limits,
+    /// Bytes of a command that is not complete, or that waits because too many replies are outstanding.
+    input: Vec<u8>,
+    /// Bytes that are still missing from the command at the start of `input`.
+    need: usize,
+    /// `input` may hold complete commands.
+    paused: bool,
+    lane: LaneKey,
+    authenticated: bool,
+    reply_mode: ReplyMode,
+    /// The client has sent its last byte.
+    ended: bool,
+}
+
+/// Serves one client until either side ends it.
+pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo>) {
+    let number = info.id;
+    let core = Rc::new(Core {
+        replies: RefCell::default(),
+        waker: RefCell::default(),
+        woken: Cell::new(false),
+        closing: Cell::new(false),
+        seen: Cell::new(0),
+        context: context.clone(),
+        proto: Cell::new(Proto::Resp2),
+    });
+    let client: Rc<dyn Client> = core.clone();
+    context.proxy.enter(number, client.clone());
+    let server = &context.config.server;
+    let authenticated = server.password.is_none();
+    let mut session = Session {
+        limits: Limits { max_bulk: server.max_bulk, authenticated, ..Limits::default() },
+        lane: LaneKey { proto: Proto::Resp2, db: context.config.l2.database },
+        parser: RequestParser::new(),
+        core,
+        client,
+        info,
+        stream,
+        input: Vec::new(),
+        need: 0,
+        paused: false,
+        authenticated,
+        reply_mode: ReplyMode::On,
+        ended: false,
+        context: context.clone(),
+    };
+    let end = poll_fn(|cx| session.poll(cx)).await;
+    if let Err(e) = end {
+        tracing::debug!(client = number, error = %e, "session ended");
+    }
+    context.proxy.leave(number);
+    context.clients.remove(number);
+}
+
+impl Session {
+    fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<io::Result<()>> {
+        self.core.listen(cx);
+        loop {
+            self.write(cx)?;
+            let waiting = self.core.replies.borrow().waiting();
+            let done = waiting == 0 && self.core.replies.borrow().backlog() == 0;
+            if self.core.closing.get() || self.info.killed.load(Relaxed) {
+                let finished = self.core.replies.borrow().writable().is_empty();
+                return if finished || self.info.killed.load(Relaxed) { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
+            if self.ended && done || done && self.input.is_empty() && self.context.draining.get() {
+                return Poll::Ready(Ok(()));
+            }
+            if waiting >= MAX_WAITING {
+                self.paused |= !self.input.is_empty();
+                return Poll::Pending;
+            }
+            let lane = self.context.proxy.lane(self.lane);
+            if lane.congested() {
+                lane.on_drain(cx.waker().clone());
+                return Poll::Pending;
+            }
+            if self.paused {
+                self.paused = false;
+                self.run_input();
+                continue;
+            }
+            if self.ended {
+                return Poll::Pending;
+            }
+            match self.read(cx) {
+                Poll::Pending => {
+                    if done && self.input.is_empty() {
+                        self.core.replies.borrow_mut().relax();
+                    }
+                    return Poll::Pending;
+                }
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Ready(Ok(0)) => self.ended = true,
+                Poll::Ready(Ok(_)) => {}
+            }
+        }
+    }
+
+    fn write(&mut self, cx: &mut Cx<'_>) -> io::Result<()> {
+        let mut replies = self.core.replies.borrow_mut();
+        let mut sent = 0;
+        while !replies.writable().is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, replies.writable()) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(n)) => {
+                    replies.wrote(n);
+                    sent += n as u64;
+                }
+                Poll::Ready(Err(e)) => return Err(e),
+            }
+        }
+        self.context.proxy.counters.bytes_out.add(sent);
+        let backlog = replies.backlog();
+        self.info.output.store(backlog as u64, Relaxed);
+        if backlog > self.context.config.server.output_buffer_limit {
+            let text = "the client does not read its replies (server.output_buffer_limit)";
+            tracing::warn!(client = self.info.id, backlog, "{text}");
+            return Err(io::Error::other(text));
+        }
+        Ok(())
+    }
+
+    /// Reads once and runs what is complete; ready with the number of bytes read.
+    fn read(&mut self, cx: &mut Cx<'_>) -> Poll<io::Result<usize>> {
+        let context = self.context.clone();
+        let mut scratch = context.scratch.borrow_mut();
+        let scratch = &mut *scratch;
+        let n = if self.input.is_empty() {
+            let mut buffer = std::mem::take(&mut scratch.buffer);
+            let polled = poll_into(&mut self.stream, cx, &mut buffer);
+            if let Poll::Ready(Ok(n)) = polled {
+                let used = self.run(&buffer[..n], scratch);
+                self.input.extend_from_slice(&buffer[used..n]);
+            }
+            scratch.buffer = buffer;
+            std::task::ready!(polled)?
+        } else {
+            let old = self.input.len();
+            // What is announced is not believed: the buffer at most doubles.
+            self.input.resize(old + self.need.clamp(READ_STEP, old.max(READ_STEP)), 0);
+            let polled = poll_into(&mut self.stream, cx, &mut self.input[old..]);
+            self.input.truncate(old + if let Poll::Ready(Ok(n)) = polled { n } else { 0 });
+            let n = std::task::ready!(polled)?;
+            self.run_from(scratch);
+            n
+        };
+        context.proxy.counters.bytes_in.add(n as u64);
+        self.info.input.store(self.input.len() as u64, Relaxed);
+        if self.input.len() > context.config.server.max_query_buffer {
+            let text = "the client's command exceeds server.max_query_buffer";
+            tracing::warn!(client = self.info.id, bytes = self.input.len(), "{text}");
+            return Poll::Ready(Err(io::Error::other(text)));
+        }
+        Poll::Ready(Ok(n))
+    }
+
+    fn run_input(&mut self) {
+        let context = self.context.clone();
+        self.run_from(&mut context.scratch.borrow_mut());
+    }
+
+    fn run_from(&mut self, scratch: &mut Scratch) {
+        let mut input = std::mem::take(&mut self.input);
+        let used = self.run(&input, scratch);
+        if used == input.len() {
+            input = Vec::new();
+        } else {
+            input.drain(..used);
+        }
+        self.input = input;
+    }
+}
+
+fn poll_into(stream: &mut TcpStream, cx: &mut Cx<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
+    let mut buffer = ReadBuf::new(space);
+    Pin::new(stream).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
+}

@@ -1,0 +1,259 @@
+//! The replies of one client, in the order of its requests, whatever order they come in.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::backend::lane::Reply;
+
+/// What is done to a reply on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// It goes out as it is.
+    Plain,
+    /// It is dropped (CLIENT REPLY OFF or SKIP).
+    Silent,
+    /// It is home's INFO, to be completed with strata's own section.
+    Info,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Waiting(Shape),
+    Ready(Bytes),
+    /// Replies made here while an earlier one was outstanding; more may be appended.
+    Made(Vec<u8>),
+}
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct Replies {
+    /// What may be written, oldest first; `tail` comes after it.
+    chunks: VecDeque<Bytes>,
+    tail: Vec<u8>,
+    /// Bytes of the first chunk (or of the tail, if there is none) that were written.
+    written: usize,
+    slots: VecDeque<Slot>,
+    /// Number of the first slot.
+    first: u64,
+    waiting: usize,
+    /// Bytes in all chunks, slots and the tail.
+    held: usize,
+    /// Replies from now on are dropped.
+    silent: bool,
+    sink: Vec<u8>,
+}
+
+/// From this size on a reply is queued as it is instead of being copied.
+const SHARED: usize = 32 * 1024;
+/// A tail above this is given back once it was written.
+const KEEP: usize = 16 * 1024;
+
+impl Replies {
+    /// Whether replies to requests from now on are dropped.
+    pub(super) fn set_silent(&mut self, silent: bool) {
+        self.silent = silent;
+        self.sink = Vec::new();
+    }
+
+    /// Reserves a place for a reply that comes later.
+    pub(super) fn open(&mut self, shape: Shape) -> u64 {
+        let shape = if self.silent { Shape::Silent } else { shape };
+        self.slots.push_back(Slot::Waiting(shape));
+        self.waiting += 1;
+        self.first + self.slots.len() as u64 - 1
+    }
+
+    /// The place for a reply that is made now: append it to the buffer.
+    pub(super) fn now(&mut self) -> &mut Vec<u8> {
+        if self.silent {
+            self.sink.clear();
+            return &mut self.sink;
+        }
+        if self.slots.is_empty() {
+            return &mut self.tail;
+        }
+        if !matches!(self.slots.back(), Some(Slot::Made(_))) {
+            self.slots.push_back(Slot::Made(Vec::new()));
+        }
+        match self.slots.back_mut() {
+            Some(Slot::Made(buffer)) => buffer,
+            _ => &mut self.tail,
+        }
+    }
+
+    /// What a slot waits for; None if it does not.
+    pub(super) fn shape(&self, slot: u64) -> Option<Shape> {
+        match self.slots.get(usize::try_from(slot.checked_sub(self.first)?).ok()?)? {
+            Slot::Waiting(shape) => Some(*shape),
+            Slot::Ready(_) | Slot::Made(_) => None,
+        }
+    }
+
+    /// Puts a reply into its place.
+    pub(super) fn fill(&mut self, slot: u64, reply: Reply<'_>) {
+        let Some(shape) = self.shape(slot) else { return };
+        self.waiting -= 1;
+        if slot == self.first {
+            self.slots.pop_front();
+            self.first += 1;
+            if shape != Shape::Silent {
+                self.emit(reply);
+            }
+            self.advance();
+            return;
+        }
+        let ready = if shape == Shape::Silent { Bytes::new() } else { reply.into_bytes() };
+        self.held += ready.len();
+        self.slots[(slot - self.first) as usize] = Slot::Ready(ready);
+    }
+
+    /// Moves what is complete at the front of the order to the output.
+    fn advance(&mut self) {
+        while let Some(Slot::Ready(_) | Slot::Made(_)) = self.slots.front() {
+            self.first += 1;
+            match self.slots.pop_front() {
+                Some(Slot::Ready(bytes)) => {
+                    self.held -= bytes.len();
+                    self.emit(Reply::Owned(bytes));
+                }
+                Some(Slot::Made(buffer)) => self.tail.extend_from_slice(&buffer),
+                _ => {}
+            }
+        }
+    }
+
+    fn emit(&mut self, reply: Reply<'_>) {
+        match reply {
+            Reply::Owned(bytes) if bytes.len() >= SHARED => {
+                if !self.tail.is_empty() {
+                    let tail = std::mem::take(&mut self.tail);
+                    self.held += tail.len();
+                    self.chunks.push_back(tail.into());
+                }
+                self.held += bytes.len();
+                self.chunks.push_back(bytes);
+            }
+            reply => self.tail.extend_from_slice(reply.bytes()),
+        }
+    }
+
+    /// The next bytes to write; empty if there are none.
+    pub(super) fn writable(&self) -> &[u8] {
+        match self.chunks.front() {
+            Some(chunk) => &chunk[self.written..],
+            None => &self.tail[self.written..],
+        }
+    }
+
+    /// `n` of them were written.
+    pub(super) fn wrote(&mut self, n: usize) {
+        self.written += n;
+        match self.chunks.front() {
+            Some(chunk) if self.written == chunk.len() => {
+                self.held -= chunk.len();
+                self.chunks.pop_front();
+                self.written = 0;
+            }
+            None if self.written == self.tail.len() => {
+                self.tail.clear();
+                self.tail.shrink_to(KEEP);
+                self.written = 0;
+            }
+            _ => {}
+        }
+    }
+
+    /// Bytes that the client has not taken yet.
+    pub(super) fn backlog(&self) -> usize {
+        self.held + self.tail.len() - if self.chunks.is_empty() { self.written } else { 0 }
+    }
+
+    /// Replies that have not come yet.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Gives memory back while the client is idle.
+    pub(super) fn relax(&mut self) {
+        if self.backlog() == 0 && self.slots.is_empty() {
+            self.tail = Vec::new();
+            self.slots = VecDeque::new();
+            self.chunks = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(replies: &mut Replies) -> String {
+        let mut all = Vec::new();
+        while !replies.writable().is_empty() {
+            let n = replies.writable().len().min(7);
+            all.extend_from_slice(&replies.writable()[..n]);
+            replies.wrote(n);
+        }
+        String::from_utf8(all).expect("text")
+    }
+
+    #[test]
+    fn replies_leave_in_the_order_of_requests() {
+        let mut r = Replies::default();
+        r.now().extend_from_slice(b"a");
+        let b = r.open(Shape::Plain);
+        r.now().extend_from_slice(b"c");
+        r.now().extend_from_slice(b"C");
+        let d = r.open(Shape::Plain);
+        let e = r.open(Shape::Silent);
+        r.now().extend_from_slice(b"f");
+        assert_eq!((drain(&mut r).as_str(), r.waiting()), ("a", 3));
+        r.fill(d, Reply::Borrowed(b"d"));
+        assert_eq!(drain(&mut r), "");
+        r.fill(b, Reply::Borrowed(b"b"));
+        assert_eq!(drain(&mut r), "bcCd");
+        r.fill(e, Reply::Borrowed(b"never"));
+        assert_eq!((drain(&mut r).as_str(), r.waiting(), r.backlog()), ("f", 0, 0));
+        r.now().extend_from_slice(b"g");
+        assert_eq!(drain(&mut r), "g");
+    }
+
+    #[test]
+    fn large_replies_are_not_copied_and_counted_once() {
+        let mut r = Replies::default();
+        let big = Bytes::from(vec![b'x'; SHARED]);
+        let (a, b) = (r.open(Shape::Plain), r.open(Shape::Plain));
+        r.fill(b, Reply::Owned(big.clone()));
+        assert_eq!(r.backlog(), SHARED);
+        r.fill(a, Reply::Borrowed(b"a"));
+        r.now().extend_from_slice(b"z");
+        assert_eq!(r.backlog(), SHARED + 2);
+        assert_eq!(drain(&mut r).len(), SHARED + 2);
+        assert_eq!(r.backlog(), 0);
+    }
+
+    #[test]
+    fn silence_drops_what_is_asked_meanwhile_only() {
+        let mut r = Replies::default();
+        let a = r.open(Shape::Plain);
+        r.set_silent(true);
+        let b = r.open(Shape::Plain);
+        r.now().extend_from_slice(b"dropped");
+        r.set_silent(false);
+        r.now().extend_from_slice(b"c");
+        r.fill(b, Reply::Borrowed(b"dropped"));
+        r.fill(a, Reply::Borrowed(b"a"));
+        assert_eq!(drain(&mut r), "ac");
+    }
+
+    #[test]
+    fn a_reply_to_no_slot_is_dropped() {
+        let mut r = Replies::default();
+        let a = r.open(Shape::Plain);
+        r.fill(a, Reply::Borrowed(b"a"));
+        r.fill(a, Reply::Borrowed(b"again"));
+        r.fill(99, Reply::Borrowed(b"x"));
+        assert_eq!(drain(&mut r), "a");
+    }
+}

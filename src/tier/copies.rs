@@ -1,0 +1,333 @@
+//! The copies of this process, and the rules that keep them true.
+//!
+//! - What L1 holds is the state of home at the guard's position in its stream: replies land here, and only the
+//!   guard's task moves them into L1, between the pushes, once a confirmation has come (`backend::tracking`).
+//! - Whoever writes a key through this process calls [`Copies::fence`] before the write is sent and again before
+//!   its reply is released.
+//! - A reply that does not come by way of L1 may be newer than L1. If its key has copies, it is released only
+//!   after a confirmation ([`Copies::holds`]).
+//! - Copies are served while the lease runs ([`Copies::vouched`]).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::fence::{Fences, Token};
+use super::flight::{Flight, Flights, Identity, Life, Meeting, Waiter};
+use super::l1::{Fill, L1, L1Options, Reader};
+use super::policy::Policies;
+use crate::backend::tracking::{Confirmations, Sink};
+use crate::clock;
+use crate::command::CommandId;
+use crate::metrics::Counters;
+use crate::resp::Proto;
+
+/// Command, protocol and database of a request in one number: with key and tail it names a copy. None: a
+/// database beyond what it can hold; such requests are not cached.
+pub fn kind(command: CommandId, proto: Proto, db: u32) -> Option<u32> {
+    let db = u32::from(u16::try_from(db).ok()?);
+    Some((command.index() as u32) << 17 | u32::from(proto == Proto::Resp3) << 16 | db)
+}
+
+/// The database of a kind.
+pub fn kind_database(kind: u32) -> u16 {
+    kind as u16
+}
+
+/// The protocol of a kind.
+pub fn kind_proto(kind: u32) -> Proto {
+    if kind >> 16 & 1 == 1 { Proto::Resp3 } else { Proto::Resp2 }
+}
+
+/// The place of a kind's command in the table.
+pub fn kind_command(kind: u32) -> usize {
+    (kind >> 17) as usize
+}
+
+/// How a read begins.
+#[derive(Debug)]
+pub enum Start {
+    /// Another flight brings the reply to the waiter.
+    Joined,
+    /// Here it is.
+    Reply(Bytes),
+    /// A flight is under way whose reply may be too old for this reader.
+    Apart,
+    /// The reader's own flight: its request is to be sent now.
+    Begun(Arc<Flight>),
+}
+
+/// Who reads, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker {
+    /// Where the reply goes if it comes by another's flight.
+    pub waiter: Waiter,
+    /// When the reader last had a reply from home.
+    pub seen: u64,
+    /// Now.
+    pub now: u64,
+    /// Whether a copy is wanted.
+    pub admitted: bool,
+}
+
+/// Replies that wait for the guard.
+#[derive(Default)]
+struct Landing {
+    open: Vec<Arc<Flight>>,
+    rounds: VecDeque<(u64, Vec<Arc<Flight>>)>,
+}
+
+/// See the module's text.
+pub struct Copies {
+    l1: L1,
+    fences: Fences,
+    flights: Flights,
+    policies: Policies,
+    confirmations: Arc<Confirmations>,
+    landing: Mutex<Landing>,
+    lease_until: AtomicU64,
+    /// Odd while the guard changes L1, moved on by every change: readers of several keys compare it.
+    position: AtomicU64,
+    keeps_stale: bool,
+    counters: Arc<Counters>,
+}
+
+impl Copies {
+    /// Empty, unvouched.
+    pub fn new(l1: L1Options, policies: Policies, confirmations: Arc<Confirmations>, counters: Arc<Counters>) -> Self {
+        Copies {
+            l1: L1::new(l1),
+            fences: Fences::default(),
+            flights: Flights::default(),
+            keeps_stale: policies.any_stale(),
+            policies,
+            confirmations,
+            landing: Mutex::default(),
+            lease_until: AtomicU64::new(0),
+            position: AtomicU64::new(0),
+            counters,
+        }
+    }
+
+    /// The store, for looking things up.
+    pub fn l1(&self) -> &L1 {
+        &self.l1
+    }
+
+    /// The rules for keys.
+    pub fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    /// Whether copies may be served as current.
+    pub fn vouched(&self, now: u64) -> bool {
+        now < self.lease_until.load(SeqCst)
+    }
+
+    /// Nanoseconds left of the lease.
+    pub fn lease_left(&self, now: u64) -> u64 {
+        self.lease_until.load(SeqCst).saturating_sub(now)
+    }
+
+    /// Flights under way.
+    pub fn flights(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// The guard's position in its stream; None while it is moving.
+    pub fn position(&self) -> Option<u64> {
+        let position = self.position.load(SeqCst);
+        (position % 2 == 0).then_some(position)
+    }
+
+    /// Whether the key has copies, which might be older than a reply that did not come from them.
+    pub fn holds(&self, hash: u64) -> bool {
+        self.l1.contains(hash)
+    }
+
+    /// A copy over several keys, if none of them changed.
+    pub fn spanning<'r>(&self, reader: &'r Reader<'_>, id: &Identity<'_>, now: u64) -> Option<&'r [u8]> {
+        let stored = reader.get(id.hash, id.key, id.kind, id.tail, now)?.reply();
+        self.fences.strip(stored)
+    }
+
+    /// The unvouched copy that `stale_if_error` allows to serve.
+    pub fn stale(&self, flight: &Flight, now: u64) -> Option<Bytes> {
+        if !self.keeps_stale {
+            return None;
+        }
+        let reader = self.l1.reader();
+        let hit = reader.get_stale(flight.hash, &flight.key, flight.kind, &flight.tail, clock::seconds(now))?;
+        match flight.token.spans() {
+            false => Some(Bytes::copy_from_slice(hit.reply())),
+            true => self.fences.strip(hit.reply()).map(Bytes::copy_from_slice),
+        }
+    }
+
+    /// A token for a reply over these keys.
+    pub fn token(&self, first: u64, others: &[u64]) -> Token {
+        self.fences.token(first, others.iter().copied())
+    }
+
+    /// Begins a read that no copy answered, or finds it under way.
+    pub fn begin(&self, id: &Identity<'_>, others: &[u64], asker: &Asker) -> Start {
+        let usable = |token: &Token| self.fences.current(token);
+        let meeting = self.flights.meet(id, asker.waiter, asker.seen, asker.now, usable);
+        match meeting {
+            Meeting::Joined => return Start::Joined,
+            Meeting::Landed(reply) if self.vouched(asker.now) => return Start::Reply(reply),
+            Meeting::Landed(_) | Meeting::Apart => return Start::Apart,
+            Meeting::None => {}
+        }
+        let token = self.token(id.hash, others);
+        // A flight that landed between the reader's look into L1 and now has left its copy there.
+        if others.is_empty() && self.vouched(asker.now) {
+            let reader = self.l1.reader();
+            if let Some(hit) = reader.get(id.hash, id.key, id.kind, id.tail, asker.now) {
+                return Start::Reply(Bytes::copy_from_slice(hit.reply()));
+            }
+        }
+        let flight = Arc::new(Flight::new(id, token, asker.now, asker.waiter.worker, asker.admitted));
+        self.flights.begin(&flight);
+        Start::Begun(flight)
+    }
+
+    /// A flight that is not known to others: the caller alone waits for it (one key of an MGET).
+    pub fn lone_flight(&self, id: &Identity<'_>, token: Token, now: u64, worker: u16) -> Arc<Flight> {
+        Arc::new(Flight::new(id, token, now, worker, true))
+    }
+
+    /// A flight's reply was read. With a life it becomes a copy once confirmed. Returns who joined.
+    pub fn land(&self, flight: &Arc<Flight>, reply: Option<(Bytes, Life)>) -> Vec<Waiter> {
+        if reply.is_none() || !self.confirmations.guarded() || !self.fences.current(&flight.token) {
+            let refused = if reply.is_some() { &self.counters.l1_fenced } else { &self.counters.l1_refused };
+            if flight.admitted {
+                refused.bump();
+            }
+            self.flights.end(flight);
+            return flight.land(None);
+        }
+        let waiters = flight.land(reply);
+        self.landing.lock().open.push(flight.clone());
+        self.confirmations.ask_soon();
+        waiters
+    }
+
+    /// Drops the copies of a key and refuses the flights over it: it is about to change, or it changed.
+    pub fn fence(&self, hash: u64) -> usize {
+        self.fences.raise(hash);
+        self.l1.remove(hash)
+    }
+
+    /// Drops all copies and refuses all flights.
+    pub fn fence_all(&self) {
+        self.fences.raise_all();
+        self.l1.clear();
+        self.counters.l1_flushes.bump();
+    }
+
+    fn abandon_landed(&self) {
+        let landing = std::mem::take(&mut *self.landing.lock());
+        for flight in landing.rounds.iter().flat_map(|(_, flights)| flights).chain(&landing.open) {
+            self.flights.end(flight);
+            flight.land(None);
+        }
+    }
+
+    fn store(&self, flight: &Arc<Flight>) {
+        let Some((reply, life)) = flight.landed() else { return };
+        let prefixed;
+        let stored: &[u8] = if flight.token.spans() {
+            prefixed = flight.token.prefix(&reply);
+            &prefixed
+        } else {
+            &reply
+        };
+        let fill = Fill {
+            hash: flight.hash,
+            key: &flight.key,
+            kind: flight.kind,
+            tail: &flight.tail,
+            reply: stored,
+            fresh_until: life.fresh_until,
+            stale_until: life.stale_until,
+            absent: life.absent,
+            filled_at: clock::seconds(flight.begun),
+        };
+        let outcome = match self.l1.insert_if(&fill, || self.fences.current(&flight.token)) {
+            Some(true) => &self.counters.l1_fills,
+            Some(false) => &self.counters.l1_refused,
+            None => &self.counters.l1_fenced,
+        };
+        outcome.bump();
+        self.flights.end(flight);
+        flight.land(None);
+    }
+
+    fn moving(&self, change: impl FnOnce()) {
+        self.position.fetch_add(1, SeqCst);
+        change();
+        self.position.fetch_add(1, SeqCst);
+    }
+}
+
+impl Sink for Copies {
+    fn covered(&self) {
+        self.moving(|| {
+            self.abandon_landed();
+            self.fence_all();
+        });
+    }
+
+    fn lost(&self) {
+        self.lease_until.store(0, SeqCst);
+        self.moving(|| {
+            self.abandon_landed();
+            self.fences.raise_all();
+            if !self.keeps_stale {
+                self.l1.clear();
+            }
+        });
+    }
+
+    fn invalidate(&self, keys: &mut dyn Iterator<Item = &[u8]>) {
+        self.moving(|| {
+            for key in keys {
+                self.fence(self.l1.hash(key));
+                self.counters.l1_invalidations.bump();
+            }
+        });
+    }
+
+    fn invalidate_all(&self) {
+        self.moving(|| self.fence_all());
+    }
+
+    fn gather(&self, round: u64) {
+        let mut landing = self.landing.lock();
+        let open = std::mem::take(&mut landing.open);
+        if !open.is_empty() {
+            landing.rounds.push_back((round, open));
+        }
+    }
+
+    fn confirm(&self, round: u64) {
+        let mut confirmed = Vec::new();
+        {
+            let mut landing = self.landing.lock();
+            while landing.rounds.front().is_some_and(|(r, _)| *r <= round) {
+                confirmed.extend(landing.rounds.pop_front().into_iter().flat_map(|(_, flights)| flights));
+            }
+        }
+        if !confirmed.is_empty() {
+            self.moving(|| confirmed.iter().for_each(|flight| self.store(flight)));
+        }
+    }
+
+    fn lease(&self, until: u64) {
+        self.lease_until.store(until, SeqCst);
+    }
+}
