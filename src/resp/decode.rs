@@ -388,3 +388,6 @@ fn find_in_line(
         _ => Err(Stop::Need(1)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,8 +13,6 @@ pub mod encode;
 mod frame;
 mod inline;
 mod number;
-#[cfg(test)]
-mod properties;
 pub mod reply;
 mod scan;
 

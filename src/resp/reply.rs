@@ -140,3 +140,136 @@ fn payload<'a>(reply: &'a [u8], header: &[u8], digits: &[u8]) -> Option<&'a [u8]
     let length = usize::try_from(parse_i64(digits)?).ok()?;
     reply.get(header.len() + 2..)?.get(..length)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ATTRIBUTE: &[u8] = b"|1\r\n+a\r\n*2\r\n:1\r\n-x\r\n";
+
+    /// The reply alone and behind one and two attributes.
+    fn variants(reply: &[u8]) -> [Vec<u8>; 3] {
+        [
+            reply.to_vec(),
+            [ATTRIBUTE, reply].concat(),
+            [ATTRIBUTE, b"|0\r\n", reply].concat(),
+        ]
+    }
+
+    #[test]
+    fn kinds_are_told_apart() {
+        for (reply, error, push, absent) in [
+            ("+OK\r\n", false, false, false),
+            ("-ERR no\r\n", true, false, false),
+            ("!3\r\nERR\r\n", true, false, false),
+            (">1\r\n+x\r\n", false, true, false),
+            ("*1\r\n-ERR no\r\n", false, false, false),
+            ("$-1\r\n", false, false, true),
+            ("*-1\r\n", false, false, true),
+            ("_\r\n", false, false, true),
+            ("*0\r\n", false, false, true),
+            ("%0\r\n", false, false, true),
+            ("~0\r\n", false, false, true),
+            (":0\r\n", false, false, true),
+            ("+none\r\n", false, false, true),
+            (":00\r\n", false, false, false),
+            (":1\r\n", false, false, false),
+            ("$4\r\nnone\r\n", false, false, false),
+            ("$0\r\n\r\n", false, false, false),
+            ("*1\r\n$-1\r\n", false, false, false),
+        ] {
+            for reply in variants(reply.as_bytes()) {
+                let shown = reply.escape_ascii();
+                assert_eq!(is_error(&reply), error, "{shown}");
+                assert_eq!(is_push(&reply), push, "{shown}");
+                assert_eq!(is_absent(&reply), absent, "{shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn integers_are_read() {
+        for (reply, value) in [
+            (":0\r\n", Some(0)),
+            (":-2\r\n", Some(-2)),
+            (":9223372036854775807\r\n", Some(i64::MAX)),
+            (":\r\n", None),
+            (":1", None),
+            ("$1\r\n1\r\n", None),
+            ("+1\r\n", None),
+        ] {
+            for reply in variants(reply.as_bytes()) {
+                assert_eq!(parse_integer(&reply), value, "{}", reply.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn strings_are_read() {
+        for (reply, text) in [
+            ("+OK\r\n", Some("OK")),
+            ("$0\r\n\r\n", Some("")),
+            ("$4\r\na\r\nb\r\n", Some("a\r\nb")),
+            ("=5\r\ntxt:a\r\n", Some("a")),
+            ("=2\r\nab\r\n", None),
+            ("$-1\r\n", None),
+            ("$9\r\nshort\r\n", None),
+            ("_\r\n", None),
+            (":1\r\n", None),
+            ("-ERR\r\n", None),
+        ] {
+            for reply in variants(reply.as_bytes()) {
+                assert_eq!(bulk(&reply), text.map(str::as_bytes), "{}", reply.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn elements_come_as_they_are_encoded() {
+        for (reply, expected) in [
+            (
+                "*3\r\n:1\r\n*1\r\n+x\r\n$1\r\na\r\n",
+                &[":1\r\n", "*1\r\n+x\r\n", "$1\r\na\r\n"][..],
+            ),
+            ("~1\r\n|1\r\n+k\r\n+v\r\n#t\r\n", &["|1\r\n+k\r\n+v\r\n#t\r\n"]),
+            (">2\r\n+invalidate\r\n_\r\n", &["+invalidate\r\n", "_\r\n"]),
+            ("%1\r\n+k\r\n:1\r\n", &["+k\r\n", ":1\r\n"]),
+            ("*0\r\n", &[]),
+            ("*-1\r\n", &[]),
+            ("+OK\r\n", &[]),
+            ("*2\r\n:1\r\n", &[":1\r\n"]),
+            ("*9223372036854775807\r\n:1\r\nx", &[":1\r\n"]),
+        ] {
+            for reply in variants(reply.as_bytes()) {
+                let got: Vec<_> = elements(&reply).collect();
+                let expected: Vec<_> = expected.iter().map(|element| element.as_bytes()).collect();
+                assert_eq!(got, expected, "{}", reply.escape_ascii());
+                assert!(elements(&reply).size_hint().1 >= Some(expected.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_reply_gives_nothing() {
+        for bytes in [
+            "",
+            "\r\n",
+            "|",
+            "|1\r\n",
+            "|1\r\n+a\r\n",
+            "|-1\r\n",
+            "*",
+            "$",
+            "*x\r\n",
+            "=3\r\n",
+            "nonsense",
+        ] {
+            let bytes = bytes.as_bytes();
+            assert!(!is_error(bytes) && !is_push(bytes) && !is_absent(bytes));
+            assert_eq!(
+                (parse_integer(bytes), bulk(bytes), elements(bytes).next()),
+                (None, None, None)
+            );
+        }
+    }
+}

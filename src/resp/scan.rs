@@ -207,3 +207,137 @@ fn read_long_length(rest: &[u8]) -> Result<(i64, usize), Stop> {
         _ => Err(Stop::Fail(ReplyError::InvalidLength)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(stream: &[u8]) -> Scan {
+        ReplyScanner::new().step(stream, 0)
+    }
+
+    #[test]
+    fn every_type_ends_where_it_ends() {
+        let replies: &[&[u8]] = &[
+            b"+OK\r\n",
+            b"+\r\n",
+            b"+a\rb\nc\r\r\n",
+            b"-ERR no\r\n",
+            b":-42\r\n",
+            b"$0\r\n\r\n",
+            b"$4\r\na\r\nb\r\n",
+            b"$-1\r\n",
+            b"*-1\r\n",
+            b"*0\r\n",
+            b"*2\r\n$1\r\na\r\n*1\r\n:1\r\n",
+            b"_\r\n",
+            b",1.5\r\n",
+            b"#t\r\n",
+            b"(123456789012345678901234567890\r\n",
+            b"!5\r\nERR x\r\n",
+            b"=5\r\ntxt:a\r\n",
+            b"%2\r\n+a\r\n:1\r\n+b\r\n~1\r\n:2\r\n",
+            b">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n",
+            b"|1\r\n+ttl\r\n:9\r\n$1\r\nv\r\n",
+            b"*2\r\n|1\r\n+a\r\n|0\r\n+b\r\n:1\r\n|0\r\n:2\r\n",
+        ];
+        for reply in replies {
+            let shown = reply.escape_ascii();
+            let stream = [b"..", *reply, b"+next\r\n"].concat();
+            let end = 2 + reply.len();
+            assert_eq!(
+                ReplyScanner::new().step(&stream, 2),
+                Scan::Complete { end },
+                "{shown}"
+            );
+            for cut in 0..reply.len() {
+                assert!(
+                    matches!(scan(&reply[..cut]), Scan::Incomplete { need: 1.. }),
+                    "{shown} cut at {cut}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_resp_is_an_error() {
+        let table: &[(&[u8], ReplyError)] = &[
+            (b"\r\n", ReplyError::UnknownType(b'\r')),
+            (b"HELLO", ReplyError::UnknownType(b'H')),
+            (b"*1\r\nx", ReplyError::UnknownType(b'x')),
+            (b"$?\r\n", ReplyError::InvalidLength),
+            (b"*?\r\n", ReplyError::InvalidLength),
+            (b"$\r\n", ReplyError::InvalidLength),
+            (b"$-2\r\n", ReplyError::InvalidLength),
+            (b"$04\r\n", ReplyError::InvalidLength),
+            (b"$4\n", ReplyError::InvalidLength),
+            (b"%-1\r\n", ReplyError::InvalidLength),
+            (b"=-1\r\n", ReplyError::InvalidLength),
+            (b"$4294967296\r\n", ReplyError::InvalidLength),
+            (b"*9223372036854775807\r\n", ReplyError::InvalidLength),
+            (b"$1111111111111111111111", ReplyError::InvalidLength),
+            (b"$1\r\nab\r\n", ReplyError::MissingTerminator),
+        ];
+        for (stream, error) in table {
+            assert_eq!(scan(stream), Scan::Error(*error), "{}", stream.escape_ascii());
+        }
+        assert_eq!(
+            ReplyError::UnknownType(b'\r').to_string(),
+            "a reply begins with '\\r'"
+        );
+    }
+
+    #[test]
+    fn what_is_needed_is_said() {
+        assert_eq!(scan(b""), Scan::Incomplete { need: 1 });
+        assert_eq!(scan(b"+OK"), Scan::Incomplete { need: 2 });
+        assert_eq!(scan(b"+OK\r"), Scan::Incomplete { need: 1 });
+        assert_eq!(scan(b"$1000\r\nabc"), Scan::Incomplete { need: 999 });
+        assert_eq!(scan(b"*2\r\n:1\r\n$5\r\nabcde\r"), Scan::Incomplete { need: 1 });
+    }
+
+    // Redis sends arrays nested some 8,000 deep: EVAL "local t={} for i=1,9999 do t={t} end return t" 0
+    #[test]
+    fn nesting_is_not_limited() {
+        let stream = [b"*1\r\n".repeat(1_000_000), b"$1\r\nx\r\n".to_vec()].concat();
+        assert_eq!(scan(&stream), Scan::Complete { end: stream.len() });
+    }
+
+    #[test]
+    fn counts_do_not_overflow() {
+        let stream = b"%4294967295\r\n".repeat(100_000);
+        assert_eq!(scan(&stream), Scan::Incomplete { need: 1 });
+        let mut scanner = ReplyScanner {
+            more: u64::MAX - 1,
+            ..ReplyScanner::default()
+        };
+        assert_eq!(scanner.step(b"*3\r\n", 0), Scan::Error(ReplyError::InvalidLength));
+    }
+
+    #[test]
+    fn a_reply_in_pieces_is_scanned_once() {
+        let mut stream = b"*100000\r\n".to_vec();
+        stream.extend(b"$1\r\nx\r\n".iter().cycle().take(700_000));
+        let mut scanner = ReplyScanner::new();
+        for read in (0..stream.len()).step_by(701).skip(1) {
+            let before = scanner.at;
+            assert!(matches!(
+                scanner.step(&stream[..read], 0),
+                Scan::Incomplete { .. }
+            ));
+            assert!(scanner.at > before);
+        }
+        let moved = [b"....", &stream[..]].concat();
+        assert_eq!(scanner.step(&moved, 4), Scan::Complete { end: moved.len() });
+    }
+
+    #[test]
+    fn a_long_line_is_searched_once() {
+        let mut scanner = ReplyScanner::new();
+        let stream = [b'+'; 50_000];
+        for read in [10, 20_000, 50_000] {
+            assert_eq!(scanner.step(&stream[..read], 0), Scan::Incomplete { need: 2 });
+            assert_eq!(scanner.searched, read);
+        }
+    }
+}
