@@ -43,12 +43,12 @@ pub fn extract<A: Args + ?Sized>(
     }
     let found = match command.finder {
         Finder::Specs => by_specs(command, args, out),
-        Finder::Bitfield => fixed(out, 1, bitfield_access(args)),
+        Finder::Bitfield => push(out, 1, bitfield_access(args)),
         Finder::GeoRadius => geo_radius(command, args, out),
         Finder::Migrate => migrate(args, out),
-        Finder::Set => fixed(out, 1, set_access(args)),
+        Finder::Set => push(out, 1, set_access(args)),
         Finder::Sort => sort(args, out),
-        Finder::SortRo => fixed(out, 1, READ),
+        Finder::SortRo => push(out, 1, READ),
         Finder::XRead => xread(command, args, out),
     };
     if found.is_err() {
@@ -77,10 +77,6 @@ fn push(out: &mut Vec<KeyRef>, index: usize, access: Access) -> Result<(), Inval
     let index = u32::try_from(index).map_err(|_| InvalidKeys)?;
     out.push(KeyRef { index, access });
     Ok(())
-}
-
-fn fixed(out: &mut Vec<KeyRef>, index: usize, access: Access) -> Result<(), InvalidKeys> {
-    push(out, index, access)
 }
 
 fn by_specs<A: Args + ?Sized>(command: &Command, args: &A, out: &mut Vec<KeyRef>) -> Result<(), InvalidKeys> {

@@ -7,19 +7,25 @@ use super::{Args, Command, CommandId, Unknown, is_subcommand};
 const PLACES: usize = 1024;
 const EMPTY: u16 = u16::MAX;
 
+/// A name in lower case, eight bytes a word, padded with NUL. Only names without NUL are told apart by it alone.
+type Packed = [u64; 3];
+/// The longest name that can be packed; no command has a longer one.
+const LONGEST: usize = size_of::<Packed>();
+
+static NAMES: [Packed; COUNT] = names();
 static INDEX: [u16; PLACES] = index();
-const LONGEST: usize = longest();
 
 /// The row of a command (not of a subcommand) by its name in any case.
 pub fn lookup(name: &[u8]) -> Option<&'static Command> {
     if name.len() > LONGEST {
         return None;
     }
-    let mut place = hash(name);
+    let packed = pack(name);
+    let mut place = hash(packed);
     loop {
-        let row = TABLE.get(INDEX[place] as usize)?;
-        if row.name.as_bytes().eq_ignore_ascii_case(name) {
-            return Some(row);
+        let row = INDEX[place] as usize;
+        if *NAMES.get(row)? == packed {
+            return Some(&TABLE[row]).filter(|row| row.name.len() == name.len());
         }
         place = (place + 1) % PLACES;
     }
@@ -57,15 +63,72 @@ fn subcommand(container: &Command, word: &[u8]) -> Option<&'static Command> {
         .find(|row| row.name.as_bytes()[prefix..].eq_ignore_ascii_case(word))
 }
 
-/// FNV-1a over the name in lower case; also maps some other bytes, which costs at most a probe.
-const fn hash(name: &[u8]) -> usize {
-    let mut hash: u32 = 0x811c_9dc5;
+/// Packs the first [`LONGEST`] bytes of a name.
+const fn pack(name: &[u8]) -> Packed {
+    let mut packed = [0; 3];
+    let mut rest = name;
     let mut i = 0;
-    while i < name.len() {
-        hash = (hash ^ (name[i] | 0x20) as u32).wrapping_mul(0x0100_0193);
+    while i < packed.len() {
+        match rest.split_first_chunk::<8>() {
+            Some((word, after)) => {
+                packed[i] = lower(u64::from_le_bytes(*word));
+                rest = after;
+            }
+            None => {
+                packed[i] = lower(partial(rest));
+                break;
+            }
+        }
         i += 1;
     }
-    (hash ^ (hash >> 16)) as usize % PLACES
+    packed
+}
+
+/// A word of less than eight bytes, read in two or three overlapping parts instead of byte by byte.
+const fn partial(bytes: &[u8]) -> u64 {
+    let length = bytes.len();
+    if let (Some(head), Some(tail)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let tail = u32::from_le_bytes(*tail) as u64;
+        return u32::from_le_bytes(*head) as u64 | tail << (8 * (length - 4));
+    }
+    if length == 0 {
+        return 0;
+    }
+    let middle = length / 2;
+    let last = length - 1;
+    bytes[0] as u64 | (bytes[middle] as u64) << (8 * middle) | (bytes[last] as u64) << (8 * last)
+}
+
+/// Eight bytes at once from `A`-`Z` to `a`-`z`: adding lifts bit 7 of those from `A` on, and of those beyond `Z`.
+const fn lower(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let low = word & (EACH * 0x7f);
+    let from_a = low + EACH * (0x80 - b'A' as u64);
+    let beyond_z = low + EACH * (0x7f - b'Z' as u64);
+    let upper = (from_a ^ beyond_z) & !word & (EACH * 0x80);
+    word | upper >> 2
+}
+
+const fn hash(packed: Packed) -> usize {
+    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+    let [a, b, c] = packed;
+    let mixed = (a ^ b.rotate_left(23) ^ c.rotate_left(46)).wrapping_mul(MIX);
+    (mixed >> (u64::BITS - PLACES.ilog2())) as usize
+}
+
+const fn names() -> [Packed; COUNT] {
+    let mut names = [[0; 3]; COUNT];
+    let mut row = 0;
+    while row < COUNT {
+        let name = TABLE[row].name;
+        assert!(
+            name.len() <= LONGEST || is_subcommand(name),
+            "a name is longer than can be packed"
+        );
+        names[row] = pack(name.as_bytes());
+        row += 1;
+    }
+    names
 }
 
 const fn index() -> [u16; PLACES] {
@@ -73,7 +136,7 @@ const fn index() -> [u16; PLACES] {
     let mut row = 0;
     while row < COUNT {
         if !is_subcommand(TABLE[row].name) {
-            let mut place = hash(TABLE[row].name.as_bytes());
+            let mut place = hash(NAMES[row]);
             while index[place] != EMPTY {
                 place = (place + 1) % PLACES;
             }
@@ -82,18 +145,6 @@ const fn index() -> [u16; PLACES] {
         row += 1;
     }
     index
-}
-
-const fn longest() -> usize {
-    let mut longest = 0;
-    let mut row = 0;
-    while row < COUNT {
-        if TABLE[row].name.len() > longest {
-            longest = TABLE[row].name.len();
-        }
-        row += 1;
-    }
-    longest
 }
 
 #[cfg(test)]
@@ -146,9 +197,22 @@ mod tests {
     #[test]
     fn probes_are_short() {
         for row in TABLE.iter().filter(|row| !is_subcommand(row.name)) {
-            let home = hash(row.name.as_bytes());
+            let home = hash(pack(row.name.as_bytes()));
             let probes = (0..PLACES).find(|step| INDEX[(home + step) % PLACES] == row.id.index() as u16);
             assert!(probes.is_some_and(|steps| steps < 5), "{} {probes:?}", row.name);
+        }
+    }
+
+    #[test]
+    fn packing_lowers_letters_and_nothing_else() {
+        let all: Vec<u8> = (0..=255).collect();
+        for length in 0..=LONGEST {
+            for start in 0..=all.len() - length {
+                let bytes = &all[start..start + length];
+                let unpacked: Vec<u8> = pack(bytes).iter().flat_map(|word| word.to_le_bytes()).collect();
+                assert_eq!(unpacked[..length], bytes.to_ascii_lowercase());
+                assert_eq!(unpacked[length..], vec![0; LONGEST - length]);
+            }
         }
     }
 }

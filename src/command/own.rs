@@ -125,6 +125,7 @@ const CACHEABLE: &[&str] = &[
     "bitcount",
     "bitpos",
     "bitfield_ro",
+    // Hashes.
     "hget",
     "hgetall",
     "hmget",
@@ -133,10 +134,12 @@ const CACHEABLE: &[&str] = &[
     "hlen",
     "hexists",
     "hstrlen",
+    // Lists.
     "lrange",
     "lindex",
     "llen",
     "lpos",
+    // Sets.
     "smembers",
     "sismember",
     "smismember",
@@ -145,6 +148,7 @@ const CACHEABLE: &[&str] = &[
     "sunion",
     "sdiff",
     "sintercard",
+    // Sorted sets.
     "zrange",
     "zrangebyscore",
     "zrangebylex",
@@ -166,6 +170,7 @@ const CACHEABLE: &[&str] = &[
     "xrange",
     "xrevrange",
     "xlen",
+    // Places.
     "geopos",
     "geodist",
     "geohash",
@@ -175,6 +180,7 @@ const CACHEABLE: &[&str] = &[
     // A PFCOUNT that has to count stores the count, and that write is announced to the one who asked: its copy is
     // fenced, the next one's stays.
     "pfcount",
+    // Any type.
     "exists",
     "type",
 ];
