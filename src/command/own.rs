@@ -113,76 +113,55 @@ pub(super) enum Finder {
     XRead,
 }
 
-const CACHEABLE: &[&str] = &[
-    // Strings and bits.
-    "get",
-    "getrange",
-    "substr",
-    "strlen",
-    "mget",
-    "lcs",
-    "getbit",
-    "bitcount",
-    "bitpos",
-    "bitfield_ro",
-    // Hashes.
-    "hget",
-    "hgetall",
-    "hmget",
-    "hkeys",
-    "hvals",
-    "hlen",
-    "hexists",
-    "hstrlen",
-    // Lists.
-    "lrange",
-    "lindex",
-    "llen",
-    "lpos",
-    // Sets.
-    "smembers",
-    "sismember",
-    "smismember",
-    "scard",
-    "sinter",
-    "sunion",
-    "sdiff",
-    "sintercard",
-    // Sorted sets.
-    "zrange",
-    "zrangebyscore",
-    "zrangebylex",
-    "zrevrange",
-    "zrevrangebyscore",
-    "zrevrangebylex",
-    "zscore",
-    "zmscore",
-    "zcard",
-    "zcount",
-    "zlexcount",
-    "zrank",
-    "zrevrank",
-    "zunion",
-    "zinter",
-    "zdiff",
-    "zintercard",
+const CACHEABLE: &[&[&str]] = &[
+    &["get", "getrange", "substr", "strlen", "mget", "lcs"],
+    &["getbit", "bitcount", "bitpos", "bitfield_ro"],
+    &[
+        "hget", "hgetall", "hmget", "hkeys", "hvals", "hlen", "hexists", "hstrlen",
+    ],
+    &["lrange", "lindex", "llen", "lpos"],
+    &[
+        "smembers",
+        "sismember",
+        "smismember",
+        "scard",
+        "sinter",
+        "sunion",
+        "sdiff",
+        "sintercard",
+    ],
+    &[
+        "zrange",
+        "zrangebyscore",
+        "zrangebylex",
+        "zrevrange",
+        "zrevrangebyscore",
+        "zrevrangebylex",
+    ],
+    &[
+        "zscore",
+        "zmscore",
+        "zcard",
+        "zcount",
+        "zlexcount",
+        "zrank",
+        "zrevrank",
+    ],
+    &["zunion", "zinter", "zdiff", "zintercard"],
     // Streams, as far as they are logs.
-    "xrange",
-    "xrevrange",
-    "xlen",
-    // Places.
-    "geopos",
-    "geodist",
-    "geohash",
-    "geosearch",
-    "georadius_ro",
-    "georadiusbymember_ro",
+    &["xrange", "xrevrange", "xlen"],
+    &[
+        "geopos",
+        "geodist",
+        "geohash",
+        "geosearch",
+        "georadius_ro",
+        "georadiusbymember_ro",
+    ],
     // A PFCOUNT that has to count stores the count, and that write is announced to the one who asked: its copy is
     // fenced, the next one's stays.
-    "pfcount",
-    // Any type.
-    "exists",
-    "type",
+    &["pfcount"],
+    &["exists", "type"],
 ];
 
 const NOT_CACHED: &[(Why, &[&str])] = &[
@@ -300,10 +279,14 @@ pub(super) const fn cache(name: &str, flags: Flags) -> Cache {
     if flags.contains(Flags::WRITE) {
         return Cache::No(Why::Write);
     }
-    if listed(CACHEABLE, name) {
-        return Cache::Yes;
-    }
     let mut i = 0;
+    while i < CACHEABLE.len() {
+        if listed(CACHEABLE[i], name) {
+            return Cache::Yes;
+        }
+        i += 1;
+    }
+    i = 0;
     while i < NOT_CACHED.len() {
         if listed(NOT_CACHED[i].1, name) {
             return Cache::No(NOT_CACHED[i].0);
@@ -369,7 +352,7 @@ mod tests {
     use super::*;
 
     fn entries() -> Vec<&'static str> {
-        let mut all = CACHEABLE.to_vec();
+        let mut all = CACHEABLE.concat();
         all.extend(NOT_CACHED.iter().flat_map(|(_, names)| *names));
         all.extend(SESSION.iter().flat_map(|(_, names)| *names));
         all.extend(REACH.iter().flat_map(|(_, names)| *names));
