@@ -30,14 +30,14 @@ pub(crate) fn fixed_rate(lab: &Lab, options: &Options, report: &mut Report) -> R
     for round in 1..=options.rounds() {
         for (at, stack) in stacks.iter().enumerate() {
             let took = took(paced::run(stack.front.port(), KEYS, RATE, length, || Ok(()))?);
-            p50[at].push(percentile(&took, 0.50));
-            p99[at].push(percentile(&took, 0.99));
-            let last = (p50[at].last().copied(), p99[at].last().copied());
+            let (middle, tail) = (percentile(&took, 0.50), percentile(&took, 0.99));
             eprintln!(
-                "fixed-rate {round}/{} {}: p50, p99 µs {last:?}",
+                "fixed-rate {round}/{} {}: p50 {middle:.0} µs, p99 {tail:.0} µs",
                 options.rounds(),
                 stack.kind
             );
+            p50[at].push(middle);
+            p99[at].push(tail);
         }
     }
     let ratios = |[redis, strata]: &[Vec<f64>; 2]| -> Vec<f64> {

@@ -37,7 +37,7 @@ struct Options {
     /// Rounds; each measures every server once [default: 5, quick: 3]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
-    /// Requests of a run at depth 1; deeper runs make up to ten times as many [default: 200000, quick: 50000]
+    /// Requests of a run at depth 1; deeper runs make up to 16 times as many [default: 200000, quick: 50000]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1000..=100_000_000))]
     requests: Option<u64>,
     /// Threads of redis-benchmark

@@ -214,9 +214,9 @@ fn start(lab: &Lab, case: &Case, options: &Options) -> Result<Vec<Stack>> {
 fn load_at(case: &Case, options: &Options, depth: u32) -> Load {
     let factor = match (case.request, depth) {
         (_, 1) => 1,
-        (Request::Mget, _) => 2,
+        (Request::Mget, _) => 4,
         (_, 2..=16) => 8,
-        _ => 10,
+        _ => 16,
     };
     Load {
         request: case.request,
