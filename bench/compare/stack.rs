@@ -1,0 +1,240 @@
+//! What is compared: redis-server alone, strata over a redis-server, twemproxy over a redis-server.
+
+use std::cell::Cell;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use bb8_redis::redis;
+
+use crate::process::{Cores, Server, command, free_port};
+
+/// Bytes of every value.
+pub(crate) const VALUE_SIZE: usize = 100;
+/// Commands sent in one write when keys are loaded or read to warm copies.
+const BATCH: u32 = 1000;
+/// Reading passes over the keys at most, and time at most, until copies are taken as warm.
+const WARM_PASSES: u32 = 40;
+const WARM_DEADLINE: Duration = Duration::from_secs(120);
+
+/// What clients connect to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Redis,
+    Strata,
+    Twemproxy,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Redis => "redis-server",
+            Self::Strata => "strata",
+            Self::Twemproxy => "twemproxy",
+        })
+    }
+}
+
+/// Where the programs are and where servers keep their files and logs.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    pub(crate) strata: PathBuf,
+    /// Settings of every strata started, as for its `--set`.
+    pub(crate) settings: Vec<String>,
+    pub(crate) pin: bool,
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) started: Cell<u32>,
+}
+
+impl Lab {
+    /// The processors servers may use.
+    pub(crate) fn server_cores(&self) -> Cores {
+        if self.pin { Cores::Servers } else { Cores::Any }
+    }
+
+    /// The processors load generators may use.
+    pub(crate) fn load_cores(&self) -> Cores {
+        if self.pin { Cores::Load } else { Cores::Any }
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.started.set(self.started.get() + 1);
+        self.directory
+            .path()
+            .join(format!("{name}-{}.log", self.started.get()))
+    }
+
+    fn redis(&self) -> Result<Server> {
+        let port = free_port()?;
+        let mut server = command(Path::new("redis-server"), self.server_cores());
+        server.args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--daemonize",
+            "no",
+        ]);
+        server.args(["--port", &port.to_string(), "--maxclients", "15000"]);
+        server.arg("--dir").arg(self.directory.path());
+        Server::start(server, port, &self.log("redis"))
+    }
+
+    fn strata(&self, home: &Server, settings: &[&str]) -> Result<Server> {
+        let (port, admin) = (free_port()?, free_port()?);
+        let mut server = command(&self.strata, self.server_cores());
+        server.arg("run");
+        let own = [
+            format!("server.listen=127.0.0.1:{port}"),
+            format!("server.admin=127.0.0.1:{admin}"),
+            format!("l2.url=redis://127.0.0.1:{}", home.port()),
+        ];
+        let all = own.iter().map(String::as_str).chain(settings.iter().copied());
+        for setting in all.chain(self.settings.iter().map(String::as_str)) {
+            server.args(["--set", setting]);
+        }
+        // A config.toml of the directory one happens to stand in must not change what is measured.
+        server.current_dir(self.directory.path());
+        Server::start(server, port, &self.log("strata"))
+    }
+
+    fn twemproxy(&self, home: &Server) -> Result<Server> {
+        let (port, stats) = (free_port()?, free_port()?);
+        let file = self.directory.path().join(format!("twemproxy-{port}.yml"));
+        let config = format!(
+            "bench:\n  listen: 127.0.0.1:{port}\n  hash: fnv1a_64\n  distribution: modula\n  redis: true\n  \
+             servers:\n   - 127.0.0.1:{}:1\n",
+            home.port()
+        );
+        fs::write(&file, config)?;
+        let mut server = command(Path::new("nutcracker"), self.server_cores());
+        server.args(["-v", "0", "-a", "127.0.0.1", "-s", &stats.to_string()]);
+        server
+            .arg("-c")
+            .arg(&file)
+            .arg("-p")
+            .arg(file.with_extension("pid"));
+        server.arg("-o").arg(file.with_extension("log"));
+        Server::start(server, port, &self.log("twemproxy"))
+    }
+}
+
+/// A server that clients connect to and the redis-server behind it, if it is a proxy.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    pub(crate) kind: Kind,
+    // Declared first, so that a proxy ends before its home does.
+    pub(crate) front: Server,
+    pub(crate) behind: Option<Server>,
+}
+
+impl Stack {
+    /// Starts the servers; `settings` are for strata alone.
+    pub(crate) fn start(lab: &Lab, kind: Kind, settings: &[&str]) -> Result<Self> {
+        let redis = lab.redis()?;
+        let (front, behind) = match kind {
+            Kind::Redis => (redis, None),
+            Kind::Strata => (lab.strata(&redis, settings)?, Some(redis)),
+            Kind::Twemproxy => (lab.twemproxy(&redis)?, Some(redis)),
+        };
+        Ok(Self { kind, front, behind })
+    }
+
+    /// The redis-server that holds the keys.
+    pub(crate) fn home(&self) -> &Server {
+        self.behind.as_ref().unwrap_or(&self.front)
+    }
+
+    /// Writes `keys` keys of `VALUE_SIZE` bytes, named as redis-benchmark names them, directly to home.
+    pub(crate) fn load(&self, keys: u32) -> Result<()> {
+        let value = [b'x'; VALUE_SIZE];
+        let mut home = connect(self.home())?;
+        for first in (0..keys).step_by(BATCH as usize) {
+            let mut pipe = redis::pipe();
+            for key in first..keys.min(first + BATCH) {
+                pipe.set(key_name(key), &value[..]).ignore();
+            }
+            pipe.query::<()>(&mut home).context("load keys")?;
+        }
+        Ok(())
+    }
+
+    /// Reads every key through the front until reads no longer arrive at home: fewer than one in a thousand in
+    /// a pass. Returns what share of the last pass did arrive there; 0 for a front that is home itself.
+    pub(crate) fn warm(&self, keys: u32) -> Result<f64> {
+        if self.kind != Kind::Strata {
+            return Ok(0.0);
+        }
+        let mut front = connect(&self.front)?;
+        let mut home = connect(self.home())?;
+        let began = Instant::now();
+        let mut missed = 1.0;
+        for _ in 0..WARM_PASSES {
+            let before = calls(&mut home, "get")?;
+            read_all(&mut front, keys)?;
+            missed = (calls(&mut home, "get")? - before) as f64 / f64::from(keys);
+            if missed < 0.001 || began.elapsed() > WARM_DEADLINE {
+                break;
+            }
+        }
+        Ok(missed)
+    }
+
+    /// Commands home has executed since it was started.
+    pub(crate) fn home_commands(&self) -> Result<u64> {
+        let info: String = redis::cmd("INFO")
+            .arg("stats")
+            .query(&mut connect(self.home())?)?;
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix("total_commands_processed:"));
+        line.and_then(|count| count.trim().parse().ok())
+            .context("INFO stats: no total_commands_processed")
+    }
+}
+
+/// The name redis-benchmark gives to key number `key`.
+pub(crate) fn key_name(key: u32) -> String {
+    format!("key:{key:012}")
+}
+
+fn connect(server: &Server) -> Result<redis::Connection> {
+    let client = redis::Client::open(format!("redis://127.0.0.1:{}/", server.port()))?;
+    let connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
+    connection.set_read_timeout(Some(Duration::from_secs(30)))?;
+    connection.set_write_timeout(Some(Duration::from_secs(30)))?;
+    Ok(connection)
+}
+
+fn read_all(front: &mut redis::Connection, keys: u32) -> Result<()> {
+    for first in (0..keys).step_by(BATCH as usize) {
+        let mut pipe = redis::pipe();
+        for key in first..keys.min(first + BATCH) {
+            pipe.get(key_name(key));
+        }
+        let values: Vec<Option<Vec<u8>>> = pipe.query(front).context("read keys")?;
+        if values
+            .iter()
+            .any(|value| value.as_ref().map(Vec::len) != Some(VALUE_SIZE))
+        {
+            bail!(
+                "a key between {first} and {} does not hold what was written",
+                first + BATCH
+            );
+        }
+    }
+    Ok(())
+}
+
+/// How often home has executed `name` (lower case).
+fn calls(home: &mut redis::Connection, name: &str) -> Result<u64> {
+    let info: String = redis::cmd("INFO").arg("commandstats").query(home)?;
+    let prefix = format!("cmdstat_{name}:calls=");
+    let line = info.lines().find_map(|line| line.strip_prefix(&prefix));
+    let count = line.and_then(|rest| rest.split(',').next()?.parse().ok());
+    Ok(count.unwrap_or(0))
+}

@@ -1,0 +1,69 @@
+# Shared by scripts/run and scripts/test: sourced, not run. Expects `root`, the top of the tree.
+
+say() {
+    printf '%s\n' "$*"
+}
+
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+have() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+# Runs a command as root, directly or through sudo.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif have sudo; then
+        sudo "$@"
+    else
+        return 1
+    fi
+}
+
+# install_package PROGRAM PACKAGE...: installs the Debian packages unless the program is there.
+install_package() {
+    program=$1
+    shift
+    have "$program" && return 0
+    have apt-get || fail "$program is missing and there is no apt-get to install it with: install $*"
+    [ "$(id -u)" -eq 0 ] || have sudo ||
+        fail "$program is missing, and installing it takes root or sudo: apt-get install $*"
+    say "installing $* ..."
+    # The package lists of a fresh machine may be absent or too old to fetch by.
+    as_root apt-get update -qq || say "apt-get update failed; going on with the lists that are there"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" ||
+        fail "apt-get could not install $*"
+    have "$program" || fail "$* is installed but $program is not on the PATH"
+}
+
+# Installs redis-server and its tools. strata and its tests start servers of their own: the service that comes
+# with the package is neither started now nor at the next boot. A Redis that was there stays as it is.
+install_redis() {
+    if ! have redis-server; then
+        (
+            policy=/usr/sbin/policy-rc.d
+            if [ ! -e "$policy" ]; then
+                # Debian asks this program before a package starts its service; 101 forbids it.
+                trap 'as_root rm -f "$policy"' EXIT
+                trap 'exit 130' INT TERM
+                as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy" || true
+            fi
+            install_package redis-server redis-server redis-tools
+        ) || exit
+        if [ -d /run/systemd/system ]; then
+            as_root systemctl disable -q redis-server || say "the redis-server service could not be disabled"
+        fi
+    fi
+    install_package redis-cli redis-tools
+}
+
+# Rust, and the C toolchain that links its programs and compiles ring.
+install_toolchain() {
+    [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ] && PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+    have cargo || fail "cargo is missing: install Rust, as https://www.rust-lang.org/tools/install says"
+    install_package cc gcc libc6-dev
+}

@@ -1,0 +1,448 @@
+//! What strata decides about a command; each decision stands here once, by name.
+//!
+//! The lists are read when the table is compiled. An entry that names a container holds for its subcommands too.
+//! A read-only command that neither [`CACHEABLE`] nor [`NOT_CACHED`] names does not compile.
+
+use super::facts::Flags;
+
+/// Whether replies of a command may be kept as copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// The reply depends on nothing but the arguments and the values of the keys they name.
+    Yes,
+    /// It does not, or copying it would be wrong for the reason given.
+    No(Why),
+}
+
+/// Why replies of a command are never kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It writes.
+    Write,
+    /// It asks for nothing that is in a key.
+    NotARead,
+    /// The reply is drawn at random.
+    Random,
+    /// The reply depends on the time.
+    Clock,
+    /// The reply is about the expiry.
+    Expiry,
+    /// The reply depends on keys the request does not name.
+    WholeKeyspace,
+    /// Keys are computed from values.
+    UndeclaredKeys,
+    /// A script decides what is read.
+    Script,
+    /// The request may wait.
+    Blocking,
+    /// The reply is one step of a walk.
+    Cursor,
+    /// The reply shows how home stores the value.
+    Encoding,
+    /// Consumer groups change unannounced.
+    ConsumerGroup,
+    /// It is sent for its effect.
+    SideEffect,
+    /// The reply is about the server.
+    ServerState,
+}
+
+impl Why {
+    /// The reason as a sentence for people.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Write => "it changes values",
+            Self::NotARead => "it does not read keys",
+            Self::Random => "its reply is drawn at random, anew for each request",
+            Self::Clock => "its reply changes as time passes, without any write",
+            Self::Expiry => "it asks when a key expires, which only home can answer",
+            Self::WholeKeyspace => "its reply depends on keys that the request does not name",
+            Self::UndeclaredKeys => "it reads keys whose names it computes from values",
+            Self::Script => "a script decides what it reads",
+            Self::Blocking => "it may wait for data, and asks for what is new",
+            Self::Cursor => "its reply is one step of a walk whose cursor only home understands",
+            Self::Encoding => "its reply shows how home stores the value, which changes unannounced",
+            Self::ConsumerGroup => "consumer groups change without an announcement for the key",
+            Self::SideEffect => "it is sent for its effect at home",
+            Self::ServerState => "its reply is about the server, not about a value",
+        }
+    }
+}
+
+/// What a command needs of the connection it travels on. Arguments may raise it: [`super::session_need`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionNeed {
+    /// Nothing: it may share a pipelined connection with other clients.
+    None,
+    /// It is about the client's own connection, or composed: strata answers it itself.
+    Local,
+    /// A connection of its own, because it has state there, waits, turns the connection into a stream, or must
+    /// get through while a script holds the shared one.
+    Lease,
+    /// It makes no sense through a proxy, or would harm those who share the connection.
+    Refused,
+}
+
+/// Which keys a command may touch besides those that it declares; the worst that its arguments can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// None.
+    Declared,
+    /// It may read others.
+    UndeclaredReads,
+    /// It may read and write others.
+    UndeclaredWrites,
+    /// It may write the declared names in another database.
+    OtherDatabase,
+    /// It may change or exchange all keys, of this or any database.
+    Keyspace,
+}
+
+/// How the keys of a request are found. Redis too uses special code for these commands, because their keys can
+/// only be told from the options by reading the options in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finder {
+    /// By the key specifications of the row.
+    Specs,
+    Bitfield,
+    GeoRadius,
+    Migrate,
+    Set,
+    Sort,
+    SortRo,
+    XRead,
+}
+
+const CACHEABLE: &[&[&str]] = &[
+    &["get", "getrange", "substr", "strlen", "mget", "lcs"],
+    &["getbit", "bitcount", "bitpos", "bitfield_ro"],
+    &[
+        "hget", "hgetall", "hmget", "hkeys", "hvals", "hlen", "hexists", "hstrlen",
+    ],
+    &["lrange", "lindex", "llen", "lpos"],
+    &[
+        "smembers",
+        "sismember",
+        "smismember",
+        "scard",
+        "sinter",
+        "sunion",
+        "sdiff",
+        "sintercard",
+    ],
+    &[
+        "zrange",
+        "zrangebyscore",
+        "zrangebylex",
+        "zrevrange",
+        "zrevrangebyscore",
+        "zrevrangebylex",
+    ],
+    &[
+        "zscore",
+        "zmscore",
+        "zcard",
+        "zcount",
+        "zlexcount",
+        "zrank",
+        "zrevrank",
+    ],
+    &["zunion", "zinter", "zdiff", "zintercard"],
+    // Streams, as far as they are logs.
+    &["xrange", "xrevrange", "xlen"],
+    &[
+        "geopos",
+        "geodist",
+        "geohash",
+        "geosearch",
+        "georadius_ro",
+        "georadiusbymember_ro",
+    ],
+    // A PFCOUNT that has to count stores the count, and that write is announced to the one who asked: its copy is
+    // fenced, the next one's stays.
+    &["pfcount"],
+    &["exists", "type"],
+];
+
+const NOT_CACHED: &[(Why, &[&str])] = &[
+    (
+        Why::Random,
+        &["randomkey", "hrandfield", "srandmember", "zrandmember", "lolwut"],
+    ),
+    (Why::Clock, &["object|idletime", "object|freq", "xpending"]),
+    (Why::Expiry, &["ttl", "pttl", "expiretime", "pexpiretime"]),
+    (Why::WholeKeyspace, &["keys", "dbsize"]),
+    // SORT_RO without BY and GET would do, but nobody needs it who does not use them.
+    (Why::UndeclaredKeys, &["sort_ro"]),
+    (Why::Script, &["eval_ro", "evalsha_ro", "fcall_ro"]),
+    (Why::Blocking, &["xread"]),
+    (Why::Cursor, &["scan", "hscan", "sscan", "zscan"]),
+    (Why::Encoding, &["dump", "object|encoding", "memory|usage"]),
+    (Why::ConsumerGroup, &["xinfo"]),
+    (Why::SideEffect, &["touch"]),
+    (Why::ServerState, &["object|refcount"]),
+];
+
+const SESSION: &[(SessionNeed, &[&str])] = &[
+    (
+        SessionNeed::Local,
+        &[
+            "ping",
+            "echo",
+            "hello",
+            "auth",
+            "select",
+            "client",
+            "reset",
+            "quit",
+            "info",
+            "acl|whoami",
+        ],
+    ),
+    // Transactions and subscriptions.
+    (
+        SessionNeed::Lease,
+        &["multi", "exec", "discard", "watch", "unwatch"],
+    ),
+    (SessionNeed::Lease, &["subscribe", "psubscribe", "ssubscribe"]),
+    (
+        SessionNeed::Lease,
+        &["unsubscribe", "punsubscribe", "sunsubscribe", "monitor"],
+    ),
+    // They wait. XREAD and XREADGROUP do so only with BLOCK.
+    (
+        SessionNeed::Lease,
+        &["blpop", "brpop", "blmove", "brpoplpush", "blmpop"],
+    ),
+    (SessionNeed::Lease, &["bzpopmin", "bzpopmax", "bzmpop", "wait"]),
+    // They must reach a server that is busy with a script, which may have come by the shared connection.
+    (
+        SessionNeed::Lease,
+        &["script|kill", "function|kill", "function|stats", "shutdown"],
+    ),
+    // DEBUG PROTOCOL PUSH is answered by a push and nothing else.
+    (SessionNeed::Lease, &["debug"]),
+    // Replication, and the states of a cluster connection.
+    (SessionNeed::Refused, &["sync", "psync", "replconf"]),
+    (
+        SessionNeed::Refused,
+        &["asking", "restore-asking", "readonly", "readwrite"],
+    ),
+    // It makes a debugger session of the connection.
+    (SessionNeed::Refused, &["script|debug"]),
+];
+
+const REACH: &[(Reach, &[&str])] = &[
+    (
+        Reach::UndeclaredReads,
+        &["eval_ro", "evalsha_ro", "fcall_ro", "sort", "sort_ro"],
+    ),
+    (Reach::UndeclaredReads, &["keys", "scan", "randomkey", "dbsize"]),
+    (
+        Reach::UndeclaredReads,
+        &["cluster|getkeysinslot", "cluster|countkeysinslot"],
+    ),
+    // EXEC: whatever was queued.
+    (
+        Reach::UndeclaredWrites,
+        &["eval", "evalsha", "fcall", "exec", "module"],
+    ),
+    (Reach::OtherDatabase, &["move", "copy"]),
+    (Reach::Keyspace, &["flushall", "flushdb", "swapdb", "debug"]),
+    (
+        Reach::Keyspace,
+        &[
+            "replicaof",
+            "slaveof",
+            "failover",
+            "cluster|replicate",
+            "cluster|reset",
+        ],
+    ),
+];
+
+const FINDERS: &[(Finder, &[&str])] = &[
+    (Finder::Bitfield, &["bitfield"]),
+    (Finder::GeoRadius, &["georadius", "georadiusbymember"]),
+    (Finder::Migrate, &["migrate"]),
+    (Finder::Set, &["set"]),
+    (Finder::Sort, &["sort"]),
+    (Finder::SortRo, &["sort_ro"]),
+    (Finder::XRead, &["xread", "xreadgroup"]),
+];
+
+/// Whether replies of this command may be kept.
+///
+/// # Panics
+/// While compiling, if nobody judged a read-only command.
+pub(super) const fn cache(name: &str, flags: Flags) -> Cache {
+    if flags.contains(Flags::WRITE) {
+        return Cache::No(Why::Write);
+    }
+    let mut i = 0;
+    while i < CACHEABLE.len() {
+        if listed(CACHEABLE[i], name) {
+            return Cache::Yes;
+        }
+        i += 1;
+    }
+    i = 0;
+    while i < NOT_CACHED.len() {
+        if listed(NOT_CACHED[i].1, name) {
+            return Cache::No(NOT_CACHED[i].0);
+        }
+        i += 1;
+    }
+    assert!(
+        !flags.contains(Flags::READONLY),
+        "a read-only command must be in CACHEABLE or NOT_CACHED"
+    );
+    Cache::No(Why::NotARead)
+}
+
+/// A function that finds the list which names a command.
+macro_rules! chooser {
+    ($function:ident, $lists:ident, $kind:ident, $default:ident) => {
+        pub(super) const fn $function(name: &str) -> $kind {
+            let mut i = 0;
+            while i < $lists.len() {
+                if listed($lists[i].1, name) {
+                    return $lists[i].0;
+                }
+                i += 1;
+            }
+            $kind::$default
+        }
+    };
+}
+
+chooser!(session, SESSION, SessionNeed, None);
+chooser!(reach, REACH, Reach, Declared);
+chooser!(finder, FINDERS, Finder, Specs);
+
+const fn listed(list: &[&str], name: &str) -> bool {
+    let mut i = 0;
+    while i < list.len() {
+        if covers(list[i].as_bytes(), name.as_bytes()) {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+/// Whether an entry is this command or the container of this subcommand.
+const fn covers(entry: &[u8], name: &[u8]) -> bool {
+    if entry.len() > name.len() || (entry.len() < name.len() && name[entry.len()] != b'|') {
+        return false;
+    }
+    let mut i = 0;
+    while i < entry.len() {
+        if entry[i] != name[i] {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Flags, TABLE};
+    use super::*;
+
+    fn entries() -> Vec<&'static str> {
+        let mut all = CACHEABLE.concat();
+        all.extend(NOT_CACHED.iter().flat_map(|(_, names)| *names));
+        all.extend(SESSION.iter().flat_map(|(_, names)| *names));
+        all.extend(REACH.iter().flat_map(|(_, names)| *names));
+        all.extend(FINDERS.iter().flat_map(|(_, names)| *names));
+        all
+    }
+
+    fn twice(names: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
+        let mut names: Vec<_> = names.collect();
+        names.sort_unstable();
+        names
+            .windows(2)
+            .filter(|pair| pair[0] == pair[1])
+            .map(|pair| pair[0])
+            .collect()
+    }
+
+    #[test]
+    fn every_entry_names_a_command() {
+        let unknown: Vec<_> = entries()
+            .into_iter()
+            .filter(|entry| !TABLE.iter().any(|row| row.name == *entry))
+            .collect();
+        assert_eq!(unknown, Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_list_decides_a_command_once() {
+        let caching = CACHEABLE
+            .iter()
+            .copied()
+            .chain(NOT_CACHED.iter().flat_map(|(_, n)| n.iter().copied()));
+        assert_eq!(twice(caching), Vec::<&str>::new());
+        assert_eq!(
+            twice(SESSION.iter().flat_map(|(_, n)| n.iter().copied())),
+            Vec::<&str>::new()
+        );
+        assert_eq!(
+            twice(REACH.iter().flat_map(|(_, n)| n.iter().copied())),
+            Vec::<&str>::new()
+        );
+        assert_eq!(
+            twice(FINDERS.iter().flat_map(|(_, n)| n.iter().copied())),
+            Vec::<&str>::new()
+        );
+    }
+
+    #[test]
+    fn only_reads_of_declared_keys_on_shared_connections_are_cached() {
+        for row in &TABLE {
+            match row.cache {
+                Cache::Yes => {
+                    assert!(row.flags.contains(Flags::READONLY), "{}", row.name);
+                    assert!(
+                        !row.flags.intersects(Flags::WRITE | Flags::BLOCKING),
+                        "{}",
+                        row.name
+                    );
+                    assert!(!row.key_specs.is_empty(), "{}", row.name);
+                    assert_eq!(row.session, SessionNeed::None, "{}", row.name);
+                    assert_eq!(row.reach, Reach::Declared, "{}", row.name);
+                }
+                Cache::No(why) => {
+                    assert!(!why.reason().is_empty());
+                    assert_eq!(
+                        why == Why::Write,
+                        row.flags.contains(Flags::WRITE),
+                        "{}",
+                        row.name
+                    );
+                    assert!(
+                        why != Why::NotARead || !row.flags.contains(Flags::READONLY),
+                        "{}",
+                        row.name
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_home_says_may_block_never_shares_a_connection_unasked() {
+        for row in TABLE.iter().filter(|row| row.flags.contains(Flags::BLOCKING)) {
+            let asks = row.finder == Finder::XRead;
+            let expected = if asks {
+                SessionNeed::None
+            } else {
+                SessionNeed::Lease
+            };
+            assert_eq!(row.session, expected, "{}", row.name);
+        }
+    }
+}
