@@ -1,6 +1,7 @@
 //! strata: a RESP-compatible caching proxy. `src/README.md` is the map of this crate.
 
 pub mod backend;
+pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;

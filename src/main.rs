@@ -1,1 +1,31 @@
-fn main() {}
+//! The binary: the command line of the library, with the real program behind it.
+
+use std::io::{stderr, stdout};
+use std::process::ExitCode;
+
+use strata::cli::{Program, Trial, execute};
+use strata::config::Config;
+use strata::server;
+use tracing_subscriber::EnvFilter;
+
+struct Strata;
+
+impl Program for Strata {
+    fn run(&self, config: Config) -> anyhow::Result<()> {
+        let filter = EnvFilter::try_new(&config.server.log)?;
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false).init();
+        server::run(config)
+    }
+
+    fn try_backends(&self, config: &Config) -> Vec<Trial> {
+        server::try_backends(config)
+    }
+}
+
+fn main() -> ExitCode {
+    match execute(std::env::args_os(), std::env::vars_os(), &Strata, &mut stdout(), &mut stderr()) {
+        Ok(code) => ExitCode::from(code),
+        // Nobody reads what is printed.
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -11,20 +11,23 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
+use redis_protocol::resp3::types::Resp3Frame;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
 use crate::backend::breaker::Breaker;
-use crate::backend::connection::{Address, Credentials, Dial, Tls};
+use crate::backend::connection::{Address, Control, Credentials, Dial, Tls};
 use crate::backend::embedded::Embedded;
 use crate::backend::node::Node;
 use crate::backend::tracking::{Confirmations, Facts, Guard};
+use crate::cli::Trial;
 use crate::clock;
 use crate::config::{Config, Endpoint, Eviction};
 use crate::metrics::{Counters, Metrics};
 use crate::proxy::{Message, Proxy, Shared};
+use crate::resp::Proto;
 use crate::session::clients::{ClientInfo, Clients, Labels};
 use crate::session::{Context, Scratch, serve};
 use crate::tier::copies::Copies;
@@ -43,6 +46,37 @@ const SWEEP: (Duration, usize) = (Duration::from_millis(100), 2_000);
 pub fn run(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(LocalSet::new().run_until(control(Arc::new(config))))
+}
+
+/// Tries what `strata check` promises: that home answers, and what it is.
+pub fn try_backends(config: &Config) -> Vec<Trial> {
+    let began = std::time::Instant::now();
+    let outcome = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(try_home(config)))
+        .map_err(|e| format!("{e:#}"));
+    vec![Trial { name: format!("l2 {}", config.l2.endpoint), took: began.elapsed(), outcome }]
+}
+
+async fn try_home(config: &Config) -> anyhow::Result<String> {
+    let embedded = match &config.l2.endpoint {
+        Endpoint::Embedded { binary } => Some(Embedded::start(binary, config.l2.max_size).await?),
+        Endpoint::Tcp { .. } | Endpoint::Unix { .. } => None,
+    };
+    let node = node(config, embedded.as_ref())?;
+    let stream = node.dial.open(Proto::Resp3, 0, "strata-check").await?;
+    let mut control = Control::new(stream);
+    control.demand(&[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await?;
+    let info = control.demand(&[b"INFO", b"server"]).await?;
+    let text = Resp3Frame::as_str(&info).unwrap_or_default();
+    let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).unwrap_or("?").trim().to_owned();
+    let found = format!("Redis {} ({} mode), client tracking works", field("redis_version:"), field("redis_mode:"));
+    if let Some(embedded) = embedded {
+        embedded.stop().await;
+    }
+    Ok(found)
 }
 
 async fn control(config: Arc<Config>) -> anyhow::Result<()> {

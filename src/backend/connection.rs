@@ -3,19 +3,21 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use redis_protocol::resp3::decode::complete::decode;
 use redis_protocol::resp3::types::OwnedFrame;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::config::Secret;
+use crate::config::{Secret, Tls as TlsSettings};
 use crate::resp::{Proto, encode};
 
 /// A reply of the opening conversation may be this long.
@@ -41,6 +43,48 @@ pub struct Tls {
     pub config: Arc<rustls::ClientConfig>,
     /// The name that the node's certificate must carry.
     pub name: ServerName<'static>,
+}
+
+impl Tls {
+    /// From the files that the configuration names.
+    ///
+    /// # Errors
+    /// A file that cannot be read or holds nothing of use, with its setting.
+    pub fn new(settings: &TlsSettings, host: &str) -> anyhow::Result<Self> {
+        let mut roots = rustls::RootCertStore::empty();
+        match &settings.ca_file {
+            Some(file) => {
+                for certificate in read_pem(file, "l2.ca_file")? {
+                    roots.add(certificate)?;
+                }
+            }
+            None => {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+        }
+        let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
+        let config = match &settings.identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let chain = read_pem(&identity.cert_file, "l2.cert_file")?;
+                let key = PrivateKeyDer::from_pem_file(&identity.key_file)
+                    .with_context(|| format!("l2.key_file: {}", identity.key_file.display()))?;
+                builder.with_client_auth_cert(chain, key)?
+            }
+        };
+        let name = settings.server_name.as_deref().unwrap_or(host).to_owned();
+        let name = ServerName::try_from(name).context("l2.server_name (or the host of l2.url) is no server name")?;
+        Ok(Tls { config: Arc::new(config), name })
+    }
+}
+
+fn read_pem(file: &Path, setting: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file)
+        .with_context(|| format!("{setting}: {}", file.display()))?
+        .collect();
+    let certificates = certificates.with_context(|| format!("{setting}: {}", file.display()))?;
+    anyhow::ensure!(!certificates.is_empty(), "{setting}: {} holds no certificate", file.display());
+    Ok(certificates)
 }
 
 impl fmt::Display for Address {

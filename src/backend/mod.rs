@@ -3,7 +3,6 @@
 pub mod breaker;
 pub mod connection;
 pub mod embedded;
-pub mod health;
 pub mod lane;
 pub mod node;
 pub mod tracking;

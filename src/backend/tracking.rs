@@ -377,7 +377,7 @@ impl<S: Sink> Link<'_, S> {
             return;
         }
         match parts.next() {
-            Some(keys) if keys.first() == Some(&b'*') && !reply::is_null(keys) => {
+            Some(keys) if keys.first() == Some(&b'*') => {
                 self.guard.sink.invalidate(&mut reply::elements(keys).filter_map(reply::bulk));
             }
             // A null: FLUSHALL or FLUSHDB of whichever database.

@@ -3,7 +3,6 @@
 //! A group of commands is parsed first, so that the places their copies are in can be fetched from memory while
 //! the others are parsed; then they are run one by one.
 
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::replies::Shape;
 use super::{ReplyMode, Session};
