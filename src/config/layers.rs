@@ -1,0 +1,391 @@
+//! The sources of a configuration, each turned into settings: the file, the environment, `--set`.
+
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+use super::error::{ConfigError, ConfigErrors, Origin};
+use super::raw::{self, Key, Named, POLICY_KEYS, POLICY_LATER, Raw};
+use super::suggest::nearest;
+use super::value::{Value, a_kind};
+use super::{MAX_FILE_SIZE, Policy};
+
+const NOT_YET: &str = "is not available in this version yet";
+
+/// A command line is not bounded by strata, and an unknown key of it is shown.
+const MAX_KEY_SHOWN: usize = 100;
+
+/// A key with a value, and where that came from.
+pub(super) enum Setting {
+    Key {
+        key: &'static Key<Raw>,
+        value: Value,
+        origin: Origin,
+    },
+    /// The list of policies, which replaces the one before.
+    Policies(Vec<Rules>),
+}
+
+/// One `[[policy]]`.
+pub(super) struct Rules {
+    pub(super) origin: Origin,
+    pub(super) settings: Vec<(&'static Key<Policy>, Value, Origin)>,
+}
+
+/// The settings of a file of this name.
+pub(super) fn file(name: &str, bytes: &[u8], errors: &mut ConfigErrors) -> Vec<Setting> {
+    let lines = Lines::new(name, bytes);
+    if bytes.len() > MAX_FILE_SIZE {
+        errors.push(ConfigError::new(
+            "",
+            lines.whole(),
+            format!("is larger than {MAX_FILE_SIZE} bytes"),
+        ));
+        return Vec::new();
+    }
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            errors.push(ConfigError::new(
+                "",
+                lines.at(error.valid_up_to()),
+                "is not UTF-8",
+            ));
+            return Vec::new();
+        }
+    };
+    let (document, wrong) = DeTable::parse_recoverable(text);
+    // What follows a syntax error may have been read amiss: its complaints would mislead.
+    if !wrong.is_empty() {
+        for error in wrong {
+            errors.push_with(|| syntax_error(&error, &lines));
+        }
+        return Vec::new();
+    }
+    let mut reader = Reader {
+        place: Place::File(lines),
+        settings: Vec::new(),
+        errors,
+    };
+    reader.table("", document.get_ref());
+    reader.settings
+}
+
+/// Never quotes the line, which may hold a secret: the parser's message says what it expected.
+fn syntax_error(error: &toml::de::Error, lines: &Lines) -> ConfigError {
+    let origin = error
+        .span()
+        .map_or_else(|| lines.whole(), |span| lines.at(span.start));
+    let message = error.message().replace('\n', ", ");
+    ConfigError::new("", origin, format!("is not TOML: {message}"))
+}
+
+/// The settings of the variables whose names begin with `STRATA_`.
+pub(super) fn environment(variables: &[(String, String)], errors: &mut ConfigErrors) -> Vec<Setting> {
+    let mut own: Vec<_> = variables.iter().filter(|(name, _)| is_own(name)).collect();
+    // STRATA_LOG is short for STRATA_SERVER_LOG, which wins.
+    own.sort_by_key(|(name, _)| (name != "STRATA_LOG", name));
+    let mut settings = Vec::new();
+    for (name, text) in own {
+        let origin = Origin::Environment(name.clone());
+        match path_of(name) {
+            Some(path) => settings.append(&mut word(path, text, origin, errors)),
+            None => errors.push_with(|| unknown_variable(name, origin)),
+        }
+    }
+    settings
+}
+
+/// STRATA_CONFIG names the file, which is the command line's affair. The others are what
+/// Kubernetes gives to every pod beside a service that is called `strata`.
+fn is_own(name: &str) -> bool {
+    let kubernetes = ["STRATA_SERVICE_", "STRATA_PORT_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix));
+    name.starts_with("STRATA_") && name != "STRATA_CONFIG" && name != "STRATA_PORT" && !kubernetes
+}
+
+fn path_of(variable: &str) -> Option<&'static str> {
+    if variable == "STRATA_LOG" {
+        return Some("server.log");
+    }
+    let known = || raw::paths().chain(raw::OFF_SWITCHES);
+    let exact = known().find(|path| raw::variable(path) == variable);
+    exact.or_else(|| {
+        raw::LATER.iter().copied().find(|later| {
+            variable
+                .strip_prefix(&raw::variable(later))
+                .is_some_and(|rest| rest.starts_with('_'))
+        })
+    })
+}
+
+fn unknown_variable(name: &str, origin: Origin) -> ConfigError {
+    let known: Vec<String> = raw::paths().map(raw::variable).collect();
+    let near = nearest(
+        without_prefix(name),
+        known.iter().map(|known| without_prefix(known)),
+    );
+    let error = ConfigError::new("", origin, "is the variable of no key");
+    match near {
+        Some(near) => error.suggestion(format!("STRATA_{near}")),
+        None => error.accepted("STRATA_<SECTION>_<KEY>, such as STRATA_L1_MAX_SIZE"),
+    }
+}
+
+fn without_prefix(variable: &str) -> &str {
+    variable.strip_prefix("STRATA_").unwrap_or(variable)
+}
+
+/// The settings of arguments `KEY=VALUE`.
+pub(super) fn flags(arguments: &[String], errors: &mut ConfigErrors) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    for argument in arguments {
+        match argument.split_once('=') {
+            Some((path, text)) => settings.append(&mut word(path.trim(), text, Origin::Flag, errors)),
+            None => errors.push_with(|| {
+                let shown: String = argument.chars().take(MAX_KEY_SHOWN).collect();
+                ConfigError::new(shown, Origin::Flag, "has no value")
+                    .accepted("KEY=VALUE, such as l1.max_size=5MB")
+            }),
+        }
+    }
+    settings
+}
+
+/// The settings of a value that stands alone. Tables and lists are read as TOML; so is a string in
+/// quotes, unless it is a secret; all else is taken letter by letter.
+fn word(path: &str, text: &str, origin: Origin, errors: &mut ConfigErrors) -> Vec<Setting> {
+    let mut reader = Reader {
+        place: Place::Fixed(origin.clone()),
+        settings: Vec::new(),
+        errors,
+    };
+    let key = match raw::find(path) {
+        Named::Key(key) => key,
+        Named::Later(_) if raw::OFF_SWITCHES.contains(&path) && text.trim() == "false" => return Vec::new(),
+        Named::Later(later) => {
+            reader.errors.push_with(|| later_error(later, path, origin));
+            return Vec::new();
+        }
+        Named::Unknown => {
+            reader.errors.push_with(|| unknown_key(path, origin));
+            return Vec::new();
+        }
+        Named::Table | Named::Policies => {
+            match DeValue::parse(text) {
+                Ok(value) => reader.entry(path, 0, &value),
+                Err(error) => reader.errors.push_with(|| {
+                    let message = error.message().replace('\n', ", ");
+                    ConfigError::new(path, origin, format!("is not a value of TOML: {message}"))
+                }),
+            }
+            return reader.settings;
+        }
+    };
+    let quoted = text.trim_start().starts_with(['"', '\'']) && !key.slot.is_secret();
+    let value = match quoted.then(|| DeValue::parse(text)) {
+        Some(Ok(value)) => Value::from_toml(value.get_ref()),
+        _ => Value::Word(text.to_owned()),
+    };
+    vec![Setting::Key { key, value, origin }]
+}
+
+/// Walks through tables. Its depth is that of the known tables, whatever the input.
+struct Reader<'e> {
+    place: Place,
+    settings: Vec<Setting>,
+    errors: &'e mut ConfigErrors,
+}
+
+impl Reader<'_> {
+    fn table(&mut self, path: &str, table: &DeTable<'_>) {
+        for (name, value) in table {
+            let at = name.span().start;
+            let name = name.get_ref();
+            if name.contains('.') {
+                // In quotes: it must not pass for a path.
+                let shown = format!("{path}{}{name:?}", if path.is_empty() { "" } else { "." });
+                let origin = self.place.at(at);
+                self.errors
+                    .push_with(|| ConfigError::new(shown, origin, "is not known"));
+                continue;
+            }
+            match path {
+                "" => self.entry(name, at, value),
+                _ => self.entry(&format!("{path}.{name}"), at, value),
+            }
+        }
+    }
+
+    fn entry(&mut self, path: &str, at: usize, value: &Spanned<DeValue<'_>>) {
+        let origin = self.place.at(at);
+        let error = match (raw::find(path), value.get_ref()) {
+            (Named::Key(key), value) => {
+                self.settings.push(Setting::Key {
+                    key,
+                    value: Value::from_toml(value),
+                    origin,
+                });
+                return;
+            }
+            (Named::Table, DeValue::Table(table)) => return self.table(path, table),
+            (Named::Policies, DeValue::Array(list)) => return self.policies(list),
+            (Named::Later(_), DeValue::Table(table)) if is_off(path, table) => return,
+            (Named::Later(later), _) => later_error(later, path, origin),
+            (Named::Table, other) => ConfigError::new(
+                path,
+                origin,
+                format!("is a section, not {}", a_kind(other.type_str())),
+            ),
+            (Named::Policies, other) => ConfigError::new(
+                path,
+                origin,
+                format!("is a list of sections, not {}", a_kind(other.type_str())),
+            )
+            .accepted("[[policy]] sections"),
+            (Named::Unknown, _) => return self.errors.push_with(|| unknown_key(path, origin)),
+        };
+        self.errors.push(error);
+    }
+
+    fn policies(&mut self, list: &DeArray<'_>) {
+        let mut policies = Vec::new();
+        for (index, element) in list.iter().enumerate() {
+            let origin = self.place.at(element.span().start);
+            let Some(table) = element.get_ref().as_table() else {
+                let wrong = format!("is a section, not {}", a_kind(element.get_ref().type_str()));
+                self.errors
+                    .push(ConfigError::new(policy_path(index, ""), origin, wrong));
+                continue;
+            };
+            let mut settings = Vec::new();
+            for (name, value) in table {
+                let origin = self.place.at(name.span().start);
+                match POLICY_KEYS.iter().find(|key| key.name == name.get_ref()) {
+                    Some(key) => settings.push((key, Value::from_toml(value.get_ref()), origin)),
+                    None => self
+                        .errors
+                        .push_with(|| unknown_policy_key(index, name.get_ref(), origin)),
+                }
+            }
+            policies.push(Rules { origin, settings });
+        }
+        self.settings.push(Setting::Policies(policies));
+    }
+}
+
+/// The path of a key of a policy; the policies are counted from 1.
+pub(super) fn policy_path(index: usize, name: &str) -> String {
+    match name {
+        "" => format!("policy[{}]", index + 1),
+        name => format!("policy[{}].{name}", index + 1),
+    }
+}
+
+fn is_off(path: &str, table: &DeTable<'_>) -> bool {
+    let off = |(name, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+        let path = format!("{path}.{}", name.get_ref());
+        raw::OFF_SWITCHES.contains(&path.as_str()) && value.get_ref().as_bool() == Some(false)
+    };
+    !table.is_empty() && table.iter().all(off)
+}
+
+fn later_error(later: &str, path: &str, origin: Origin) -> ConfigError {
+    let error = ConfigError::new(path, origin, NOT_YET);
+    match raw::OFF_SWITCHES
+        .iter()
+        .find(|switch| switch.strip_suffix(".enabled") == Some(later))
+    {
+        Some(switch) => error.accepted(format!("no [{later}] at all, or {switch} = false alone")),
+        None => error,
+    }
+}
+
+fn unknown_key(path: &str, origin: Origin) -> ConfigError {
+    let shown: String = path.chars().take(MAX_KEY_SHOWN).collect();
+    let error = ConfigError::new(shown, origin, "is not known");
+    if let Some(near) = nearest(path, raw::paths().filter(|known| !raw::LATER.contains(known))) {
+        return error.suggestion(near);
+    }
+    let section = path.rsplit_once('.').map_or("", |(section, _)| section);
+    let in_section = |key: &Key<Raw>| key.name.strip_prefix(section)?.strip_prefix('.');
+    let known: Vec<_> = raw::KEYS
+        .iter()
+        .filter_map(in_section)
+        .filter(|key| !key.contains('.'))
+        .collect();
+    match known.is_empty() {
+        true => error.accepted("the sections server, l1, l2, targets and policy"),
+        false => error.accepted(format!("in [{section}]: {}", known.join(", "))),
+    }
+}
+
+fn unknown_policy_key(index: usize, name: &str, origin: Origin) -> ConfigError {
+    let shown: String = name.chars().take(MAX_KEY_SHOWN).collect();
+    let path = policy_path(index, &shown);
+    if POLICY_LATER.contains(&name) {
+        return ConfigError::new(path, origin, NOT_YET);
+    }
+    let known = || POLICY_KEYS.iter().map(|key| key.name);
+    let error = ConfigError::new(path, origin, "is not known");
+    match nearest(name, known()) {
+        Some(near) => error.suggestion(near),
+        None => error.accepted(format!(
+            "in [[policy]]: {}",
+            known().collect::<Vec<_>>().join(", ")
+        )),
+    }
+}
+
+/// Where the settings of a source come from.
+enum Place {
+    File(Lines),
+    Fixed(Origin),
+}
+
+impl Place {
+    /// Of the byte `offset` of the source.
+    fn at(&self, offset: usize) -> Origin {
+        match self {
+            Self::File(lines) => lines.at(offset),
+            Self::Fixed(origin) => origin.clone(),
+        }
+    }
+}
+
+/// The lines of a file.
+struct Lines {
+    name: Arc<str>,
+    ends: Vec<usize>,
+}
+
+impl Lines {
+    fn new(name: &str, bytes: &[u8]) -> Self {
+        let ends = bytes
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n')
+            .map(|(at, _)| at);
+        Self {
+            name: name.into(),
+            ends: ends.collect(),
+        }
+    }
+
+    fn whole(&self) -> Origin {
+        Origin::File {
+            name: self.name.clone(),
+            line: 0,
+        }
+    }
+
+    fn at(&self, offset: usize) -> Origin {
+        let line = self.ends.partition_point(|end| *end < offset) + 1;
+        Origin::File {
+            name: self.name.clone(),
+            line,
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The configuration in force: plain values, checked and complete. The defaults are here too.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Secret;
+
+/// Everything strata can be told. [`super::load`] makes one whose values are in the bounds
+/// that `config.toml` states.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// The endpoint clients connect to.
+    pub server: Server,
+    /// Copies in the memory of the process.
+    pub l1: L1,
+    /// The Redis behind.
+    pub l2: L2,
+    /// Rules for the keys that match a glob; the first that matches wins. At most 1000.
+    pub policies: Vec<Policy>,
+    /// Figures that are reported as met or missed.
+    pub targets: Targets,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Where clients connect. Port 0 lets the kernel choose.
+    pub listen: SocketAddr,
+    /// Worker threads; 0: one a core.
+    pub workers: usize,
+    /// Client connections served at once.
+    pub max_clients: usize,
+    /// What AUTH asks of clients; none: they need not authenticate. Never empty.
+    pub password: Option<Secret>,
+    /// After so long without a command a client is disconnected; zero: never.
+    pub timeout: Duration,
+    /// Idle time before TCP keepalive probes; zero: none are sent.
+    pub tcp_keepalive: Duration,
+    /// Bytes a client may have sent that are not executed yet.
+    pub max_query_buffer: usize,
+    /// Bytes of one argument; never more than `max_query_buffer`.
+    pub max_bulk: usize,
+    /// Bytes of replies a client may leave unread before it is disconnected.
+    pub output_buffer_limit: usize,
+    /// How long a shutdown waits for commands in flight.
+    pub shutdown_timeout: Duration,
+    /// A filter in the syntax of `tracing`, such as `info` or `info,strata=debug`.
+    pub log: String,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7379)),
+            workers: 0,
+            max_clients: 10_000,
+            password: None,
+            timeout: Duration::ZERO,
+            tcp_keepalive: Duration::from_secs(300),
+            max_query_buffer: 1 << 30,
+            max_bulk: 512 << 20,
+            output_buffer_limit: 256_000_000,
+            shutdown_timeout: Duration::from_secs(10),
+            log: "info".to_owned(),
+        }
+    }
+}
+
+/// `[l1]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct L1 {
+    /// Without it every read goes home.
+    pub enabled: bool,
+    /// Bytes of all copies, overhead included.
+    pub max_size: usize,
+    /// The longest a copy lives.
+    pub ttl: Duration,
+    /// The longest a copy that says "absent" lives; zero: absence is not kept.
+    pub negative_ttl: Duration,
+    /// What makes room when it is full.
+    pub policy: Eviction,
+}
+
+impl Default for L1 {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max_size: 5_000_000,
+            ttl: Duration::from_secs(60),
+            negative_ttl: Duration::from_secs(1),
+            policy: Eviction::S3Fifo,
+        }
+    }
+}
+
+/// How L1 chooses what to evict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Eviction {
+    /// Three FIFO queues: resists scans, cheap on hits.
+    #[default]
+    S3Fifo,
+    /// Exact least-recently-used order.
+    Lru,
+}
+
+impl Eviction {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::S3Fifo => "s3-fifo",
+            Self::Lru => "lru",
+        }
+    }
+}
+
+/// `[l2]`: the Redis that is home.
+#[derive(Clone, Debug, PartialEq)]
+pub struct L2 {
+    /// Always true in this version: without L2 there is no home.
+    pub enabled: bool,
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// `maxmemory` of an embedded one, in bytes.
+    pub max_size: usize,
+    /// Lifetime of what strata itself stores in it.
+    pub ttl: Duration,
+    /// Connections of one node that clients may hold for themselves.
+    pub max_connections: usize,
+    /// ACL user; never given without a password.
+    pub username: Option<String>,
+    /// Never empty.
+    pub password: Option<Secret>,
+    /// The database a client is in until it sends SELECT.
+    pub database: u32,
+    /// For connecting, TLS and authentication together.
+    pub connect_timeout: Duration,
+    /// From the sending of a request to its reply.
+    pub request_timeout: Duration,
+    /// Serving lease: copies are served for so long after the sending of the last answered probe.
+    pub lease: Duration,
+    /// Time between two health checks.
+    pub health_interval: Duration,
+    /// First delay before connecting again.
+    pub backoff_min: Duration,
+    /// Largest delay before connecting again; never less than `backoff_min`.
+    pub backoff_max: Duration,
+}
+
+impl L2 {
+    /// Time between two lease probes: a quarter of the lease.
+    pub fn probe_interval(&self) -> Duration {
+        self.lease / 4
+    }
+}
+
+impl Default for L2 {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            endpoint: Endpoint::default(),
+            max_size: 100_000_000,
+            ttl: Duration::from_secs(300),
+            max_connections: 50,
+            username: None,
+            password: None,
+            database: 0,
+            connect_timeout: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(10),
+            lease: Duration::from_secs(1),
+            health_interval: Duration::from_secs(30),
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Where a Redis is. `Display` gives its URL, which holds no user and no password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A private child process.
+    Embedded {
+        /// The program: a path, or a name that is looked up in PATH.
+        binary: PathBuf,
+    },
+    /// A server reached by TCP.
+    Tcp {
+        /// A name or an address; an IPv6 address is without brackets.
+        host: String,
+        /// Never 0.
+        port: u16,
+        /// Settings of TLS; none: the connection is in the clear.
+        tls: Option<Tls>,
+    },
+    /// A server on this machine.
+    Unix {
+        /// An absolute path of at most 107 bytes.
+        path: PathBuf,
+    },
+}
+
+impl Default for Endpoint {
+    fn default() -> Self {
+        Self::Embedded {
+            binary: PathBuf::from("redis-server"),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded { .. } => f.write_str("embedded"),
+            Self::Unix { path } => write!(f, "unix://{}", path.display()),
+            Self::Tcp { host, port, tls } => {
+                let scheme = if tls.is_some() { "rediss" } else { "redis" };
+                match host.contains(':') {
+                    true => write!(f, "{scheme}://[{host}]:{port}"),
+                    false => write!(f, "{scheme}://{host}:{port}"),
+                }
+            }
+        }
+    }
+}
+
+/// TLS toward a server. All files are PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Authorities to trust; none: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// What strata shows to a server that asks.
+    pub identity: Option<Identity>,
+    /// The name the server's certificate must bear; none: the host.
+    pub server_name: Option<String>,
+}
+
+/// A certificate with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate, followed by its chain.
+    pub cert_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+}
+
+/// `[[policy]]`: rules for the keys that match `pattern`. What is none here is as in `[l1]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// A glob as in KEYS; not empty, at most 1024 bytes, no two alike.
+    pub pattern: String,
+    /// The longest a copy lives in L1.
+    pub l1_ttl: Option<Duration>,
+    /// The longest a copy that says "absent" lives.
+    pub negative_ttl: Option<Duration>,
+    /// For how long copies are served while home cannot be reached; none: they are not.
+    pub stale_if_error: Option<Duration>,
+    /// What an MGET answered from copies may mix.
+    pub mget: Mget,
+    /// These keys are never copied.
+    pub no_cache: bool,
+}
+
+/// How MGET is answered from copies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mget {
+    /// Only if all keys are there: the reply is one that home gave, or could have given, at one moment.
+    #[default]
+    Atomic,
+    /// Each key on its own: the reply may mix moments.
+    PerKey,
+}
+
+impl Mget {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Atomic => "atomic",
+            Self::PerKey => "per-key",
+        }
+    }
+}
+
+/// `[targets]`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Targets {
+    /// Least share of reads a tier answers, of those that reach it.
+    pub hit_rate: HitRates,
+    /// Most time a tier takes for a hit.
+    pub latency: Latencies,
+}
+
+/// Shares from 0 to 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HitRates {
+    /// Of L1.
+    pub l1: f64,
+    /// Of L2.
+    pub l2: f64,
+    /// Of L3.
+    pub l3: f64,
+    /// Of all tiers together.
+    pub overall: f64,
+}
+
+impl Default for HitRates {
+    fn default() -> Self {
+        Self {
+            l1: 0.85,
+            l2: 0.80,
+            l3: 0.70,
+            overall: 0.80,
+        }
+    }
+}
+
+/// Times of a hit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Latencies {
+    /// In L1.
+    pub l1: Duration,
+    /// In L2.
+    pub l2: Duration,
+    /// In L3.
+    pub l3: Duration,
+    /// In L4.
+    pub l4: Duration,
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self {
+            l1: Duration::from_millis(1),
+            l2: Duration::from_millis(5),
+            l3: Duration::from_millis(20),
+            l4: Duration::from_millis(100),
+        }
+    }
+}

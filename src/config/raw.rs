@@ -1,0 +1,349 @@
+//! The mirror of `config.toml`: a row for every key, in the order of the file. All else follows
+//! from these rows: what is known, what it may hold, its environment variable, how it is shown.
+
+use std::time::Duration;
+
+use super::Secret;
+use super::model::{Config, Endpoint, Eviction, Identity, Mget, Policy, Tls};
+use super::slot::Slot;
+
+/// A key of the file.
+pub(super) struct Key<T: 'static> {
+    /// As in the file: `section.key`.
+    pub(super) name: &'static str,
+    pub(super) slot: Slot<T>,
+}
+
+/// What the keys say before it is put together: most fields are those of the configuration
+/// itself; beside it is what must be seen together with others first. Empty texts are absent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Raw {
+    pub(super) config: Config,
+    pub(super) server_password_file: String,
+    pub(super) l2: RawL2,
+}
+
+/// The parts of the endpoint and of the authentication of `[l2]`.
+#[derive(Clone, Debug)]
+pub(super) struct RawL2 {
+    pub(super) url: String,
+    pub(super) username: String,
+    pub(super) password: Option<Secret>,
+    pub(super) password_file: String,
+    pub(super) database: usize,
+    pub(super) binary: String,
+    pub(super) ca_file: String,
+    pub(super) cert_file: String,
+    pub(super) key_file: String,
+    pub(super) server_name: String,
+}
+
+impl Default for RawL2 {
+    fn default() -> Self {
+        Self {
+            url: "embedded".to_owned(),
+            username: String::new(),
+            password: None,
+            password_file: String::new(),
+            database: 0,
+            binary: "redis-server".to_owned(),
+            ca_file: String::new(),
+            cert_file: String::new(),
+            key_file: String::new(),
+            server_name: String::new(),
+        }
+    }
+}
+
+impl From<&Config> for Raw {
+    fn from(config: &Config) -> Self {
+        let l2 = &config.l2;
+        let mut raw = RawL2 {
+            url: l2.endpoint.to_string(),
+            username: l2.username.clone().unwrap_or_default(),
+            password: l2.password.clone(),
+            database: l2.database as usize,
+            ..RawL2::default()
+        };
+        match &l2.endpoint {
+            Endpoint::Embedded { binary } => raw.binary = binary.display().to_string(),
+            Endpoint::Tcp { tls: Some(tls), .. } => raw.set_tls(tls),
+            Endpoint::Tcp { .. } | Endpoint::Unix { .. } => {}
+        }
+        Self {
+            config: config.clone(),
+            server_password_file: String::new(),
+            l2: raw,
+        }
+    }
+}
+
+impl RawL2 {
+    fn set_tls(&mut self, tls: &Tls) {
+        let Tls {
+            ca_file,
+            identity,
+            server_name,
+        } = tls;
+        self.ca_file = ca_file
+            .as_ref()
+            .map_or(String::new(), |file| file.display().to_string());
+        if let Some(Identity { cert_file, key_file }) = identity {
+            self.cert_file = cert_file.display().to_string();
+            self.key_file = key_file.display().to_string();
+        }
+        self.server_name = server_name.clone().unwrap_or_default();
+    }
+}
+
+const KB: usize = 1_000;
+const MB: usize = 1_000 * KB;
+const TB: usize = 1_000_000 * MB;
+const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
+
+const ZERO: Duration = Duration::ZERO;
+const MS: Duration = Duration::from_millis(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+/// As `humantime` counts it.
+const YEAR: Duration = Duration::from_secs(31_557_600);
+
+const fn key<T>(name: &'static str, slot: Slot<T>) -> Key<T> {
+    Key { name, slot }
+}
+
+/// The keys outside `[[policy]]`.
+#[rustfmt::skip]
+pub(super) static KEYS: &[Key<Raw>] = &[
+    key("server.listen", Slot::Address(|r| &mut r.config.server.listen)),
+    key("server.workers", Slot::Count(0..=256, |r| &mut r.config.server.workers)),
+    key("server.max_clients", Slot::Count(1..=1_000_000, |r| &mut r.config.server.max_clients)),
+    key("server.password", Slot::Secret(|r| &mut r.config.server.password)),
+    key("server.password_file", Slot::Text(A_FILE, |r| &mut r.server_password_file)),
+    key("server.timeout", Slot::Span(ZERO..=YEAR, |r| &mut r.config.server.timeout)),
+    // The kernel's own limit is 32,767 s.
+    key("server.tcp_keepalive", Slot::Span(ZERO..=Duration::from_secs(32_400), |r| &mut r.config.server.tcp_keepalive)),
+    key("server.max_query_buffer", Slot::Size(MIB..=64 * GIB, |r| &mut r.config.server.max_query_buffer)),
+    key("server.max_bulk", Slot::Size(MIB..=64 * GIB, |r| &mut r.config.server.max_bulk)),
+    key("server.output_buffer_limit", Slot::Size(MIB..=64 * GIB, |r| &mut r.config.server.output_buffer_limit)),
+    key("server.shutdown_timeout", Slot::Span(ZERO..=HOUR, |r| &mut r.config.server.shutdown_timeout)),
+    key("server.log", Slot::Filter(|r| &mut r.config.server.log)),
+
+    key("l1.enabled", Slot::Flag(|r| &mut r.config.l1.enabled)),
+    key("l1.max_size", Slot::Size(64 * KB..=TB, |r| &mut r.config.l1.max_size)),
+    key("l1.ttl", Slot::Span(MS..=YEAR, |r| &mut r.config.l1.ttl)),
+    key("l1.negative_ttl", Slot::Span(ZERO..=YEAR, |r| &mut r.config.l1.negative_ttl)),
+    key("l1.policy", Slot::Choice { names: EVICTION, get: |r| r.config.l1.policy.name(), set: set_eviction }),
+
+    key("l2.enabled", Slot::Flag(|r| &mut r.config.l2.enabled)),
+    key("l2.url", Slot::Url("a string", |r| &mut r.l2.url)),
+    key("l2.binary", Slot::Text("the name or the path of a redis-server", |r| &mut r.l2.binary)),
+    // An empty redis-server uses nearly 1 MB of it.
+    key("l2.max_size", Slot::Size(2 * MB..=TB, |r| &mut r.config.l2.max_size)),
+    key("l2.ttl", Slot::Span(MS..=YEAR, |r| &mut r.config.l2.ttl)),
+    key("l2.max_connections", Slot::Count(1..=10_000, |r| &mut r.config.l2.max_connections)),
+    key("l2.username", Slot::Text("the name of an ACL user", |r| &mut r.l2.username)),
+    key("l2.password", Slot::Secret(|r| &mut r.l2.password)),
+    key("l2.password_file", Slot::Text(A_FILE, |r| &mut r.l2.password_file)),
+    key("l2.database", Slot::Count(0..=i32::MAX as usize, |r| &mut r.l2.database)),
+    key("l2.ca_file", Slot::Text(A_PEM_FILE, |r| &mut r.l2.ca_file)),
+    key("l2.cert_file", Slot::Text(A_PEM_FILE, |r| &mut r.l2.cert_file)),
+    key("l2.key_file", Slot::Text(A_PEM_FILE, |r| &mut r.l2.key_file)),
+    key("l2.server_name", Slot::Text("the name in the server's certificate", |r| &mut r.l2.server_name)),
+    key("l2.connect_timeout", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.connect_timeout)),
+    key("l2.request_timeout", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.request_timeout)),
+    key("l2.lease", Slot::Span(Duration::from_millis(50)..=MINUTE, |r| &mut r.config.l2.lease)),
+    key("l2.health_interval", Slot::Span(Duration::from_millis(100)..=DAY, |r| &mut r.config.l2.health_interval)),
+    key("l2.backoff_min", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.backoff_min)),
+    key("l2.backoff_max", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.backoff_max)),
+
+    key("targets.hit_rate.l1", Slot::Share(|r| &mut r.config.targets.hit_rate.l1)),
+    key("targets.hit_rate.l2", Slot::Share(|r| &mut r.config.targets.hit_rate.l2)),
+    key("targets.hit_rate.l3", Slot::Share(|r| &mut r.config.targets.hit_rate.l3)),
+    key("targets.hit_rate.overall", Slot::Share(|r| &mut r.config.targets.hit_rate.overall)),
+    key("targets.latency.l1", Slot::Span(LATENCY, |r| &mut r.config.targets.latency.l1)),
+    key("targets.latency.l2", Slot::Span(LATENCY, |r| &mut r.config.targets.latency.l2)),
+    key("targets.latency.l3", Slot::Span(LATENCY, |r| &mut r.config.targets.latency.l3)),
+    key("targets.latency.l4", Slot::Span(LATENCY, |r| &mut r.config.targets.latency.l4)),
+];
+
+/// The keys of one `[[policy]]`.
+#[rustfmt::skip]
+pub(super) static POLICY_KEYS: &[Key<Policy>] = &[
+    key("match", Slot::Text(A_PATTERN, |p| &mut p.pattern)),
+    key("l1_ttl", Slot::MaybeSpan(MS..=YEAR, |p| &mut p.l1_ttl)),
+    key("negative_ttl", Slot::MaybeSpan(ZERO..=YEAR, |p| &mut p.negative_ttl)),
+    key("stale_if_error", Slot::MaybeSpan(ZERO..=YEAR, |p| &mut p.stale_if_error)),
+    key("mget", Slot::Choice { names: MGET, get: |p| p.mget.name(), set: set_mget }),
+    key("no_cache", Slot::Flag(|p| &mut p.no_cache)),
+    key("write", Slot::Fixed(&["home", "through"])),
+];
+
+/// What later versions will know, so that nothing of it is ignored in silence.
+pub(super) static LATER: &[&str] = &["server.admin", "l3", "l4", "warm"];
+
+/// To say of a tier of later versions that it is off is true, and therefore accepted.
+pub(super) static OFF_SWITCHES: [&str; 2] = ["l3.enabled", "l4.enabled"];
+
+/// The same for one `[[policy]]`.
+pub(super) static POLICY_LATER: &[&str] = &["compress"];
+
+/// Bytes of a glob: it is matched against every key.
+pub(super) const MAX_PATTERN: usize = 1024;
+pub(super) const A_PATTERN: &str = "a glob of 1 to 1024 bytes, such as \"session:*\"";
+const A_FILE: &str = "the path of a file";
+const A_PEM_FILE: &str = "the path of a PEM file";
+const LATENCY: std::ops::RangeInclusive<Duration> = Duration::from_micros(1)..=HOUR;
+const EVICTION: &[&str] = &["s3-fifo", "lru"];
+const MGET: &[&str] = &["atomic", "per-key"];
+
+fn set_eviction(raw: &mut Raw, name: &str) {
+    raw.config.l1.policy = if name == Eviction::Lru.name() {
+        Eviction::Lru
+    } else {
+        Eviction::S3Fifo
+    };
+}
+
+fn set_mget(policy: &mut Policy, name: &str) {
+    policy.mget = if name == Mget::PerKey.name() {
+        Mget::PerKey
+    } else {
+        Mget::Atomic
+    };
+}
+
+/// What a dotted path names.
+pub(super) enum Named {
+    Key(&'static Key<Raw>),
+    /// A section, or a table in one.
+    Table,
+    /// The list of policies.
+    Policies,
+    /// This one of the names of later versions, or something in it.
+    Later(&'static str),
+    Unknown,
+}
+
+pub(super) fn find(path: &str) -> Named {
+    if let Some(key) = KEYS.iter().find(|key| key.name == path) {
+        return Named::Key(key);
+    }
+    if path == "policy" {
+        return Named::Policies;
+    }
+    if let Some(later) = LATER
+        .iter()
+        .find(|later| path == **later || is_under(path, later))
+    {
+        return Named::Later(later);
+    }
+    match KEYS.iter().any(|key| is_under(key.name, path)) {
+        true => Named::Table,
+        false => Named::Unknown,
+    }
+}
+
+fn is_under(path: &str, table: &str) -> bool {
+    path.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// Every path that has a meaning: keys, tables, and what later versions know.
+pub(super) fn paths() -> impl Iterator<Item = &'static str> {
+    const TABLES: [&str; 7] = [
+        "server",
+        "l1",
+        "l2",
+        "targets",
+        "targets.hit_rate",
+        "targets.latency",
+        "policy",
+    ];
+    KEYS.iter()
+        .map(|key| key.name)
+        .chain(TABLES)
+        .chain(LATER.iter().copied())
+}
+
+/// The environment variable of a path.
+pub(super) fn variable(path: &str) -> String {
+    format!("STRATA_{}", path.replace('.', "_").to_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ConfigErrors;
+
+    #[test]
+    fn every_path_is_found_and_has_a_variable_of_its_own() {
+        let mut variables: Vec<String> = paths().map(variable).collect();
+        assert!(paths().all(|path| !matches!(find(path), Named::Unknown)));
+        variables.sort();
+        let all = variables.len();
+        variables.dedup();
+        assert_eq!(variables.len(), all);
+        assert_eq!(variable("l1.max_size"), "STRATA_L1_MAX_SIZE");
+    }
+
+    #[test]
+    fn every_table_of_a_key_is_a_path() {
+        for key in KEYS {
+            for (end, _) in key.name.match_indices('.') {
+                assert!(paths().any(|path| path == &key.name[..end]), "{}", key.name);
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_are_in_their_bounds() {
+        use crate::config::value::Value;
+        let mut raw = Raw::default();
+        for key in KEYS {
+            let shown = key.slot.show(&mut raw).unwrap();
+            let value = Value::from_toml(toml::de::DeValue::parse(&shown).unwrap().get_ref());
+            assert_eq!(key.slot.set(&mut raw, &value), Ok(()), "{} = {shown}", key.name);
+        }
+        assert_eq!(raw.config, Config::default());
+    }
+
+    #[test]
+    fn choices_are_named_by_their_values() {
+        assert_eq!(EVICTION, [Eviction::S3Fifo.name(), Eviction::Lru.name()]);
+        assert_eq!(MGET, [Mget::Atomic.name(), Mget::PerKey.name()]);
+    }
+
+    /// The names of the keys that a file gives.
+    fn given(text: &str) -> Vec<&'static str> {
+        use crate::config::layers::{Setting, file};
+        let mut errors = ConfigErrors::default();
+        let settings = file("config.toml", text.as_bytes(), &mut errors);
+        assert_eq!(errors, ConfigErrors::default());
+        let names = |setting| match setting {
+            Setting::Key { key, .. } => vec![key.name],
+            Setting::Policies(list) => list[0].settings.iter().map(|(key, ..)| key.name).collect(),
+        };
+        let mut names: Vec<_> = settings.into_iter().flat_map(names).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn sorted<T>(keys: &[Key<T>]) -> Vec<&'static str> {
+        let mut names: Vec<_> = keys.iter().map(|key| key.name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn the_file_shows_every_key() {
+        let text = include_str!("../../config.toml");
+        assert_eq!(given(text), sorted(KEYS));
+        let (_, example) = text.split_once("# [[policy]]").unwrap();
+        assert_eq!(
+            given(&format!("[[policy]]{}", example.replace("\n# ", "\n"))),
+            sorted(POLICY_KEYS)
+        );
+    }
+}

@@ -1,0 +1,177 @@
+//! What a key may hold, where it goes, and how it is shown.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::Secret;
+use super::secret::mask_url;
+use super::value::{self, MAX_TEXT, Value};
+
+/// A field of `T` with what it may hold. Bounds are inclusive; sizes in bytes.
+pub(super) enum Slot<T: 'static> {
+    Flag(fn(&mut T) -> &mut bool),
+    Count(RangeInclusive<usize>, fn(&mut T) -> &mut usize),
+    Size(RangeInclusive<usize>, fn(&mut T) -> &mut usize),
+    Span(RangeInclusive<Duration>, fn(&mut T) -> &mut Duration),
+    /// A span that may be absent.
+    MaybeSpan(RangeInclusive<Duration>, fn(&mut T) -> &mut Option<Duration>),
+    /// A number from 0 to 1.
+    Share(fn(&mut T) -> &mut f64),
+    Address(fn(&mut T) -> &mut SocketAddr),
+    /// A text with what it is; empty: none.
+    Text(&'static str, fn(&mut T) -> &mut String),
+    /// A text whose hidden parts are masked when it is shown.
+    Url(&'static str, fn(&mut T) -> &mut String),
+    /// A filter of `tracing`.
+    Filter(fn(&mut T) -> &mut String),
+    /// Empty: none.
+    Secret(fn(&mut T) -> &mut Option<Secret>),
+    /// One of some names.
+    Choice {
+        names: &'static [&'static str],
+        get: fn(&T) -> &'static str,
+        set: fn(&mut T, &str),
+    },
+    /// A choice of which only the first name is available yet.
+    Fixed(&'static [&'static str]),
+}
+
+impl<T> Slot<T> {
+    /// Puts `given` in its field of `target`; the error says what is wrong with it.
+    pub(super) fn set(&self, target: &mut T, given: &Value) -> Result<(), String> {
+        match self {
+            Self::Flag(at) => *at(target) = value::flag(given)?,
+            Self::Count(range, at) => *at(target) = value::within(range, value::count(given)?, given)?,
+            Self::Size(range, at) => *at(target) = value::within(range, value::size(given)?, given)?,
+            Self::Span(range, at) => *at(target) = value::within(range, value::span(given)?, given)?,
+            Self::MaybeSpan(range, at) => {
+                *at(target) = Some(value::within(range, value::span(given)?, given)?)
+            }
+            Self::Share(at) => *at(target) = value::within(&(0.0..=1.0), value::number(given)?, given)?,
+            Self::Address(at) => {
+                let text = given.text().and_then(|text| text.parse().ok());
+                *at(target) = text.ok_or_else(|| value::not(given, "an address with a port"))?;
+            }
+            Self::Text(_, at) => *at(target) = value::text(given)?,
+            Self::Url(_, at) => *at(target) = value::text(given)?,
+            Self::Filter(at) => *at(target) = value::filter(given)?,
+            Self::Secret(at) => *at(target) = value::secret(given)?,
+            Self::Choice { names, set, .. } => set(target, value::one_of(names, given)?),
+            Self::Fixed(names) => value::available(names, given)?,
+        }
+        Ok(())
+    }
+
+    /// What is accepted, for error messages and help.
+    pub(super) fn accepted(&self) -> String {
+        match self {
+            Self::Flag(_) => "true or false".to_owned(),
+            Self::Count(range, _) => format!("a whole number from {} to {}", range.start(), range.end()),
+            Self::Size(range, _) => format!(
+                "a size from {} to {}, such as \"5MB\" (5,000,000 bytes) or \"5MiB\"",
+                show_size(*range.start()),
+                show_size(*range.end())
+            ),
+            Self::Span(range, _) | Self::MaybeSpan(range, _) => format!(
+                "a duration from {} to {}, such as \"60s\" or \"500ms\"",
+                show_span(*range.start()),
+                show_span(*range.end())
+            ),
+            Self::Share(_) => "a number from 0 to 1, such as 0.85".to_owned(),
+            Self::Address(_) => {
+                "an address and a port, such as \"127.0.0.1:7379\" or \"[::1]:7379\"".to_owned()
+            }
+            Self::Text(what, _) | Self::Url(what, _) => (*what).to_owned(),
+            Self::Filter(_) => "a level (off, error, warn, info, debug, trace) or directives such as \
+                \"info,strata=debug\""
+                .to_owned(),
+            Self::Secret(_) => format!("a string of at most {MAX_TEXT} bytes"),
+            Self::Choice { names, .. } => alternatives(names),
+            Self::Fixed(names) => alternatives(&names[..1]),
+        }
+    }
+
+    /// The field as TOML, secrets masked; none if it is absent.
+    pub(super) fn show(&self, source: &mut T) -> Option<String> {
+        Some(match self {
+            Self::Flag(at) => at(source).to_string(),
+            Self::Count(_, at) => at(source).to_string(),
+            Self::Size(_, at) => quoted(show_size(*at(source))),
+            Self::Span(_, at) => quoted(show_span(*at(source))),
+            Self::MaybeSpan(_, at) => quoted(show_span((*at(source))?)),
+            Self::Share(at) => format!("{:?}", at(source)),
+            Self::Address(at) => quoted(at(source)),
+            Self::Text(_, at) | Self::Filter(at) => quoted(at(source)),
+            Self::Url(_, at) => quoted(mask_url(at(source))),
+            Self::Secret(at) => quoted(at(source).as_ref().map_or(String::new(), Secret::to_string)),
+            Self::Choice { get, .. } => quoted(get(source)),
+            Self::Fixed(names) => quoted(names[0]),
+        })
+    }
+
+    /// Whether what is given is taken letter by letter, quotes included, and never shown.
+    pub(super) fn is_secret(&self) -> bool {
+        matches!(self, Self::Secret(_))
+    }
+}
+
+fn alternatives(names: &[&str]) -> String {
+    names
+        .iter()
+        .map(|name| format!("{name:?}"))
+        .collect::<Vec<_>>()
+        .join(" or ")
+}
+
+fn quoted(text: impl Display) -> String {
+    toml::Value::String(text.to_string()).to_string()
+}
+
+fn show_span(span: Duration) -> String {
+    humantime::format_duration(span).to_string()
+}
+
+/// The largest unit that gives a whole number.
+fn show_size(bytes: usize) -> String {
+    const UNITS: [(&str, usize); 8] = [
+        ("TB", 1_000_000_000_000),
+        ("TiB", 1 << 40),
+        ("GB", 1_000_000_000),
+        ("GiB", 1 << 30),
+        ("MB", 1_000_000),
+        ("MiB", 1 << 20),
+        ("KB", 1_000),
+        ("KiB", 1 << 10),
+    ];
+    let whole = UNITS
+        .iter()
+        .find(|(_, unit)| bytes != 0 && bytes.is_multiple_of(*unit));
+    whole.map_or(format!("{bytes}B"), |(name, unit)| {
+        format!("{}{name}", bytes / unit)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_shown_as_they_are_read() {
+        for (bytes, shown) in [
+            (0, "0B"),
+            (1, "1B"),
+            (64_000, "64KB"),
+            (5_000_000, "5MB"),
+            (512 << 20, "512MiB"),
+            (1 << 30, "1GiB"),
+            (256_000_000, "256MB"),
+            (1_048_577, "1048577B"),
+            (1_024_000, "1024KB"),
+        ] {
+            assert_eq!(show_size(bytes), shown);
+            assert_eq!(value::size(&Value::Text(shown.to_owned())), Ok(bytes));
+        }
+    }
+}
