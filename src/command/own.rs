@@ -1,6 +1,6 @@
 //! What strata decides about a command; each decision stands here once, by name.
 //!
-//! The lists are read when the table is compiled. An entry that names a container holds for its subcommands too.
+//! The lists of words are read when the table is compiled. A container stands for its subcommands too.
 //! A read-only command that neither [`CACHEABLE`] nor [`NOT_CACHED`] names does not compile.
 
 use super::facts::Flags;
@@ -113,162 +113,96 @@ pub(super) enum Finder {
     XRead,
 }
 
-const CACHEABLE: &[&[&str]] = &[
-    &["get", "getrange", "substr", "strlen", "mget", "lcs"],
-    &["getbit", "bitcount", "bitpos", "bitfield_ro"],
-    &[
-        "hget", "hgetall", "hmget", "hkeys", "hvals", "hlen", "hexists", "hstrlen",
-    ],
-    &["lrange", "lindex", "llen", "lpos"],
-    &[
-        "smembers",
-        "sismember",
-        "smismember",
-        "scard",
-        "sinter",
-        "sunion",
-        "sdiff",
-        "sintercard",
-    ],
-    &[
-        "zrange",
-        "zrangebyscore",
-        "zrangebylex",
-        "zrevrange",
-        "zrevrangebyscore",
-        "zrevrangebylex",
-    ],
-    &[
-        "zscore",
-        "zmscore",
-        "zcard",
-        "zcount",
-        "zlexcount",
-        "zrank",
-        "zrevrank",
-    ],
-    &["zunion", "zinter", "zdiff", "zintercard"],
+const CACHEABLE: &[&str] = &[
+    "get getrange substr strlen mget lcs getbit bitcount bitpos bitfield_ro",
+    "hget hgetall hmget hkeys hvals hlen hexists hstrlen",
+    "lrange lindex llen lpos",
+    "smembers sismember smismember scard sinter sunion sdiff sintercard",
+    "zrange zrangebyscore zrangebylex zrevrange zrevrangebyscore zrevrangebylex",
+    "zscore zmscore zcard zcount zlexcount zrank zrevrank zunion zinter zdiff zintercard",
     // Streams, as far as they are logs.
-    &["xrange", "xrevrange", "xlen"],
-    &[
-        "geopos",
-        "geodist",
-        "geohash",
-        "geosearch",
-        "georadius_ro",
-        "georadiusbymember_ro",
-    ],
-    // A PFCOUNT that has to count stores the count, and that write is announced to the one who asked: its copy is
-    // fenced, the next one's stays.
-    &["pfcount"],
-    &["exists", "type"],
+    "xrange xrevrange xlen",
+    "geopos geodist geohash geosearch georadius_ro georadiusbymember_ro",
+    // A PFCOUNT that has to count stores the count: a write, which home announces to those who track the key.
+    "pfcount",
+    "exists type",
 ];
 
-const NOT_CACHED: &[(Why, &[&str])] = &[
-    (
-        Why::Random,
-        &["randomkey", "hrandfield", "srandmember", "zrandmember", "lolwut"],
-    ),
-    (Why::Clock, &["object|idletime", "object|freq", "xpending"]),
-    (Why::Expiry, &["ttl", "pttl", "expiretime", "pexpiretime"]),
-    (Why::WholeKeyspace, &["keys", "dbsize"]),
+const NOT_CACHED: &[(Why, &str)] = &[
+    (Why::Random, "randomkey hrandfield srandmember zrandmember lolwut"),
+    (Why::Clock, "object|idletime object|freq xpending"),
+    (Why::Expiry, "ttl pttl expiretime pexpiretime"),
+    (Why::WholeKeyspace, "keys dbsize"),
     // SORT_RO without BY and GET would do, but nobody needs it who does not use them.
-    (Why::UndeclaredKeys, &["sort_ro"]),
-    (Why::Script, &["eval_ro", "evalsha_ro", "fcall_ro"]),
-    (Why::Blocking, &["xread"]),
-    (Why::Cursor, &["scan", "hscan", "sscan", "zscan"]),
-    (Why::Encoding, &["dump", "object|encoding", "memory|usage"]),
-    (Why::ConsumerGroup, &["xinfo"]),
-    (Why::SideEffect, &["touch"]),
-    (Why::ServerState, &["object|refcount"]),
+    (Why::UndeclaredKeys, "sort_ro"),
+    (Why::Script, "eval_ro evalsha_ro fcall_ro"),
+    (Why::Blocking, "xread"),
+    (Why::Cursor, "scan hscan sscan zscan"),
+    (Why::Encoding, "dump object|encoding memory|usage"),
+    (Why::ConsumerGroup, "xinfo"),
+    (Why::SideEffect, "touch"),
+    (Why::ServerState, "object|refcount"),
 ];
 
-const SESSION: &[(SessionNeed, &[&str])] = &[
+const SESSION: &[(SessionNeed, &str)] = &[
     (
         SessionNeed::Local,
-        &[
-            "ping",
-            "echo",
-            "hello",
-            "auth",
-            "select",
-            "client",
-            "reset",
-            "quit",
-            "info",
-            "acl|whoami",
-        ],
+        "ping echo hello auth select client reset quit info acl|whoami",
     ),
     // Transactions and subscriptions.
+    (SessionNeed::Lease, "multi exec discard watch unwatch"),
     (
         SessionNeed::Lease,
-        &["multi", "exec", "discard", "watch", "unwatch"],
-    ),
-    (SessionNeed::Lease, &["subscribe", "psubscribe", "ssubscribe"]),
-    (
-        SessionNeed::Lease,
-        &["unsubscribe", "punsubscribe", "sunsubscribe", "monitor"],
+        "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe monitor",
     ),
     // They wait. XREAD and XREADGROUP do so only with BLOCK.
     (
         SessionNeed::Lease,
-        &["blpop", "brpop", "blmove", "brpoplpush", "blmpop"],
+        "blpop brpop blmove brpoplpush blmpop bzpopmin bzpopmax bzmpop wait",
     ),
-    (SessionNeed::Lease, &["bzpopmin", "bzpopmax", "bzmpop", "wait"]),
     // They must reach a server that is busy with a script, which may have come by the shared connection.
     (
         SessionNeed::Lease,
-        &["script|kill", "function|kill", "function|stats", "shutdown"],
+        "script|kill function|kill function|stats shutdown",
     ),
     // DEBUG PROTOCOL PUSH is answered by a push and nothing else.
-    (SessionNeed::Lease, &["debug"]),
+    (SessionNeed::Lease, "debug"),
     // Replication, and the states of a cluster connection.
-    (SessionNeed::Refused, &["sync", "psync", "replconf"]),
     (
         SessionNeed::Refused,
-        &["asking", "restore-asking", "readonly", "readwrite"],
+        "sync psync replconf asking restore-asking readonly readwrite",
     ),
     // It makes a debugger session of the connection.
-    (SessionNeed::Refused, &["script|debug"]),
+    (SessionNeed::Refused, "script|debug"),
 ];
 
-const REACH: &[(Reach, &[&str])] = &[
+const REACH: &[(Reach, &str)] = &[
     (
         Reach::UndeclaredReads,
-        &["eval_ro", "evalsha_ro", "fcall_ro", "sort", "sort_ro"],
+        "eval_ro evalsha_ro fcall_ro sort sort_ro keys scan randomkey dbsize",
     ),
-    (Reach::UndeclaredReads, &["keys", "scan", "randomkey", "dbsize"]),
     (
         Reach::UndeclaredReads,
-        &["cluster|getkeysinslot", "cluster|countkeysinslot"],
+        "cluster|getkeysinslot cluster|countkeysinslot",
     ),
     // EXEC: whatever was queued.
-    (
-        Reach::UndeclaredWrites,
-        &["eval", "evalsha", "fcall", "exec", "module"],
-    ),
-    (Reach::OtherDatabase, &["move", "copy"]),
-    (Reach::Keyspace, &["flushall", "flushdb", "swapdb", "debug"]),
+    (Reach::UndeclaredWrites, "eval evalsha fcall exec module"),
+    (Reach::OtherDatabase, "move copy"),
+    (Reach::Keyspace, "flushall flushdb swapdb debug"),
     (
         Reach::Keyspace,
-        &[
-            "replicaof",
-            "slaveof",
-            "failover",
-            "cluster|replicate",
-            "cluster|reset",
-        ],
+        "replicaof slaveof failover cluster|replicate cluster|reset",
     ),
 ];
 
-const FINDERS: &[(Finder, &[&str])] = &[
-    (Finder::Bitfield, &["bitfield"]),
-    (Finder::GeoRadius, &["georadius", "georadiusbymember"]),
-    (Finder::Migrate, &["migrate"]),
-    (Finder::Set, &["set"]),
-    (Finder::Sort, &["sort"]),
-    (Finder::SortRo, &["sort_ro"]),
-    (Finder::XRead, &["xread", "xreadgroup"]),
+const FINDERS: &[(Finder, &str)] = &[
+    (Finder::Bitfield, "bitfield"),
+    (Finder::GeoRadius, "georadius georadiusbymember"),
+    (Finder::Migrate, "migrate"),
+    (Finder::Set, "set"),
+    (Finder::Sort, "sort"),
+    (Finder::SortRo, "sort_ro"),
+    (Finder::XRead, "xread xreadgroup"),
 ];
 
 /// Whether replies of this command may be kept.
@@ -320,30 +254,26 @@ chooser!(session, SESSION, SessionNeed, None);
 chooser!(reach, REACH, Reach, Declared);
 chooser!(finder, FINDERS, Finder, Specs);
 
-const fn listed(list: &[&str], name: &str) -> bool {
-    let mut i = 0;
-    while i < list.len() {
-        if covers(list[i].as_bytes(), name.as_bytes()) {
+/// Whether one of the words is this command or the container of this subcommand.
+const fn listed(words: &str, name: &str) -> bool {
+    let words = words.as_bytes();
+    let name = name.as_bytes();
+    let mut start = 0;
+    while start < words.len() {
+        let mut same = 0;
+        while start + same < words.len() && same < name.len() && words[start + same] == name[same] {
+            same += 1;
+        }
+        let word_ends = start + same == words.len() || words[start + same] == b' ';
+        if word_ends && (same == name.len() || name[same] == b'|') {
             return true;
         }
-        i += 1;
+        while start < words.len() && words[start] != b' ' {
+            start += 1;
+        }
+        start += 1;
     }
     false
-}
-
-/// Whether an entry is this command or the container of this subcommand.
-const fn covers(entry: &[u8], name: &[u8]) -> bool {
-    if entry.len() > name.len() || (entry.len() < name.len() && name[entry.len()] != b'|') {
-        return false;
-    }
-    let mut i = 0;
-    while i < entry.len() {
-        if entry[i] != name[i] {
-            return false;
-        }
-        i += 1;
-    }
-    true
 }
 
 #[cfg(test)]
@@ -351,53 +281,49 @@ mod tests {
     use super::super::{Flags, TABLE};
     use super::*;
 
-    fn entries() -> Vec<&'static str> {
-        let mut all = CACHEABLE.concat();
-        all.extend(NOT_CACHED.iter().flat_map(|(_, names)| *names));
-        all.extend(SESSION.iter().flat_map(|(_, names)| *names));
-        all.extend(REACH.iter().flat_map(|(_, names)| *names));
-        all.extend(FINDERS.iter().flat_map(|(_, names)| *names));
-        all
+    fn words<Kind>(list: &[(Kind, &'static str)]) -> Vec<&'static str> {
+        list.iter().flat_map(|(_, words)| words.split(' ')).collect()
     }
 
-    fn twice(names: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
-        let mut names: Vec<_> = names.collect();
-        names.sort_unstable();
-        names
-            .windows(2)
-            .filter(|pair| pair[0] == pair[1])
-            .map(|pair| pair[0])
-            .collect()
+    fn lists() -> [Vec<&'static str>; 4] {
+        let cacheable = CACHEABLE.iter().flat_map(|words| words.split(' '));
+        [
+            cacheable.chain(words(NOT_CACHED)).collect(),
+            words(SESSION),
+            words(REACH),
+            words(FINDERS),
+        ]
     }
 
     #[test]
-    fn every_entry_names_a_command() {
-        let unknown: Vec<_> = entries()
-            .into_iter()
-            .filter(|entry| !TABLE.iter().any(|row| row.name == *entry))
-            .collect();
-        assert_eq!(unknown, Vec::<&str>::new());
+    fn every_word_names_a_command() {
+        for word in lists().concat() {
+            assert!(TABLE.iter().any(|row| row.name == word), "{word:?}");
+        }
     }
 
     #[test]
-    fn a_list_decides_a_command_once() {
-        let caching = CACHEABLE
-            .iter()
-            .copied()
-            .chain(NOT_CACHED.iter().flat_map(|(_, n)| n.iter().copied()));
-        assert_eq!(twice(caching), Vec::<&str>::new());
-        assert_eq!(
-            twice(SESSION.iter().flat_map(|(_, n)| n.iter().copied())),
-            Vec::<&str>::new()
+    fn a_command_is_decided_once() {
+        for mut list in lists() {
+            list.sort_unstable();
+            let twice: Vec<_> = list.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+            assert_eq!(twice, Vec::<&[&str]>::new());
+        }
+    }
+
+    #[test]
+    fn a_word_stands_for_itself_and_its_subcommands() {
+        assert!(
+            ["get", "mget", "client", "client|id"]
+                .iter()
+                .all(|name| listed("get mget client", name))
         );
-        assert_eq!(
-            twice(REACH.iter().flat_map(|(_, n)| n.iter().copied())),
-            Vec::<&str>::new()
+        assert!(
+            !["ge", "gett", "m", "clients", "id", ""]
+                .iter()
+                .any(|name| listed("get mget client", name))
         );
-        assert_eq!(
-            twice(FINDERS.iter().flat_map(|(_, n)| n.iter().copied())),
-            Vec::<&str>::new()
-        );
+        assert!(listed("object|freq", "object|freq") && !listed("object|freq", "object"));
     }
 
     #[test]
