@@ -206,10 +206,16 @@ impl L1 {
     /// Keeps a reply, in place of an older one to the same request. False: refused, because it is larger than an eighth of
     /// the budget or because readers hold as much garbage. Don't hold a [`Reader`] meanwhile: nothing could be freed.
     pub fn insert(&self, fill: &Fill<'_>) -> bool {
+        self.insert_if(fill, || true) == Some(true)
+    }
+
+    /// As [`L1::insert`], if `valid` says so under the shard's lock: whoever makes it say no and then removes the key
+    /// leaves no copy behind. None: it said no.
+    pub fn insert_if(&self, fill: &Fill<'_>, valid: impl FnOnce() -> bool) -> Option<bool> {
         let mut pinned = Pinned::new();
         let Some(need) = self.admit(fill, &mut pinned) else {
             self.budget.refused.fetch_add(1, Relaxed);
-            return false;
+            return Some(false);
         };
         let shard = self.shard(fill.hash);
         let place = self.place(fill.hash, fill.kind, fill.tail);
@@ -220,13 +226,23 @@ impl L1 {
             });
             pinned.collect(&self.budget, 0, 2);
         }
-        self.edit(shard, &pinned, |edit| {
+        let kept = self.edit(shard, &pinned, |edit| {
+            if !valid() {
+                return false;
+            }
             self.make_room(edit, shard, need, fill.filled_at);
             edit.insert(fill, place);
             self.make_room(edit, shard, 0, fill.filled_at);
+            true
         });
         self.tidy(&mut pinned);
-        true
+        kept.then_some(true)
+    }
+
+    /// Whether there are copies of keys of this hash. Unlike a look-up it never misses one that is being moved.
+    pub fn contains(&self, hash: u64) -> bool {
+        let pinned = Pinned::new();
+        self.edit(self.shard(hash), &pinned, |edit| edit.contains(hash))
     }
 
     /// The bytes that a fill will take, if it may be kept.

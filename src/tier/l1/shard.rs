@@ -245,6 +245,11 @@ impl<'a> Edit<'a> {
         moved
     }
 
+    /// Whether keys of this hash have copies.
+    pub(super) fn contains(&self, hash: u64) -> bool {
+        self.primary(hash).is_some()
+    }
+
     /// Removes all copies of a key and returns how many there were.
     pub(super) fn remove(&mut self, hash: u64) -> usize {
         let Some(mut primary) = self.primary(hash).map(View::slot) else {
