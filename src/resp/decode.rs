@@ -25,6 +25,13 @@ pub struct Limits {
     pub authenticated: bool,
 }
 
+impl Limits {
+    #[inline]
+    fn allow_args(&self, count: i64) -> bool {
+        count <= self.max_args as i64 && (self.authenticated || count <= UNAUTHENTICATED_ARGS)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -189,7 +196,7 @@ impl RequestParser {
         limits: &Limits,
     ) -> Result<Step, Stop> {
         let mut cursor = match short_length(command, b'*') {
-            Some((count @ 1..=UNAUTHENTICATED_ARGS, at)) if count as usize <= limits.max_args => Cursor {
+            Some((count, at)) if limits.allow_args(count) && count > 0 => Cursor {
                 at,
                 searched: 0,
                 missing: count as usize,
@@ -293,6 +300,7 @@ fn read_arguments(
             end: shift + end as u32,
         });
         cursor.at = end + 2;
+        cursor.searched = 0;
         cursor.missing -= 1;
     }
     Ok(())

@@ -305,6 +305,17 @@ fn a_million_arguments_in_a_thousand_reads_are_scanned_once() {
     );
 }
 
+// The first read leaves off within `$1`; what it searched must not be skipped in a later line.
+#[test]
+fn a_length_cut_in_two_does_not_hide_a_nul_later() {
+    let (mut parser, mut spans) = (RequestParser::new(), Vec::new());
+    let stream = b"*2\r\n$1\r\nx\r\n$\0\r\n";
+    for read in [6, stream.len()] {
+        let step = parser.step(&stream[..read], 0, &mut spans, &Limits::default());
+        assert_eq!(step, Step::Incomplete { need: 1 });
+    }
+}
+
 #[test]
 fn a_long_line_is_searched_once() {
     let mut parser = RequestParser::new();
