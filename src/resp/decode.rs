@@ -1,9 +1,7 @@
 //! The request parser: finds a client's commands in its read buffer, in place and resumable.
 
-use std::fmt;
-
 use super::inline::Inline;
-use super::{MAX_BUFFER, Request, Span, encode, parse_i64};
+use super::{MAX_BUFFER, ProtocolError, Request, Span, parse_i64};
 
 /// Arguments and bulk bytes a client may send before it is authenticated, as in Redis 7.
 const UNAUTHENTICATED_ARGS: i64 = 10;
@@ -57,58 +55,6 @@ pub enum Step {
     /// The connection is to be closed after the error reply.
     Error(ProtocolError),
 }
-
-/// Why a connection is closed; the texts are Redis'.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProtocolError {
-    InvalidMultibulkLength,
-    InvalidBulkLength,
-    /// An argument begins with this byte instead of `$`.
-    ExpectedBulk(u8),
-    TooBigMultibulkCount,
-    TooBigBulkCount,
-    TooBigInline,
-    UnbalancedQuotes,
-    UnauthenticatedMultibulkLength,
-    UnauthenticatedBulkLength,
-}
-
-impl ProtocolError {
-    /// Appends the error reply, byte for byte Redis': the unexpected byte goes back as it came, which
-    /// [`Display`](fmt::Display) cannot do.
-    pub fn encode(self, out: &mut Vec<u8>) {
-        match self {
-            Self::ExpectedBulk(byte) => {
-                encode::error(
-                    out,
-                    [b"ERR Protocol error: expected '$', got '", &[byte][..], b"'"].concat(),
-                );
-            }
-            other => encode::error(out, format!("ERR {other}")),
-        }
-    }
-}
-
-impl fmt::Display for ProtocolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
-            Self::InvalidMultibulkLength => "invalid multibulk length",
-            Self::InvalidBulkLength => "invalid bulk length",
-            Self::ExpectedBulk(byte) => {
-                return write!(f, "Protocol error: expected '$', got '{}'", byte.escape_ascii());
-            }
-            Self::TooBigMultibulkCount => "too big mbulk count string",
-            Self::TooBigBulkCount => "too big bulk count string",
-            Self::TooBigInline => "too big inline request",
-            Self::UnbalancedQuotes => "unbalanced quotes in request",
-            Self::UnauthenticatedMultibulkLength => "unauthenticated multibulk length",
-            Self::UnauthenticatedBulkLength => "unauthenticated bulk length",
-        };
-        write!(f, "Protocol error: {text}")
-    }
-}
-
-impl std::error::Error for ProtocolError {}
 
 /// Parses one client's commands.
 ///

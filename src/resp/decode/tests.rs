@@ -231,22 +231,6 @@ fn configured_limits_hold_for_short_numbers_too() {
 }
 
 #[test]
-fn errors_name_themselves() {
-    assert_eq!(
-        ProtocolError::UnbalancedQuotes.to_string(),
-        "Protocol error: unbalanced quotes in request"
-    );
-    assert_eq!(
-        ProtocolError::ExpectedBulk(b'x').to_string(),
-        "Protocol error: expected '$', got 'x'"
-    );
-    assert_eq!(
-        ProtocolError::ExpectedBulk(0xff).to_string(),
-        "Protocol error: expected '$', got '\\xff'"
-    );
-}
-
-#[test]
 fn spans_are_appended_and_absolute() {
     let buf = b"........*2\r\n$3\r\nGET\r\n$12\r\nabcdefghijkl\r\n*1\r\n";
     let (mut parser, mut spans) = (RequestParser::new(), vec![Span { start: 1, end: 2 }]);
