@@ -1,9 +1,7 @@
 //! The request parser: finds a client's commands in its read buffer, in place and resumable.
 
-use std::fmt;
-
 use super::inline::Inline;
-use super::{MAX_BUFFER, Request, Span, encode, parse_i64};
+use super::{MAX_BUFFER, ProtocolError, Request, Span, parse_i64};
 
 /// Arguments and bulk bytes a client may send before it is authenticated, as in Redis 7.
 const UNAUTHENTICATED_ARGS: i64 = 10;
@@ -23,6 +21,13 @@ pub struct Limits {
     pub max_inline: usize,
     /// Without authentication, where one is required: 10 arguments of 16 KB.
     pub authenticated: bool,
+}
+
+impl Limits {
+    #[inline]
+    fn allow_args(&self, count: i64) -> bool {
+        count <= self.max_args as i64 && (self.authenticated || count <= UNAUTHENTICATED_ARGS)
+    }
 }
 
 impl Default for Limits {
@@ -50,58 +55,6 @@ pub enum Step {
     /// The connection is to be closed after the error reply.
     Error(ProtocolError),
 }
-
-/// Why a connection is closed; the texts are Redis'.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProtocolError {
-    InvalidMultibulkLength,
-    InvalidBulkLength,
-    /// An argument begins with this byte instead of `$`.
-    ExpectedBulk(u8),
-    TooBigMultibulkCount,
-    TooBigBulkCount,
-    TooBigInline,
-    UnbalancedQuotes,
-    UnauthenticatedMultibulkLength,
-    UnauthenticatedBulkLength,
-}
-
-impl ProtocolError {
-    /// Appends the error reply, byte for byte Redis': the unexpected byte goes back as it came, which
-    /// [`Display`](fmt::Display) cannot do.
-    pub fn encode(self, out: &mut Vec<u8>) {
-        match self {
-            Self::ExpectedBulk(byte) => {
-                encode::error(
-                    out,
-                    [b"ERR Protocol error: expected '$', got '", &[byte][..], b"'"].concat(),
-                );
-            }
-            other => encode::error(out, format!("ERR {other}")),
-        }
-    }
-}
-
-impl fmt::Display for ProtocolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
-            Self::InvalidMultibulkLength => "invalid multibulk length",
-            Self::InvalidBulkLength => "invalid bulk length",
-            Self::ExpectedBulk(byte) => {
-                return write!(f, "Protocol error: expected '$', got '{}'", byte.escape_ascii());
-            }
-            Self::TooBigMultibulkCount => "too big mbulk count string",
-            Self::TooBigBulkCount => "too big bulk count string",
-            Self::TooBigInline => "too big inline request",
-            Self::UnbalancedQuotes => "unbalanced quotes in request",
-            Self::UnauthenticatedMultibulkLength => "unauthenticated multibulk length",
-            Self::UnauthenticatedBulkLength => "unauthenticated bulk length",
-        };
-        write!(f, "Protocol error: {text}")
-    }
-}
-
-impl std::error::Error for ProtocolError {}
 
 /// Parses one client's commands.
 ///
@@ -189,7 +142,7 @@ impl RequestParser {
         limits: &Limits,
     ) -> Result<Step, Stop> {
         let mut cursor = match short_length(command, b'*') {
-            Some((count @ 1..=UNAUTHENTICATED_ARGS, at)) if count as usize <= limits.max_args => Cursor {
+            Some((count, at)) if limits.allow_args(count) && count > 0 => Cursor {
                 at,
                 searched: 0,
                 missing: count as usize,
@@ -293,6 +246,7 @@ fn read_arguments(
             end: shift + end as u32,
         });
         cursor.at = end + 2;
+        cursor.searched = 0;
         cursor.missing -= 1;
     }
     Ok(())

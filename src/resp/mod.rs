@@ -10,13 +10,15 @@
 
 mod decode;
 pub mod encode;
+mod error;
 mod frame;
 mod inline;
 mod number;
 pub mod reply;
 mod scan;
 
-pub use decode::{Limits, ProtocolError, RequestParser, Step};
+pub use decode::{Limits, RequestParser, Step};
+pub use error::ProtocolError;
 pub use frame::{Proto, Request, Span};
 pub use number::parse_i64;
 pub use scan::{ReplyError, ReplyScanner, Scan};
