@@ -13,7 +13,11 @@ struct Strata;
 impl Program for Strata {
     fn run(&self, config: Config) -> anyhow::Result<()> {
         let filter = EnvFilter::try_new(&config.server.log)?;
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false).init();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(stderr)
+            .with_target(false)
+            .init();
         server::run(config)
     }
 
@@ -23,7 +27,13 @@ impl Program for Strata {
 }
 
 fn main() -> ExitCode {
-    match execute(std::env::args_os(), std::env::vars_os(), &Strata, &mut stdout(), &mut stderr()) {
+    match execute(
+        std::env::args_os(),
+        std::env::vars_os(),
+        &Strata,
+        &mut stdout(),
+        &mut stderr(),
+    ) {
         Ok(code) => ExitCode::from(code),
         // Nobody reads what is printed.
         Err(_) => ExitCode::FAILURE,

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
-use socket2::{SockRef, TcpKeepalive};
 use redis_protocol::resp3::types::Resp3Frame;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -44,7 +44,9 @@ const SWEEP: (Duration, usize) = (Duration::from_millis(100), 2_000);
 /// # Errors
 /// What keeps it from starting, in words for the operator.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(LocalSet::new().run_until(control(Arc::new(config))))
 }
 
@@ -57,7 +59,11 @@ pub fn try_backends(config: &Config) -> Vec<Trial> {
         .map_err(anyhow::Error::from)
         .and_then(|runtime| runtime.block_on(try_home(config)))
         .map_err(|e| format!("{e:#}"));
-    vec![Trial { name: format!("l2 {}", config.l2.endpoint), took: began.elapsed(), outcome }]
+    vec![Trial {
+        name: format!("l2 {}", config.l2.endpoint),
+        took: began.elapsed(),
+        outcome,
+    }]
 }
 
 async fn try_home(config: &Config) -> anyhow::Result<String> {
@@ -71,8 +77,18 @@ async fn try_home(config: &Config) -> anyhow::Result<String> {
     control.demand(&[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await?;
     let info = control.demand(&[b"INFO", b"server"]).await?;
     let text = Resp3Frame::as_str(&info).unwrap_or_default();
-    let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).unwrap_or("?").trim().to_owned();
-    let found = format!("Redis {} ({} mode), client tracking works", field("redis_version:"), field("redis_mode:"));
+    let field = |name: &str| {
+        text.lines()
+            .find_map(|l| l.strip_prefix(name))
+            .unwrap_or("?")
+            .trim()
+            .to_owned()
+    };
+    let found = format!(
+        "Redis {} ({} mode), client tracking works",
+        field("redis_version:"),
+        field("redis_mode:")
+    );
     if let Some(embedded) = embedded {
         embedded.stop().await;
     }
@@ -89,7 +105,10 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let node = Arc::new(node(&config, embedded.as_ref())?);
     let confirmations = Arc::new(Confirmations::default());
     let facts = Arc::new(Facts::default());
-    let copies = config.l1.enabled.then(|| Arc::new(copies(&config, &confirmations, &counters)));
+    let copies = config
+        .l1
+        .enabled
+        .then(|| Arc::new(copies(&config, &confirmations, &counters)));
     let shared = Arc::new(Shared {
         copies: copies.clone(),
         node: node.clone(),
@@ -127,13 +146,28 @@ fn node(config: &Config, embedded: Option<&Embedded>) -> anyhow::Result<Node> {
         (Endpoint::Unix { path }, None) => Address::Unix(path.clone()),
         (Endpoint::Tcp { host, port, tls }, None) => {
             let tls = tls.as_ref().map(|t| Tls::new(t, host)).transpose()?;
-            Address::Tcp { host: host.clone(), port: *port, tls }
+            Address::Tcp {
+                host: host.clone(),
+                port: *port,
+                tls,
+            }
         }
         (Endpoint::Embedded { .. }, None) => bail!("the embedded Redis is not running"),
     };
-    let credentials = Credentials { username: l2.username.clone(), password: l2.password.clone() };
-    let dial = Dial { address, credentials, timeout: l2.connect_timeout };
-    Ok(Node::new(dial, Breaker::new(l2.backoff_min, l2.backoff_max), l2.request_timeout))
+    let credentials = Credentials {
+        username: l2.username.clone(),
+        password: l2.password.clone(),
+    };
+    let dial = Dial {
+        address,
+        credentials,
+        timeout: l2.connect_timeout,
+    };
+    Ok(Node::new(
+        dial,
+        Breaker::new(l2.backoff_min, l2.backoff_max),
+        l2.request_timeout,
+    ))
 }
 
 fn copies(config: &Config, confirmations: &Arc<Confirmations>, counters: &Arc<Counters>) -> Copies {
@@ -141,7 +175,11 @@ fn copies(config: &Config, confirmations: &Arc<Confirmations>, counters: &Arc<Co
         Eviction::S3Fifo => L1Policy::S3Fifo,
         Eviction::Lru => L1Policy::Lru,
     };
-    let options = L1Options { max_bytes: config.l1.max_size, policy, shards: None };
+    let options = L1Options {
+        max_bytes: config.l1.max_size,
+        policy,
+        shards: None,
+    };
     let policies = Policies::new(&config.l1, config.policies.clone());
     Copies::new(options, policies, confirmations.clone(), counters.clone())
 }
@@ -160,7 +198,9 @@ fn spawn_guard(config: &Config, shared: &Shared, copies: Option<Arc<Copies>>, co
 }
 
 async fn sweep(copies: Option<Arc<Copies>>) {
-    let Some(copies) = copies else { return std::future::pending().await };
+    let Some(copies) = copies else {
+        return std::future::pending().await;
+    };
     let mut interval = tokio::time::interval(SWEEP.0);
     loop {
         interval.tick().await;
@@ -170,9 +210,17 @@ async fn sweep(copies: Option<Arc<Copies>>) {
 
 type Worker = std::thread::JoinHandle<()>;
 
-fn spawn_workers(config: &Arc<Config>, shared: &Arc<Shared>, clients: &Arc<Clients>) -> anyhow::Result<Vec<Worker>> {
+fn spawn_workers(
+    config: &Arc<Config>,
+    shared: &Arc<Shared>,
+    clients: &Arc<Clients>,
+) -> anyhow::Result<Vec<Worker>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let count = if config.server.workers == 0 { cores } else { config.server.workers };
+    let count = if config.server.workers == 0 {
+        cores
+    } else {
+        config.server.workers
+    };
     let mut workers = Vec::new();
     for index in 0..count {
         let (sender, inbox) = unbounded_channel();
@@ -188,7 +236,13 @@ fn spawn_workers(config: &Arc<Config>, shared: &Arc<Shared>, clients: &Arc<Clien
 }
 
 /// One worker thread, until it is told to drain and its last session has ended.
-fn work(index: u16, config: Arc<Config>, shared: Arc<Shared>, clients: Arc<Clients>, inbox: UnboundedReceiver<Message>) {
+fn work(
+    index: u16,
+    config: Arc<Config>,
+    shared: Arc<Shared>,
+    clients: Arc<Clients>,
+    inbox: UnboundedReceiver<Message>,
+) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return tracing::error!("worker {index} cannot start: {e}"),
@@ -248,7 +302,10 @@ fn receive(context: &Rc<Context>, message: Message) {
     }
 }
 
-fn admit(context: &Rc<Context>, stream: std::net::TcpStream) -> std::io::Result<(TcpStream, Arc<ClientInfo>)> {
+fn admit(
+    context: &Rc<Context>,
+    stream: std::net::TcpStream,
+) -> std::io::Result<(TcpStream, Arc<ClientInfo>)> {
     let stream = TcpStream::from_std(stream)?;
     let now = clock::now();
     let info = Arc::new(ClientInfo {
@@ -289,7 +346,13 @@ fn close_idle(context: &Rc<Context>, now: u64) {
     }
 }
 
-async fn accept(config: &Config, listener: &TcpListener, shared: &Shared, clients: &Clients, counters: &Counters) {
+async fn accept(
+    config: &Config,
+    listener: &TcpListener,
+    shared: &Shared,
+    clients: &Clients,
+    counters: &Counters,
+) {
     let mut turn = 0;
     loop {
         match listener.accept().await {
@@ -325,13 +388,17 @@ fn welcome(
     stream.set_nodelay(true)?;
     if config.server.tcp_keepalive > Duration::ZERO {
         let interval = (config.server.tcp_keepalive / 3).max(Duration::from_secs(1));
-        let keepalive =
-            TcpKeepalive::new().with_time(config.server.tcp_keepalive).with_interval(interval).with_retries(3);
+        let keepalive = TcpKeepalive::new()
+            .with_time(config.server.tcp_keepalive)
+            .with_interval(interval)
+            .with_retries(3);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
     }
     let inboxes = shared.inboxes.read();
     let worker = &inboxes[turn % inboxes.len()];
-    worker.send(Message::Accept(stream.into_std()?)).map_err(std::io::Error::other)
+    worker
+        .send(Message::Accept(stream.into_std()?))
+        .map_err(std::io::Error::other)
 }
 
 async fn end_signal() -> anyhow::Result<&'static str> {
@@ -352,21 +419,45 @@ async fn drain(config: &Config, shared: &Shared, clients: &Clients, why: &str, w
     let deadline = tokio::time::Instant::now() + config.server.shutdown_timeout;
     while workers.iter().any(|w| !w.is_finished()) {
         if tokio::time::Instant::now() > deadline {
-            tracing::warn!(clients = clients.len(), "commands were still in flight after server.shutdown_timeout");
+            tracing::warn!(
+                clients = clients.len(),
+                "commands were still in flight after server.shutdown_timeout"
+            );
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-fn banner(config: &Config, listener: &TcpListener, shared: &Shared, embedded: Option<&Embedded>, workers: usize) {
+fn banner(
+    config: &Config,
+    listener: &TcpListener,
+    shared: &Shared,
+    embedded: Option<&Embedded>,
+    workers: usize,
+) {
     let address: SocketAddr = listener.local_addr().unwrap_or(config.server.listen);
     let l1 = match config.l1.enabled {
-        true => format!("{} bytes in memory, {}, at most {:?}", config.l1.max_size, config.l1.policy.name(), config.l1.ttl),
+        true => format!(
+            "{} bytes in memory, {}, at most {:?}",
+            config.l1.max_size,
+            config.l1.policy.name(),
+            config.l1.ttl
+        ),
         false => "off".to_owned(),
     };
-    let child = embedded.and_then(Embedded::pid).map(|pid| format!(" (embedded, pid {pid})")).unwrap_or_default();
-    eprintln!("strata {} listens on {address}, pid {}, {workers} workers", env!("CARGO_PKG_VERSION"), std::process::id());
+    let child = embedded
+        .and_then(Embedded::pid)
+        .map(|pid| format!(" (embedded, pid {pid})"))
+        .unwrap_or_default();
+    eprintln!(
+        "strata {} listens on {address}, pid {}, {workers} workers",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id()
+    );
     eprintln!("  L1  {l1}");
-    eprintln!("  L2  {}{child}: home, serving lease {:?}", shared.node.dial.address, config.l2.lease);
+    eprintln!(
+        "  L2  {}{child}: home, serving lease {:?}",
+        shared.node.dial.address, config.l2.lease
+    );
 }

@@ -173,7 +173,11 @@ impl<T: Ticket> Lane<T> {
         }
         state.out.extend_from_slice(request);
         let end = state.out_start + state.out.len() as u64;
-        state.pending.push_back(Pending { ticket: Some(ticket), asked_at: now, end });
+        state.pending.push_back(Pending {
+            ticket: Some(ticket),
+            asked_at: now,
+            end,
+        });
         state.last_use = now;
         drop(state);
         self.0.wake();
@@ -294,13 +298,19 @@ async fn run<T: Ticket>(weak: Weak<Core<T>>) {
 /// Waits until there is something to send; false when the lane's last handle is gone.
 async fn demanded<T: Ticket>(weak: &Weak<Core<T>>) -> bool {
     poll_fn(|cx| {
-        let Some(core) = weak.upgrade() else { return Poll::Ready(false) };
+        let Some(core) = weak.upgrade() else {
+            return Poll::Ready(false);
+        };
         core.listen(cx);
         // Besides this one, only the handle holds the core.
         if Rc::strong_count(&core) == 1 {
             return Poll::Ready(false);
         }
-        if core.state.borrow().phase == Phase::Dialing { Poll::Ready(true) } else { Poll::Pending }
+        if core.state.borrow().phase == Phase::Dialing {
+            Poll::Ready(true)
+        } else {
+            Poll::Pending
+        }
     })
     .await
 }
@@ -314,7 +324,12 @@ impl<T: Ticket> Core<T> {
             (state.out, state.written) = (Vec::new(), 0);
             state.pending.drain(..).filter_map(|p| p.ticket).collect()
         };
-        let retry_in = self.node.breaker.check().err().map_or(Duration::ZERO, |u| u.retry_in);
+        let retry_in = self
+            .node
+            .breaker
+            .check()
+            .err()
+            .map_or(Duration::ZERO, |u| u.retry_in);
         for ticket in failed {
             self.counters.home_failures.add(1);
             let reason = reason.to_owned();
@@ -348,12 +363,18 @@ impl<T: Ticket> Core<T> {
             state.out_start = start;
             state.written = 0;
             let base = state.out_start;
-            state.pending.extend(kept.into_iter().map(|(ticket, asked_at, end)| Pending {
-                ticket: Some(ticket),
-                asked_at,
-                end: base + end,
-            }));
-            state.phase = if state.pending.is_empty() { Phase::Idle } else { Phase::Dialing };
+            state
+                .pending
+                .extend(kept.into_iter().map(|(ticket, asked_at, end)| Pending {
+                    ticket: Some(ticket),
+                    asked_at,
+                    end: base + end,
+                }));
+            state.phase = if state.pending.is_empty() {
+                Phase::Idle
+            } else {
+                Phase::Dialing
+            };
         }
         if !failed.is_empty() {
             tracing::warn!(node = %self.node.dial.address, requests = failed.len(), reason, "connection lost");
@@ -378,9 +399,15 @@ struct Inbound {
 
 /// Carries requests and replies until the connection ends.
 async fn drive<T: Ticket>(weak: &Weak<Core<T>>, mut stream: Box<dyn Stream>) -> End {
-    let mut inbound = Inbound { buffer: BytesMut::new(), scanner: ReplyScanner::new(), need: 0 };
+    let mut inbound = Inbound {
+        buffer: BytesMut::new(),
+        scanner: ReplyScanner::new(),
+        need: 0,
+    };
     poll_fn(|cx| {
-        let Some(core) = weak.upgrade() else { return Poll::Ready(End::Idle) };
+        let Some(core) = weak.upgrade() else {
+            return Poll::Ready(End::Idle);
+        };
         if Rc::strong_count(&core) == 1 {
             return Poll::Ready(End::Idle);
         }
@@ -438,7 +465,12 @@ impl<T: Ticket> Core<T> {
     }
 
     /// Reads and hands out replies until nothing more is there; ready only with the reason of the end.
-    fn read(&self, stream: &mut Box<dyn Stream>, inbound: &mut Inbound, cx: &mut Context<'_>) -> Poll<String> {
+    fn read(
+        &self,
+        stream: &mut Box<dyn Stream>,
+        inbound: &mut Inbound,
+        cx: &mut Context<'_>,
+    ) -> Poll<String> {
         loop {
             let space = READ_SPACE.max(inbound.need.min(1 << 30));
             inbound.buffer.reserve(space);
@@ -475,7 +507,8 @@ impl<T: Ticket> Core<T> {
                         continue;
                     }
                     let Some(ticket) = self.next_ticket() else {
-                        let shown = String::from_utf8_lossy(&inbound.buffer[base..end.min(base + 120)]).into_owned();
+                        let shown =
+                            String::from_utf8_lossy(&inbound.buffer[base..end.min(base + 120)]).into_owned();
                         return Err(format!("home sent a reply to nothing: {}", shown.trim_end()));
                     };
                     if end - base >= OWNED_REPLY {

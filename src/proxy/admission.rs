@@ -19,7 +19,11 @@ pub(super) struct Admission {
 
 impl Default for Admission {
     fn default() -> Self {
-        Admission { hits: Cell::new(WINDOW), reads: Cell::new(WINDOW), random: Cell::new(0x9E37_79B9_7F4A_7C15) }
+        Admission {
+            hits: Cell::new(WINDOW),
+            reads: Cell::new(WINDOW),
+            random: Cell::new(0x9E37_79B9_7F4A_7C15),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::{Ask, Client, LaneKey, Proxy, Receiver, Ticket, error_reply, failure_text};
 use crate::backend::lane::{Outcome, Reply};
-use crate::command::{Flags, KeyRef, id};
+use crate::command::{KeyRef, id};
 use crate::resp::reply;
 use crate::router::Effect;
 use crate::tier::copies::Copies;
@@ -41,7 +41,11 @@ impl Proxy {
     pub fn direct(self: &Rc<Self>, ask: &Ask<'_>, effect: Effect, keys: &[KeyRef]) {
         let keys = match &self.shared.copies {
             Some(copies) if effect != Effect::None => {
-                let hash = |k: &KeyRef| copies.l1().hash(ask.request.arg(k.index as usize).unwrap_or_default());
+                let hash = |k: &KeyRef| {
+                    copies
+                        .l1()
+                        .hash(ask.request.arg(k.index as usize).unwrap_or_default())
+                };
                 match keys {
                     [] => Keys::None,
                     [key] => Keys::One(hash(key)),
@@ -73,10 +77,9 @@ impl Proxy {
         match effect {
             Effect::Writes | Effect::WritesUnnamed | Effect::WritesAll => {
                 self.counters.home_sets.add(1);
-                let deletes = |c: &crate::command::Command| {
-                    c.id == id::DEL || c.id == id::UNLINK || c.id == id::GETDEL || c.flags.contains(Flags::WRITE) && c.reach == crate::command::Reach::Keyspace
-                };
-                self.counters.home_deletes.add(u64::from(ask.command.is_some_and(deletes)));
+                let deletes = [id::DEL, id::UNLINK, id::GETDEL, id::FLUSHALL, id::FLUSHDB];
+                let deleting = ask.command.is_some_and(|c| deletes.contains(&c.id));
+                self.counters.home_deletes.add(u64::from(deleting));
             }
             Effect::Reads | Effect::ReadsUnnamed => self.counters.home_reads.add(1),
             Effect::None => {}
@@ -89,6 +92,7 @@ impl Direct {
     /// read the old value.
     fn fence(&self, copies: &Copies) {
         match self.effect {
+            Effect::WritesUnnamed if !self.proxy.shared.confirmations.guarded() => copies.fence_all(),
             Effect::Writes | Effect::WritesUnnamed => {
                 for hash in self.keys.as_slice() {
                     copies.fence(*hash);
@@ -119,7 +123,8 @@ impl Direct {
                 self.note(&reply, now);
                 if copies.is_some_and(|c| self.must_wait(c)) {
                     let receiver = Receiver::Client(self.client, self.slot);
-                    proxy.after_confirmation(vec![receiver], reply.into_bytes(), now);
+                    let unnamed_write = self.effect == Effect::WritesUnnamed;
+                    proxy.after_confirmation(vec![receiver], reply.into_bytes(), unnamed_write, now);
                 } else {
                     self.client.deliver(self.slot, reply, now);
                 }
@@ -127,7 +132,8 @@ impl Direct {
             Outcome::Failed(failure) => {
                 proxy.counters.errors.add(1);
                 let text = failure_text(&proxy.shared.node, &failure);
-                self.client.deliver(self.slot, Reply::Owned(error_reply(&text)), now);
+                self.client
+                    .deliver(self.slot, Reply::Owned(error_reply(&text)), now);
             }
         }
     }

@@ -39,8 +39,15 @@ struct State {
 impl Proxy {
     /// Appends the whole reply if every key has a copy and all are of one moment (or the policy of every key
     /// lets them differ); otherwise leaves `out` as it was.
-    pub fn multi_get_copies(&self, reader: &Reader<'_>, ask: &Ask<'_>, keys: &[KeyRef], out: &mut Vec<u8>) -> bool {
-        let (Some(copies), Some(kind)) = (self.vouched(ask.now), kind(id::GET, ask.lane.proto, ask.lane.db)) else {
+    pub fn multi_get_copies(
+        &self,
+        reader: &Reader<'_>,
+        ask: &Ask<'_>,
+        keys: &[KeyRef],
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let (Some(copies), Some(kind)) = (self.vouched(ask.now), kind(id::GET, ask.lane.proto, ask.lane.db))
+        else {
             return false;
         };
         let arg = |k: &KeyRef| ask.request.arg(k.index as usize).unwrap_or_default();
@@ -53,7 +60,12 @@ impl Proxy {
         encode::array(out, keys.len());
         for k in keys {
             let key = arg(k);
-            let identity = Identity { hash: copies.l1().hash(key), key, kind, tail: b"" };
+            let identity = Identity {
+                hash: copies.l1().hash(key),
+                key,
+                kind,
+                tail: b"",
+            };
             match self.copy(reader, &identity, ask.now) {
                 Some(reply) => out.extend_from_slice(reply),
                 None => {
@@ -72,21 +84,34 @@ impl Proxy {
     /// Reads all keys at home in one request; those without a copy get one.
     pub fn multi_get(self: &Rc<Self>, ask: &Ask<'_>, keys: &[KeyRef]) {
         let kind = kind(id::GET, ask.lane.proto, ask.lane.db);
-        let copies = self.shared.copies.clone().filter(|_| self.shared.confirmations.guarded());
+        let copies = self
+            .shared
+            .copies
+            .clone()
+            .filter(|_| self.shared.confirmations.guarded());
         let (Some(copies), Some(kind)) = (copies, kind) else {
             return self.direct(ask, Effect::Reads, keys);
         };
         self.counters.home_reads.add(1);
         let admitted = self.admit();
         let arg = |k: &KeyRef| ask.request.arg(k.index as usize).unwrap_or_default();
+        let reader = copies.l1().reader();
         let flights = keys.iter().map(|k| {
             let key = arg(k);
-            let identity = Identity { hash: copies.l1().hash(key), key, kind, tail: b"" };
-            let wanted = admitted && !copies.holds(identity.hash) && copies.policies().cacheable(key);
-            let flight = || copies.lone_flight(&identity, copies.token(identity.hash, &[]), ask.now, self.worker);
+            let identity = Identity {
+                hash: copies.l1().hash(key),
+                key,
+                kind,
+                tail: b"",
+            };
+            let kept = reader.get(identity.hash, key, kind, b"", ask.now).is_some();
+            let wanted = admitted && !kept && copies.policies().cacheable(key);
+            let flight =
+                || copies.lone_flight(&identity, copies.token(identity.hash, &[]), ask.now, self.worker);
             (identity.hash, wanted.then(flight))
         });
         let flights: Vec<_> = flights.collect();
+        drop(reader);
         let mget = Rc::new(Mget {
             proxy: self.clone(),
             client: ask.client.clone(),
@@ -104,7 +129,12 @@ impl Proxy {
         self.send(ask.lane, ask.request.raw(), Ticket::Mget(mget.clone()), ask.now);
         for (index, (key, (_, flight))) in keys.iter().zip(&mget.keys).enumerate() {
             if flight.is_some() {
-                self.send_pttl(ask.lane, arg(key), Ticket::MgetExpiry(mget.clone(), index), ask.now);
+                self.send_pttl(
+                    ask.lane,
+                    arg(key),
+                    Ticket::MgetExpiry(mget.clone(), index),
+                    ask.now,
+                );
             }
         }
     }
@@ -131,25 +161,36 @@ impl Mget {
             if state.outstanding > 0 {
                 return;
             }
-            (state.reply.take(), state.failure.take(), std::mem::take(&mut state.expiries))
+            (
+                state.reply.take(),
+                state.failure.take(),
+                std::mem::take(&mut state.expiries),
+            )
         };
         let Some(reply) = reply else {
             let failure = failure.unwrap_or_else(|| Failure::Lost("no reply".into()));
             self.proxy.counters.errors.add(1);
             let text = failure_text(&self.proxy.shared.node, &failure);
-            return self.client.deliver(self.slot, Reply::Owned(error_reply(&text)), now);
+            return self
+                .client
+                .deliver(self.slot, Reply::Owned(error_reply(&text)), now);
         };
         self.proxy.counters.home_hits.add(1);
-        self.proxy.counters.home_get.record(now.saturating_sub(self.sent), 1);
+        self.proxy
+            .counters
+            .home_get
+            .record(now.saturating_sub(self.sent), 1);
         let mut elements = reply::elements(&reply);
         for ((_, flight), expiry) in self.keys.iter().zip(expiries) {
-            let (Some(element), Some(flight)) = (elements.next(), flight) else { continue };
+            let (Some(element), Some(flight)) = (elements.next(), flight) else {
+                continue;
+            };
             self.land(flight, element, expiry);
         }
         // The reply may be newer than copies of its keys.
         if self.keys.iter().any(|(hash, _)| self.copies.holds(*hash)) {
             let receiver = Receiver::Client(self.client.clone(), self.slot);
-            self.proxy.after_confirmation(vec![receiver], reply, now);
+            self.proxy.after_confirmation(vec![receiver], reply, false, now);
         } else {
             self.client.deliver(self.slot, Reply::Owned(reply), now);
         }
@@ -161,6 +202,7 @@ impl Mget {
         let life = expiry
             .filter(|e| absent == (*e == Expiry::Absent))
             .and_then(|e| self.copies.policies().life(&flight.key, absent, e, flight.begun));
-        self.copies.land(flight, life.map(|life| (Bytes::copy_from_slice(element), life)));
+        self.copies
+            .land(flight, life.map(|life| (Bytes::copy_from_slice(element), life)));
     }
 }

@@ -100,6 +100,8 @@ pub struct Ask<'a> {
     pub seen: u64,
     /// Its protocol and database.
     pub lane: LaneKey,
+    /// Since when.
+    pub lane_since: u64,
     /// The command.
     pub command: Option<&'static Command>,
     /// The request.
@@ -146,6 +148,8 @@ enum Receiver {
 /// A reply held back until the guard's confirmation.
 struct Held {
     number: u64,
+    /// A write whose keys are not known.
+    unnamed_write: bool,
     receivers: Vec<Receiver>,
     reply: Bytes,
 }
@@ -209,7 +213,12 @@ impl Proxy {
             return lane.clone();
         }
         let db = u16::try_from(key.db).unwrap_or(u16::MAX);
-        let lane = Rc::new(Lane::new(self.shared.node.clone(), key.proto, db, self.counters.clone()));
+        let lane = Rc::new(Lane::new(
+            self.shared.node.clone(),
+            key.proto,
+            db,
+            self.counters.clone(),
+        ));
         self.lanes.borrow_mut().push((key, lane.clone()));
         lane
     }
@@ -223,7 +232,9 @@ impl Proxy {
     pub fn copy<'r>(&self, reader: &'r Reader<'_>, id: &Identity<'_>, now: u64) -> Option<&'r [u8]> {
         let hit = reader.get(id.hash, id.key, id.kind, id.tail, now)?;
         if self.touching.get() && hit.touch_due(clock::seconds(now) as u16, TOUCH_EVERY) {
-            self.touched.borrow_mut().push((u32::from(id.kind as u16), id.key.into()));
+            self.touched
+                .borrow_mut()
+                .push((u32::from(id.kind as u16), id.key.into()));
         }
         Some(hit.reply())
     }
@@ -241,7 +252,11 @@ impl Proxy {
     }
 
     fn waiter(&self, ask: &Ask<'_>) -> Waiter {
-        Waiter { worker: self.worker, session: ask.session, slot: ask.slot }
+        Waiter {
+            worker: self.worker,
+            session: ask.session,
+            slot: ask.slot,
+        }
     }
 
     fn hand(&self, receiver: Receiver, reply: &Bytes, now: u64) {
@@ -271,10 +286,29 @@ impl Proxy {
     }
 
     /// Releases a reply once the guard has confirmed everything that it may show.
-    fn after_confirmation(&self, receivers: Vec<Receiver>, reply: Bytes, now: u64) {
+    fn after_confirmation(&self, receivers: Vec<Receiver>, reply: Bytes, unnamed_write: bool, now: u64) {
+        let held = |number| Held {
+            number,
+            unnamed_write,
+            receivers,
+            reply,
+        };
         match self.shared.confirmations.ask() {
-            Some(number) => self.held.borrow_mut().push_back(Held { number, receivers, reply }),
-            None => receivers.into_iter().for_each(|r| self.hand(r, &reply, now)),
+            Some(number) => self.held.borrow_mut().push_back(held(number)),
+            None => self.release(held(0), false, now),
+        }
+    }
+
+    fn release(&self, held: Held, confirmed: bool, now: u64) {
+        // Nobody will say what was changed, so no copy may stay that `stale_if_error` could serve.
+        if held.unnamed_write
+            && !confirmed
+            && let Some(copies) = &self.shared.copies
+        {
+            copies.fence_all();
+        }
+        for receiver in held.receivers {
+            self.hand(receiver, &held.reply, now);
         }
     }
 
@@ -290,9 +324,8 @@ impl Proxy {
                 }
             };
             let Some(held) = next else { return };
-            for receiver in held.receivers {
-                self.hand(receiver, &held.reply, now);
-            }
+            let confirmed = vouched && self.shared.confirmations.guarded();
+            self.release(held, confirmed, now);
         }
     }
 
@@ -301,7 +334,11 @@ impl Proxy {
         let lanes: Vec<_> = self.lanes.borrow().iter().map(|(_, lane)| lane.clone()).collect();
         lanes.iter().for_each(|lane| lane.tick(now));
         self.release_confirmed(now);
-        let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);
+        let by_use = self
+            .shared
+            .facts
+            .evicts_by_use
+            .load(std::sync::atomic::Ordering::Relaxed);
         self.touching.set(by_use);
         self.report_hits(now);
     }
@@ -317,16 +354,35 @@ impl Proxy {
             words.extend(here.iter().map(|(_, key)| &**key));
             let mut request = Vec::new();
             encode::command(&mut request, &words);
-            self.lane(LaneKey { proto: Proto::Resp2, db }).send(&request, Ticket::Nobody, now);
+            self.lane(LaneKey {
+                proto: Proto::Resp2,
+                db,
+            })
+            .send(&request, Ticket::Nobody, now);
         }
     }
 
     /// The identity of the copy that a read of `key` (argument `index`) asks for.
-    pub fn identity<'a>(&self, ask: &Ask<'a>, command: &Command, key: &'a [u8], index: usize) -> Option<Identity<'a>> {
+    pub fn identity<'a>(
+        &self,
+        ask: &Ask<'a>,
+        command: &Command,
+        key: &'a [u8],
+        index: usize,
+    ) -> Option<Identity<'a>> {
         let copies = self.shared.copies.as_ref()?;
         let kind = kind(command.id, ask.lane.proto, ask.lane.db)?;
-        let tail = if index == 1 { ask.request.tail(1) } else { ask.request.tail(0) };
-        Some(Identity { hash: copies.l1().hash(key), key, kind, tail })
+        let tail = if index == 1 {
+            ask.request.tail(1)
+        } else {
+            ask.request.tail(0)
+        };
+        Some(Identity {
+            hash: copies.l1().hash(key),
+            key,
+            kind,
+            tail,
+        })
     }
 }
 
@@ -336,11 +392,16 @@ fn failure_text(node: &Node, failure: &Failure) -> String {
     match failure {
         Failure::Unreachable(u) if u.retry_in > Duration::ZERO => {
             let next = u.retry_in.as_millis();
-            format!("ERR strata: home {home} cannot be reached ({}); next attempt in {next} ms", u.reason)
+            format!(
+                "ERR strata: home {home} cannot be reached ({}); next attempt in {next} ms",
+                u.reason
+            )
         }
         Failure::Unreachable(u) => format!("ERR strata: home {home} cannot be reached ({})", u.reason),
         Failure::Lost(reason) => {
-            format!("ERR strata: connection to home {home} lost ({reason}); the command may have been executed")
+            format!(
+                "ERR strata: connection to home {home} lost ({reason}); the command may have been executed"
+            )
         }
         Failure::Timeout(bound) => format!(
             "ERR strata: home {home} did not answer within {bound:?} (l2.request_timeout); the command may have been executed"
@@ -356,6 +417,12 @@ fn error_reply(text: &str) -> Bytes {
 
 /// Errors by which home says that it does not serve now, rather than that the request is wrong.
 fn is_outage(reply: &[u8]) -> bool {
-    const OUTAGES: [&[u8]; 5] = [b"-LOADING", b"-MASTERDOWN", b"-CLUSTERDOWN", b"-BUSY ", b"-TRYAGAIN"];
+    const OUTAGES: [&[u8]; 5] = [
+        b"-LOADING",
+        b"-MASTERDOWN",
+        b"-CLUSTERDOWN",
+        b"-BUSY ",
+        b"-TRYAGAIN",
+    ];
     OUTAGES.iter().any(|o| reply.starts_with(o))
 }

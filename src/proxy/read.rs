@@ -12,8 +12,8 @@ use crate::clock;
 use crate::command::{Command, KeyRef};
 use crate::resp::{encode, reply};
 use crate::router::Effect;
-use crate::tier::copies::{Asker, Copies, Start};
-use crate::tier::flight::Flight;
+use crate::tier::copies::{Copies, Start};
+use crate::tier::flight::{Asker, Flight, Waiter};
 use crate::tier::policy::Expiry;
 
 /// One flight of this worker: the read, and PTTL for each of its keys, sent in one piece.
@@ -21,6 +21,8 @@ pub struct Read {
     proxy: Rc<Proxy>,
     copies: Arc<Copies>,
     flight: Arc<Flight>,
+    /// Hashes of the keys besides the flight's first.
+    others: Box<[u64]>,
     client: Rc<dyn Client>,
     slot: u64,
     lane: LaneKey,
@@ -42,11 +44,18 @@ impl Proxy {
     /// Reads what has no copy. `keys` are the request's keys, the first names the copy.
     pub fn read(self: &Rc<Self>, ask: &Ask<'_>, command: &Command, keys: &[KeyRef]) {
         let direct = |proxy: &Rc<Self>| proxy.direct(ask, Effect::Reads, keys);
-        let Some(copies) = self.shared.copies.clone().filter(|_| self.shared.confirmations.guarded()) else {
+        let Some(copies) = self
+            .shared
+            .copies
+            .clone()
+            .filter(|_| self.shared.confirmations.guarded())
+        else {
             return direct(self);
         };
         let arg = |k: &KeyRef| ask.request.arg(k.index as usize).unwrap_or_default();
-        let Some(first) = keys.first() else { return direct(self) };
+        let Some(first) = keys.first() else {
+            return direct(self);
+        };
         if !keys.iter().all(|k| copies.policies().cacheable(arg(k))) {
             return direct(self);
         }
@@ -55,19 +64,27 @@ impl Proxy {
         };
         let others: Vec<u64> = keys[1..].iter().map(|k| copies.l1().hash(arg(k))).collect();
         let admitted = self.admit();
-        let asker = Asker { waiter: self.waiter(ask), seen: ask.seen, now: ask.now, admitted };
+        let asker = Asker {
+            waiter: self.waiter(ask),
+            seen: ask.seen,
+            lane_since: ask.lane_since,
+            now: ask.now,
+            admitted,
+        };
         match copies.begin(&identity, &others, &asker) {
             Start::Joined => self.counters.flight_joins.add(1),
-            // What has landed may be newer than the key's other copies.
-            Start::Reply(_) if copies.holds(identity.hash) && !others.is_empty() => direct(self),
-            Start::Reply(reply) => ask.client.deliver(ask.slot, Reply::Owned(reply), ask.now),
-            Start::Apart => direct(self),
+            Start::Landed(reply) if !holds_any(&copies, identity.hash, &others) => {
+                ask.client.deliver(ask.slot, Reply::Owned(reply), ask.now);
+            }
+            Start::Copy(reply) => ask.client.deliver(ask.slot, Reply::Owned(reply), ask.now),
+            Start::Landed(_) | Start::Apart => direct(self),
             Start::Begun(flight) => {
                 self.counters.home_reads.add(1);
                 let read = Rc::new(Read {
                     proxy: self.clone(),
                     copies,
                     flight,
+                    others: others.into(),
                     client: ask.client.clone(),
                     slot: ask.slot,
                     lane: ask.lane,
@@ -95,6 +112,11 @@ impl Proxy {
         encode::command(&mut request, &[b"PTTL", key]);
         self.send(lane, &request, ticket, now);
     }
+}
+
+/// Whether there are copies that might be older than a reply over these keys.
+fn holds_any(copies: &Copies, first: u64, others: &[u64]) -> bool {
+    copies.holds(first) || others.iter().any(|hash| copies.holds(*hash))
 }
 
 /// What one PTTL says; None if it says nothing to rely on.
@@ -161,7 +183,8 @@ impl Read {
             (state.retried, state.outstanding, state.expiry) = (true, 1, None);
         }
         self.proxy.counters.home_retries.add(1);
-        self.proxy.send(self.lane, &self.request, Ticket::Read(self.clone()), now);
+        self.proxy
+            .send(self.lane, &self.request, Ticket::Read(self.clone()), now);
     }
 
     fn land(&self, reply: Bytes, now: u64) {
@@ -172,11 +195,15 @@ impl Read {
         counters.home_get.record(now.saturating_sub(self.flight.begun), 1);
         let life = match self.state.borrow().expiry {
             Some(expiry) if !reply::is_error(&reply) => {
-                self.copies.policies().life(&self.flight.key, absent, expiry, self.flight.begun)
+                self.copies
+                    .policies()
+                    .life(&self.flight.key, absent, expiry, self.flight.begun)
             }
             _ => None,
         };
-        let waiters = self.copies.land(&self.flight, life.map(|life| (reply.clone(), life)));
+        let waiters = self
+            .copies
+            .land(&self.flight, life.map(|life| (reply.clone(), life)));
         self.release(waiters, reply, now);
     }
 
@@ -190,13 +217,19 @@ impl Read {
         self.proxy.answer(waiters, &reply, now);
     }
 
-    fn release(&self, waiters: Vec<crate::tier::flight::Waiter>, reply: Bytes, now: u64) {
+    fn release(&self, waiters: Vec<Waiter>, reply: Bytes, now: u64) {
         let own = Receiver::Client(self.client.clone(), self.slot);
-        let receivers = if waiters.is_empty() { vec![own] } else { vec![own, Receiver::Waiters(waiters)] };
-        if self.copies.holds(self.flight.hash) {
-            self.proxy.after_confirmation(receivers, reply, now);
+        let receivers = if waiters.is_empty() {
+            vec![own]
         } else {
-            receivers.into_iter().for_each(|r| self.proxy.hand(r, &reply, now));
+            vec![own, Receiver::Waiters(waiters)]
+        };
+        if holds_any(&self.copies, self.flight.hash, &self.others) {
+            self.proxy.after_confirmation(receivers, reply, false, now);
+        } else {
+            receivers
+                .into_iter()
+                .for_each(|r| self.proxy.hand(r, &reply, now));
         }
     }
 }

@@ -3,7 +3,6 @@
 //! A group of commands is parsed first, so that the places their copies are in can be fetched from memory while
 //! the others are parsed; then they are run one by one.
 
-
 use super::replies::Shape;
 use super::{ReplyMode, Session};
 use crate::clock;
@@ -22,6 +21,8 @@ const GROUP: usize = 64;
 pub struct Scratch {
     /// What a session without unfinished input reads into.
     pub(super) buffer: Vec<u8>,
+    /// What a session without unread replies writes into.
+    pub(super) spare: Vec<u8>,
     spans: Vec<Span>,
     group: Vec<Parsed>,
     keys: Vec<KeyRef>,
@@ -29,7 +30,13 @@ pub struct Scratch {
 
 impl Default for Scratch {
     fn default() -> Self {
-        Scratch { buffer: vec![0; 64 * 1024], spans: Vec::new(), group: Vec::with_capacity(GROUP), keys: Vec::new() }
+        Scratch {
+            buffer: vec![0; 64 * 1024],
+            spare: Vec::new(),
+            spans: Vec::new(),
+            group: Vec::with_capacity(GROUP),
+            keys: Vec::new(),
+        }
     }
 }
 
@@ -108,12 +115,18 @@ impl Session {
     ) -> Stop {
         scratch.group.clear();
         scratch.spans.clear();
+        let mut last: Option<&'static Command> = None;
         while scratch.group.len() < GROUP {
             let before = scratch.spans.len();
             match self.parser.step(buf, *base, &mut scratch.spans, &self.limits) {
                 Step::Command { end } => {
                     let request = Request::new(buf, *base, end, &scratch.spans[before..]);
-                    let command = resolve(&request);
+                    let command = match last {
+                        Some(c) if request.name().eq_ignore_ascii_case(c.name.as_bytes()) => Ok(c),
+                        _ => resolve(&request),
+                    };
+                    // A container's name says nothing yet.
+                    last = command.ok().filter(|c| !c.is_container());
                     let hash = store.and_then(|(copies, reader)| {
                         let key = request.arg(command.ok().filter(|c| c.cacheable())?.only_key()?)?;
                         let hash = copies.l1().hash(key);
@@ -157,10 +170,19 @@ impl Session {
             for p in &group {
                 let spans = &scratch.spans[p.spans.0 as usize..p.spans.1 as usize];
                 let request = Request::new(buf, p.start as usize, p.end as usize, spans);
-                self.run_one(&request, p.command, p.hash, reader, now, &mut tally, &mut scratch.keys);
+                self.run_one(
+                    &request,
+                    p.command,
+                    p.hash,
+                    reader,
+                    now,
+                    &mut tally,
+                    &mut scratch.keys,
+                );
             }
             self.settle(&tally, group.len() as u64, now);
-            self.info.note(now, last.command.ok().map(|c| c.id), group.len() as u64);
+            self.info
+                .note(now, last.command.ok().map(|c| c.id), group.len() as u64);
         }
         scratch.group = group;
     }
@@ -172,7 +194,15 @@ impl Session {
         let mut tally = Tally::default();
         let request = parser.inline();
         let command = resolve(&request);
-        self.run_one(&request, command, None, reader, now, &mut tally, &mut scratch.keys);
+        self.run_one(
+            &request,
+            command,
+            None,
+            reader,
+            now,
+            &mut tally,
+            &mut scratch.keys,
+        );
         self.settle(&tally, 1, now);
         self.info.note(now, command.ok().map(|c| c.id), 1);
         self.parser = parser;
@@ -185,11 +215,16 @@ impl Session {
             self.context.proxy.tally(tally.hits, tally.misses);
         }
         if tally.hits > 0 {
-            counters.l1_get.record(clock::now().saturating_sub(began) / commands, tally.hits);
+            counters
+                .l1_get
+                .record(clock::now().saturating_sub(began) / commands, tally.hits);
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of a batch, kept apart so that a hit moves nothing")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the parts of a batch, kept apart so that a hit moves nothing"
+    )]
     fn run_one(
         &mut self,
         request: &Request<'_>,
@@ -216,17 +251,40 @@ impl Session {
     }
 
     /// Answers from a copy.
-    fn hit(&self, request: &Request<'_>, command: &Command, hash: u64, reader: &Reader<'_>, now: u64) -> bool {
+    fn hit(
+        &self,
+        request: &Request<'_>,
+        command: &Command,
+        hash: u64,
+        reader: &Reader<'_>,
+        now: u64,
+    ) -> bool {
         let proxy = &self.context.proxy;
         let index = command.only_key().unwrap_or(1);
-        let (Some(key), Some(kind)) = (request.arg(index), kind(command.id, self.lane.proto, self.lane.db)) else {
+        let (Some(key), Some(kind)) = (
+            request.arg(index),
+            kind(command.id, self.lane.proto, self.lane.db),
+        ) else {
             return false;
         };
         if proxy.vouched(now).is_none() {
             return false;
         }
-        let tail = if index == 1 { request.tail(1) } else { request.tail(0) };
-        match proxy.copy(reader, &Identity { hash, key, kind, tail }, now) {
+        let tail = if index == 1 {
+            request.tail(1)
+        } else {
+            request.tail(0)
+        };
+        match proxy.copy(
+            reader,
+            &Identity {
+                hash,
+                key,
+                kind,
+                tail,
+            },
+            now,
+        ) {
             Some(reply) => {
                 self.core.replies.borrow_mut().now().extend_from_slice(reply);
                 true
@@ -307,7 +365,9 @@ impl Session {
         }
         tally.misses += 1;
         let slot = self.open();
-        self.with_ask(request, Some(command), slot, now, |ask| proxy.read(ask, command, keys));
+        self.with_ask(request, Some(command), slot, now, |ask| {
+            proxy.read(ask, command, keys)
+        });
     }
 
     fn run_multi_get(
@@ -336,7 +396,9 @@ impl Session {
         }
         tally.misses += 1;
         let slot = self.open();
-        self.with_ask(request, Some(command), slot, now, |ask| proxy.multi_get(ask, keys));
+        self.with_ask(request, Some(command), slot, now, |ask| {
+            proxy.multi_get(ask, keys)
+        });
     }
 
     /// Straight home.
@@ -361,7 +423,9 @@ impl Session {
         now: u64,
         keys: &[KeyRef],
     ) {
-        self.with_ask(request, command, slot, now, |ask| self.context.proxy.direct(ask, effect, keys));
+        self.with_ask(request, command, slot, now, |ask| {
+            self.context.proxy.direct(ask, effect, keys)
+        });
     }
 
     fn open(&self) -> u64 {
@@ -382,6 +446,7 @@ impl Session {
             slot,
             seen: self.core.seen.get(),
             lane: self.lane,
+            lane_since: self.lane_since,
             command,
             request,
             now,

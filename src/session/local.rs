@@ -51,9 +51,9 @@ impl Session {
         match number {
             None => self.reply_error("ERR invalid DB index"),
             // Nobody knows how many there are before home was reached once.
-            Some(n) if n != 0 && databases == 0 => {
-                self.reply_error("ERR strata: home was not reached yet, so its databases are not known; try again")
-            }
+            Some(n) if n != 0 && databases == 0 => self.reply_error(
+                "ERR strata: home was not reached yet, so its databases are not known; try again",
+            ),
             Some(n) => match u32::try_from(n) {
                 Ok(db) if db < databases.max(1) => {
                     self.set_database(db);
@@ -66,13 +66,17 @@ impl Session {
 
     fn set_database(&mut self, db: u32) {
         self.lane.db = db;
+        self.lane_since = crate::clock::now();
         self.info.db.store(db, Relaxed);
     }
 
     fn set_proto(&mut self, proto: Proto) {
         self.lane.proto = proto;
+        self.lane_since = crate::clock::now();
         self.core.proto.set(proto);
-        self.info.proto.store(if proto == Proto::Resp3 { 3 } else { 2 }, Relaxed);
+        self.info
+            .proto
+            .store(if proto == Proto::Resp3 { 3 } else { 2 }, Relaxed);
     }
 
     fn quit(&mut self) {
@@ -120,7 +124,13 @@ impl Session {
     /// Without a password any will do, as for Redis' `nopass`.
     fn check_password(&self, user: &[u8], password: &[u8]) -> bool {
         user == b"default"
-            && self.context.config.server.password.as_ref().is_none_or(|p| same(p.expose().as_bytes(), password))
+            && self
+                .context
+                .config
+                .server
+                .password
+                .as_ref()
+                .is_none_or(|p| same(p.expose().as_bytes(), password))
     }
 
     fn hello(&mut self, request: &Request<'_>) {

@@ -124,6 +124,8 @@ struct Session {
     /// `input` may hold complete commands.
     paused: bool,
     lane: LaneKey,
+    /// Since when it has been that one.
+    lane_since: u64,
     authenticated: bool,
     reply_mode: ReplyMode,
     /// The client has sent its last byte.
@@ -147,8 +149,16 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
     let server = &context.config.server;
     let authenticated = server.password.is_none();
     let mut session = Session {
-        limits: Limits { max_bulk: server.max_bulk, authenticated, ..Limits::default() },
-        lane: LaneKey { proto: Proto::Resp2, db: context.config.l2.database },
+        limits: Limits {
+            max_bulk: server.max_bulk,
+            authenticated,
+            ..Limits::default()
+        },
+        lane: LaneKey {
+            proto: Proto::Resp2,
+            db: context.config.l2.database,
+        },
+        lane_since: 0,
         parser: RequestParser::new(),
         core,
         client,
@@ -179,7 +189,11 @@ impl Session {
             let done = waiting == 0 && self.core.replies.borrow().backlog() == 0;
             if self.core.closing.get() || self.info.killed.load(Relaxed) {
                 let finished = self.core.replies.borrow().writable().is_empty();
-                return if finished || self.info.killed.load(Relaxed) { Poll::Ready(Ok(())) } else { Poll::Pending };
+                return if finished || self.info.killed.load(Relaxed) {
+                    Poll::Ready(Ok(()))
+                } else {
+                    Poll::Pending
+                };
             }
             if self.ended && done || done && self.input.is_empty() && self.context.draining.get() {
                 return Poll::Ready(Ok(()));
@@ -203,9 +217,8 @@ impl Session {
             }
             match self.read(cx) {
                 Poll::Pending => {
-                    if done && self.input.is_empty() {
-                        self.core.replies.borrow_mut().relax();
-                    }
+                    let mut scratch = self.context.scratch.borrow_mut();
+                    self.core.replies.borrow_mut().give_back(&mut scratch.spare);
                     return Poll::Pending;
                 }
                 Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
@@ -249,6 +262,7 @@ impl Session {
             let mut buffer = std::mem::take(&mut scratch.buffer);
             let polled = poll_into(&mut self.stream, cx, &mut buffer);
             if let Poll::Ready(Ok(n)) = polled {
+                self.core.replies.borrow_mut().borrow(&mut scratch.spare);
                 let used = self.run(&buffer[..n], scratch);
                 self.input.extend_from_slice(&buffer[used..n]);
             }
@@ -257,9 +271,11 @@ impl Session {
         } else {
             let old = self.input.len();
             // What is announced is not believed: the buffer at most doubles.
-            self.input.resize(old + self.need.clamp(READ_STEP, old.max(READ_STEP)), 0);
+            self.input
+                .resize(old + self.need.clamp(READ_STEP, old.max(READ_STEP)), 0);
             let polled = poll_into(&mut self.stream, cx, &mut self.input[old..]);
-            self.input.truncate(old + if let Poll::Ready(Ok(n)) = polled { n } else { 0 });
+            self.input
+                .truncate(old + if let Poll::Ready(Ok(n)) = polled { n } else { 0 });
             let n = std::task::ready!(polled)?;
             self.run_from(scratch);
             n
@@ -293,5 +309,7 @@ impl Session {
 
 fn poll_into(stream: &mut TcpStream, cx: &mut Cx<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
     let mut buffer = ReadBuf::new(space);
-    Pin::new(stream).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
+    Pin::new(stream)
+        .poll_read(cx, &mut buffer)
+        .map_ok(|()| buffer.filled().len())
 }

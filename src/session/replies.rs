@@ -47,7 +47,7 @@ pub(super) struct Replies {
 /// From this size on a reply is queued as it is instead of being copied.
 const SHARED: usize = 32 * 1024;
 /// A tail above this is given back once it was written.
-const KEEP: usize = 16 * 1024;
+const KEEP: usize = 64 * 1024;
 
 impl Replies {
     /// Whether replies to requests from now on are dropped.
@@ -84,7 +84,10 @@ impl Replies {
 
     /// What a slot waits for; None if it does not.
     pub(super) fn shape(&self, slot: u64) -> Option<Shape> {
-        match self.slots.get(usize::try_from(slot.checked_sub(self.first)?).ok()?)? {
+        match self
+            .slots
+            .get(usize::try_from(slot.checked_sub(self.first)?).ok()?)?
+        {
             Slot::Waiting(shape) => Some(*shape),
             Slot::Ready(_) | Slot::Made(_) => None,
         }
@@ -103,7 +106,11 @@ impl Replies {
             self.advance();
             return;
         }
-        let ready = if shape == Shape::Silent { Bytes::new() } else { reply.into_bytes() };
+        let ready = if shape == Shape::Silent {
+            Bytes::new()
+        } else {
+            reply.into_bytes()
+        };
         self.held += ready.len();
         self.slots[(slot - self.first) as usize] = Slot::Ready(ready);
     }
@@ -174,11 +181,25 @@ impl Replies {
         self.waiting
     }
 
-    /// Gives memory back while the client is idle.
-    pub(super) fn relax(&mut self) {
-        if self.backlog() == 0 && self.slots.is_empty() {
+    /// Takes the worker's buffer to write into, if nothing is queued.
+    pub(super) fn borrow(&mut self, spare: &mut Vec<u8>) {
+        if self.tail.is_empty() {
+            std::mem::swap(&mut self.tail, spare);
+        }
+    }
+
+    /// Gives the worker's buffer back, and all memory of an idle client.
+    pub(super) fn give_back(&mut self, spare: &mut Vec<u8>) {
+        if self.tail.is_empty() && self.tail.capacity() > 0 {
+            if self.tail.capacity() > spare.capacity() {
+                std::mem::swap(&mut self.tail, spare);
+            }
             self.tail = Vec::new();
+        }
+        if self.slots.is_empty() && self.slots.capacity() > 0 {
             self.slots = VecDeque::new();
+        }
+        if self.chunks.is_empty() && self.chunks.capacity() > 0 {
             self.chunks = VecDeque::new();
         }
     }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::fence::{Fences, Token};
-use super::flight::{Flight, Flights, Identity, Life, Meeting, Waiter};
+use super::flight::{Asker, Flight, Flights, Identity, Life, Meeting, Waiter};
 use super::l1::{Fill, L1, L1Options, Reader};
 use super::policy::Policies;
 use crate::backend::tracking::{Confirmations, Sink};
@@ -39,7 +39,11 @@ pub fn kind_database(kind: u32) -> u16 {
 
 /// The protocol of a kind.
 pub fn kind_proto(kind: u32) -> Proto {
-    if kind >> 16 & 1 == 1 { Proto::Resp3 } else { Proto::Resp2 }
+    if kind >> 16 & 1 == 1 {
+        Proto::Resp3
+    } else {
+        Proto::Resp2
+    }
 }
 
 /// The place of a kind's command in the table.
@@ -52,25 +56,14 @@ pub fn kind_command(kind: u32) -> usize {
 pub enum Start {
     /// Another flight brings the reply to the waiter.
     Joined,
-    /// Here it is.
-    Reply(Bytes),
+    /// A flight has just brought it; it may be newer than the key's other copies.
+    Landed(Bytes),
+    /// A copy was stored meanwhile.
+    Copy(Bytes),
     /// A flight is under way whose reply may be too old for this reader.
     Apart,
     /// The reader's own flight: its request is to be sent now.
     Begun(Arc<Flight>),
-}
-
-/// Who reads, and when.
-#[derive(Debug, Clone, Copy)]
-pub struct Asker {
-    /// Where the reply goes if it comes by another's flight.
-    pub waiter: Waiter,
-    /// When the reader last had a reply from home.
-    pub seen: u64,
-    /// Now.
-    pub now: u64,
-    /// Whether a copy is wanted.
-    pub admitted: bool,
 }
 
 /// Replies that wait for the guard.
@@ -97,7 +90,12 @@ pub struct Copies {
 
 impl Copies {
     /// Empty, unvouched.
-    pub fn new(l1: L1Options, policies: Policies, confirmations: Arc<Confirmations>, counters: Arc<Counters>) -> Self {
+    pub fn new(
+        l1: L1Options,
+        policies: Policies,
+        confirmations: Arc<Confirmations>,
+        counters: Arc<Counters>,
+    ) -> Self {
         Copies {
             l1: L1::new(l1),
             fences: Fences::default(),
@@ -160,7 +158,13 @@ impl Copies {
             return None;
         }
         let reader = self.l1.reader();
-        let hit = reader.get_stale(flight.hash, &flight.key, flight.kind, &flight.tail, clock::seconds(now))?;
+        let hit = reader.get_stale(
+            flight.hash,
+            &flight.key,
+            flight.kind,
+            &flight.tail,
+            clock::seconds(now),
+        )?;
         match flight.token.spans() {
             false => Some(Bytes::copy_from_slice(hit.reply())),
             true => self.fences.strip(hit.reply()).map(Bytes::copy_from_slice),
@@ -175,10 +179,9 @@ impl Copies {
     /// Begins a read that no copy answered, or finds it under way.
     pub fn begin(&self, id: &Identity<'_>, others: &[u64], asker: &Asker) -> Start {
         let usable = |token: &Token| self.fences.current(token);
-        let meeting = self.flights.meet(id, asker.waiter, asker.seen, asker.now, usable);
-        match meeting {
+        match self.flights.meet(id, asker, usable) {
             Meeting::Joined => return Start::Joined,
-            Meeting::Landed(reply) if self.vouched(asker.now) => return Start::Reply(reply),
+            Meeting::Landed(reply) if self.vouched(asker.now) => return Start::Landed(reply),
             Meeting::Landed(_) | Meeting::Apart => return Start::Apart,
             Meeting::None => {}
         }
@@ -187,10 +190,16 @@ impl Copies {
         if others.is_empty() && self.vouched(asker.now) {
             let reader = self.l1.reader();
             if let Some(hit) = reader.get(id.hash, id.key, id.kind, id.tail, asker.now) {
-                return Start::Reply(Bytes::copy_from_slice(hit.reply()));
+                return Start::Copy(Bytes::copy_from_slice(hit.reply()));
             }
         }
-        let flight = Arc::new(Flight::new(id, token, asker.now, asker.waiter.worker, asker.admitted));
+        let flight = Arc::new(Flight::new(
+            id,
+            token,
+            asker.now,
+            asker.waiter.worker,
+            asker.admitted,
+        ));
         self.flights.begin(&flight);
         Start::Begun(flight)
     }
@@ -203,7 +212,11 @@ impl Copies {
     /// A flight's reply was read. With a life it becomes a copy once confirmed. Returns who joined.
     pub fn land(&self, flight: &Arc<Flight>, reply: Option<(Bytes, Life)>) -> Vec<Waiter> {
         if reply.is_none() || !self.confirmations.guarded() || !self.fences.current(&flight.token) {
-            let refused = if reply.is_some() { &self.counters.l1_fenced } else { &self.counters.l1_refused };
+            let refused = if reply.is_some() {
+                &self.counters.l1_fenced
+            } else {
+                &self.counters.l1_refused
+            };
             if flight.admitted {
                 refused.bump();
             }
@@ -231,14 +244,21 @@ impl Copies {
 
     fn abandon_landed(&self) {
         let landing = std::mem::take(&mut *self.landing.lock());
-        for flight in landing.rounds.iter().flat_map(|(_, flights)| flights).chain(&landing.open) {
+        for flight in landing
+            .rounds
+            .iter()
+            .flat_map(|(_, flights)| flights)
+            .chain(&landing.open)
+        {
             self.flights.end(flight);
             flight.land(None);
         }
     }
 
     fn store(&self, flight: &Arc<Flight>) {
-        let Some((reply, life)) = flight.landed() else { return };
+        let Some((reply, life)) = flight.landed() else {
+            return;
+        };
         let prefixed;
         let stored: &[u8] = if flight.token.spans() {
             prefixed = flight.token.prefix(&reply);
@@ -319,7 +339,13 @@ impl Sink for Copies {
         {
             let mut landing = self.landing.lock();
             while landing.rounds.front().is_some_and(|(r, _)| *r <= round) {
-                confirmed.extend(landing.rounds.pop_front().into_iter().flat_map(|(_, flights)| flights));
+                confirmed.extend(
+                    landing
+                        .rounds
+                        .pop_front()
+                        .into_iter()
+                        .flat_map(|(_, flights)| flights),
+                );
             }
         }
         if !confirmed.is_empty() {

@@ -117,6 +117,21 @@ impl Flight {
     }
 }
 
+/// Who reads, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker {
+    /// Where the reply goes if it comes by another's flight.
+    pub waiter: Waiter,
+    /// When the reader last had a reply from home.
+    pub seen: u64,
+    /// Since when it uses its worker's lane of this protocol and database.
+    pub lane_since: u64,
+    /// Now.
+    pub now: u64,
+    /// Whether a copy is wanted.
+    pub admitted: bool,
+}
+
 /// What a reader meets.
 #[derive(Debug)]
 pub enum Meeting {
@@ -154,31 +169,41 @@ pub struct Flights {
 
 impl Default for Flights {
     fn default() -> Self {
-        Flights { shards: (0..SHARDS).map(|_| Shard::default()).collect(), hasher: Default::default() }
+        Flights {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            hasher: Default::default(),
+        }
     }
 }
 
 impl Flights {
     fn place(&self, hash: u64, kind: u32, tail: &[u8]) -> (u64, &Shard) {
         use std::hash::BuildHasher;
-        let name = if tail.is_empty() { hash ^ u64::from(kind) } else { self.hasher.hash_one((hash, kind, tail)) };
+        let name = if tail.is_empty() {
+            hash ^ u64::from(kind)
+        } else {
+            self.hasher.hash_one((hash, kind, tail))
+        };
         (name, &self.shards[(name >> 40) as usize % SHARDS])
     }
 
-    /// Joins the flight of this identity, if `usable` says so of it and `waiter` may.
+    /// Joins the flight of this identity, if `usable` says so of it and the reader may.
     ///
-    /// `seen`: when the reader last had a reply from home. On the reader's own worker's lane a waiting flight
-    /// is answered after everything the reader has seen; on another lane it is only if it began later.
-    pub fn meet(
-        &self,
-        id: &Identity<'_>,
-        waiter: Waiter,
-        seen: u64,
-        now: u64,
-        usable: impl Fn(&Token) -> bool,
-    ) -> Meeting {
+    /// A reader must not get what is older than what it has seen. A waiting flight on the reader's own lane is
+    /// answered after everything that the reader had from that lane; one on another lane, or one that has
+    /// landed, is safe only if it began after the reader's last reply from home.
+    pub fn meet(&self, id: &Identity<'_>, asker: &Asker, usable: impl Fn(&Token) -> bool) -> Meeting {
+        let Asker {
+            waiter,
+            seen,
+            lane_since,
+            now,
+            ..
+        } = *asker;
         let (name, shard) = self.place(id.hash, id.kind, id.tail);
-        let Some(flight) = shard.lock().get(&name).cloned() else { return Meeting::None };
+        let Some(flight) = shard.lock().get(&name).cloned() else {
+            return Meeting::None;
+        };
         if !flight.is(id) {
             return Meeting::Apart;
         }
@@ -186,7 +211,9 @@ impl Flights {
             return Meeting::None;
         }
         match &mut *flight.stage.lock() {
-            Stage::Waiting(waiters) if flight.worker == waiter.worker || seen <= flight.begun => {
+            Stage::Waiting(waiters)
+                if seen <= flight.begun || flight.worker == waiter.worker && lane_since <= flight.begun =>
+            {
                 waiters.push(waiter);
                 Meeting::Joined
             }

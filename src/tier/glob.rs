@@ -74,19 +74,45 @@ mod tests {
     #[test]
     fn matches_like_redis() {
         let yes: &[(&str, &str)] = &[
-            ("*", ""), ("*", "abc"), ("a*c", "abbc"), ("a*c", "ac"), ("h?llo", "hello"), ("h[ae]llo", "hallo"),
-            ("h[^e]llo", "hallo"), ("h[a-c]llo", "hbllo"), ("h[c-a]llo", "hbllo"), ("\\*a", "*a"), ("a\\", "a\\"),
-            ("[abc", "a"), ("**a**", "xay"), ("user:*:name", "user:1:2:name"), ("[\\]]", "]"), ("", ""),
+            ("*", ""),
+            ("*", "abc"),
+            ("a*c", "abbc"),
+            ("a*c", "ac"),
+            ("h?llo", "hello"),
+            ("h[ae]llo", "hallo"),
+            ("h[^e]llo", "hallo"),
+            ("h[a-c]llo", "hbllo"),
+            ("h[c-a]llo", "hbllo"),
+            ("\\*a", "*a"),
+            ("a\\", "a\\"),
+            ("[abc", "a"),
+            ("**a**", "xay"),
+            ("user:*:name", "user:1:2:name"),
+            ("[\\]]", "]"),
+            ("", ""),
         ];
         for (pattern, text) in yes {
-            assert!(matches(pattern.as_bytes(), text.as_bytes()), "{pattern} should match {text}");
+            assert!(
+                matches(pattern.as_bytes(), text.as_bytes()),
+                "{pattern} should match {text}"
+            );
         }
         let no: &[(&str, &str)] = &[
-            ("", "a"), ("a", ""), ("?", ""), ("h[^e]llo", "hello"), ("a*c", "abd"), ("\\*a", "xa"), ("[a-c]", "d"),
-            ("a", "ab"), ("*a", "b"),
+            ("", "a"),
+            ("a", ""),
+            ("?", ""),
+            ("h[^e]llo", "hello"),
+            ("a*c", "abd"),
+            ("\\*a", "xa"),
+            ("[a-c]", "d"),
+            ("a", "ab"),
+            ("*a", "b"),
         ];
         for (pattern, text) in no {
-            assert!(!matches(pattern.as_bytes(), text.as_bytes()), "{pattern} should not match {text}");
+            assert!(
+                !matches(pattern.as_bytes(), text.as_bytes()),
+                "{pattern} should not match {text}"
+            );
         }
     }
 
