@@ -1,3 +1,4 @@
 //! Tests against real servers. Every test starts its own, on ports the kernel gave, and ends them by process id.
 
+mod differential;
 mod support;
