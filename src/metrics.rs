@@ -45,10 +45,7 @@ pub struct Latency {
 
 impl Default for Latency {
     fn default() -> Self {
-        Latency {
-            buckets: [const { Count(AtomicU64::new(0)) }; BUCKETS],
-            sum: Count::default(),
-        }
+        Latency { buckets: [const { Count(AtomicU64::new(0)) }; BUCKETS], sum: Count::default() }
     }
 }
 
@@ -85,11 +82,7 @@ pub struct LatencySummary {
 
 impl Default for LatencySummary {
     fn default() -> Self {
-        LatencySummary {
-            counts: [0; BUCKETS],
-            count: 0,
-            sum: 0,
-        }
+        LatencySummary { counts: [0; BUCKETS], count: 0, sum: 0 }
     }
 }
 
@@ -280,11 +273,8 @@ impl Collector for Exporter {
         for (tier, event, value) in totals.events() {
             self.events.with_label_values(&[tier, event]).inc_by(value);
         }
-        let operations = [
-            ("l1_get", &totals.l1_get),
-            ("home_get", &totals.home_get),
-            ("home_set", &totals.home_set),
-        ];
+        let operations =
+            [("l1_get", &totals.l1_get), ("home_get", &totals.home_get), ("home_set", &totals.home_set)];
         for (operation, summary) in operations {
             for (name, q) in [("0.5", 0.5), ("0.99", 0.99)] {
                 let value = i64::try_from(summary.quantile(q)).unwrap_or(i64::MAX);
@@ -306,10 +296,7 @@ mod tests {
         for nanos in [0u64, 64, 79, 80, 1_000, 123_456, 1_000_000_000, 60_000_000_000] {
             let bound = upper_bound(bucket_of(nanos));
             assert!(bound > nanos, "{nanos} is above its bucket's bound {bound}");
-            assert!(
-                bound as f64 <= nanos.max(64) as f64 * 1.26,
-                "{nanos} is far below {bound}"
-            );
+            assert!(bound as f64 <= nanos.max(64) as f64 * 1.26, "{nanos} is far below {bound}");
         }
     }
 

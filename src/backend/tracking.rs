@@ -203,12 +203,7 @@ impl<S: Sink> Guard<S> {
                     tracing::warn!(node = %self.node.dial.address, reason, "guard connection lost; copies are not served");
                 }
             }
-            let pause = self
-                .node
-                .breaker
-                .check()
-                .err()
-                .map_or(Duration::ZERO, |u| u.retry_in);
+            let pause = self.node.breaker.check().err().map_or(Duration::ZERO, |u| u.retry_in);
             tokio::time::sleep(pause.max(Duration::from_millis(10))).await;
         }
     }
@@ -235,26 +230,18 @@ impl<S: Sink> Guard<S> {
             swaps: None,
             granted: 0,
         };
-        link.put(Asked::Tracking, &[b"CLIENT", b"TRACKING", b"ON", b"BCAST"])
-            .await
-            .map_err(DialError::Io)?;
+        link.put(Asked::Tracking, &[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await.map_err(DialError::Io)?;
         Ok(link)
     }
 
     /// Number of databases and eviction policy; a user who may not ask leaves them unknown or tried out.
     async fn learn(&self, control: &mut Control) -> Result<(), DialError> {
-        let mut databases = config_value(control, "databases")
-            .await?
-            .and_then(|v| v.parse().ok());
+        let mut databases = config_value(control, "databases").await?.and_then(|v| v.parse().ok());
         if databases.is_none() {
             databases = Some(count_databases(control).await?);
         }
-        self.facts
-            .databases
-            .store(databases.unwrap_or(1), Ordering::Relaxed);
-        let policy = config_value(control, "maxmemory-policy")
-            .await?
-            .unwrap_or_default();
+        self.facts.databases.store(databases.unwrap_or(1), Ordering::Relaxed);
+        let policy = config_value(control, "maxmemory-policy").await?.unwrap_or_default();
         let by_use = policy.ends_with("-lru") || policy.ends_with("-lfu");
         self.facts.evicts_by_use.store(by_use, Ordering::Relaxed);
         Ok(())
@@ -275,18 +262,9 @@ async fn config_value(control: &mut Control, name: &str) -> Result<Option<String
 async fn count_databases(control: &mut Control) -> Result<u32, DialError> {
     let (mut good, mut bad) = (1, MAX_DATABASES);
     while good + 1 < bad {
-        let middle = if bad == MAX_DATABASES && good < 16 {
-            16
-        } else {
-            good.midpoint(bad)
-        };
-        let answer = control
-            .ask(&[b"SELECT", (middle - 1).to_string().as_bytes()])
-            .await?;
-        let selected = !matches!(
-            answer,
-            redis_protocol::resp3::types::OwnedFrame::SimpleError { .. }
-        );
+        let middle = if bad == MAX_DATABASES && good < 16 { 16 } else { good.midpoint(bad) };
+        let answer = control.ask(&[b"SELECT", (middle - 1).to_string().as_bytes()]).await?;
+        let selected = !matches!(answer, redis_protocol::resp3::types::OwnedFrame::SimpleError { .. });
         if selected { good = middle } else { bad = middle }
     }
     control.demand(&[b"SELECT", b"0"]).await?;
@@ -318,10 +296,7 @@ impl<S: Sink> Link<'_, S> {
     /// When the oldest open question has waited too long.
     fn patience(&self) -> Instant {
         let bound = (self.guard.lease * 3).max(Duration::from_secs(3));
-        let waited = self
-            .questions
-            .front()
-            .map_or(0, |q| clock::now().saturating_sub(q.sent));
+        let waited = self.questions.front().map_or(0, |q| clock::now().saturating_sub(q.sent));
         Instant::now() + bound.saturating_sub(Duration::from_nanos(waited))
     }
 
@@ -339,12 +314,7 @@ impl<S: Sink> Link<'_, S> {
         self.guard.sink.gather(self.round);
         self.covered_up_to = fences;
         self.last_asked = Instant::now();
-        self.questions.push_back(Question {
-            what,
-            sent: clock::now(),
-            round: self.round,
-            fences,
-        });
+        self.questions.push_back(Question { what, sent: clock::now(), round: self.round, fences });
         let mut out = Vec::new();
         encode::command(&mut out, command);
         match timeout(self.guard.lease, self.stream.write_all(&out)).await {
@@ -372,11 +342,7 @@ impl<S: Sink> Link<'_, S> {
         if self.questions.iter().any(|q| matches!(q.what, Asked::Probe)) {
             return Ok(());
         }
-        let command: &[&[u8]] = if self.probe_by_info {
-            &[b"INFO", b"commandstats"]
-        } else {
-            &[b"PING"]
-        };
+        let command: &[&[u8]] = if self.probe_by_info { &[b"INFO", b"commandstats"] } else { &[b"PING"] };
         self.put(Asked::Probe, command).await
     }
 
@@ -394,11 +360,7 @@ impl<S: Sink> Link<'_, S> {
                 Scan::Complete { end } => {
                     let frame = self.buffer[base..end].to_vec();
                     base = end;
-                    if frame[0] == b'>' {
-                        self.pushed(&frame)
-                    } else {
-                        self.answered(&frame)?
-                    }
+                    if frame[0] == b'>' { self.pushed(&frame) } else { self.answered(&frame)? }
                 }
             }
         }
@@ -414,9 +376,7 @@ impl<S: Sink> Link<'_, S> {
         }
         match parts.next() {
             Some(keys) if keys.first() == Some(&b'*') => {
-                self.guard
-                    .sink
-                    .invalidate(&mut reply::elements(keys).filter_map(reply::bulk));
+                self.guard.sink.invalidate(&mut reply::elements(keys).filter_map(reply::bulk));
             }
             // A null: FLUSHALL or FLUSHDB of whichever database.
             _ => self.guard.sink.invalidate_all(),
@@ -454,9 +414,7 @@ impl<S: Sink> Link<'_, S> {
             (Asked::Probe, None) => {
                 self.watch_swaps(frame);
                 self.settle(question.round, question.fences);
-                self.guard
-                    .sink
-                    .lease(question.sent + clock::nanos(self.guard.lease));
+                self.guard.sink.lease(question.sent + clock::nanos(self.guard.lease));
             }
             (Asked::Ping, None) => self.settle(question.round, question.fences),
         }
@@ -473,10 +431,7 @@ impl<S: Sink> Link<'_, S> {
             return;
         }
         let text = reply::bulk(frame).unwrap_or_default();
-        let now = Swaps {
-            swapdb: calls(text, b"cmdstat_swapdb:"),
-            info: calls(text, b"cmdstat_info:"),
-        };
+        let now = Swaps { swapdb: calls(text, b"cmdstat_swapdb:"), info: calls(text, b"cmdstat_info:") };
         if let Some(before) = self.swaps
             && (now.swapdb != before.swapdb || now.info <= before.info)
         {
@@ -492,9 +447,7 @@ fn calls(info: &[u8], line: &[u8]) -> u64 {
     info.split(|b| *b == b'\n')
         .find_map(|l| l.strip_prefix(line)?.strip_prefix(b"calls="))
         .map_or(0, |rest| {
-            rest.iter()
-                .take_while(|b| b.is_ascii_digit())
-                .fold(0, |n, b| n * 10 + u64::from(b - b'0'))
+            rest.iter().take_while(|b| b.is_ascii_digit()).fold(0, |n, b| n * 10 + u64::from(b - b'0'))
         })
 }
 

@@ -74,9 +74,7 @@ impl Session {
         self.lane.proto = proto;
         self.lane_since = crate::clock::now();
         self.core.proto.set(proto);
-        self.info
-            .proto
-            .store(if proto == Proto::Resp3 { 3 } else { 2 }, Relaxed);
+        self.info.proto.store(if proto == Proto::Resp3 { 3 } else { 2 }, Relaxed);
     }
 
     fn quit(&mut self) {

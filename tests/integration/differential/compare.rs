@@ -72,9 +72,7 @@ pub(super) fn same(rule: Rule, expected: &[u8], got: &[u8]) -> bool {
 
 fn sorted(value: &Value) -> Option<Vec<Value>> {
     let items = value.elements()?.into_iter();
-    let mut items: Vec<Value> = items
-        .map(|item| sorted(&item).map_or(item, Value::Array))
-        .collect();
+    let mut items: Vec<Value> = items.map(|item| sorted(&item).map_or(item, Value::Array)).collect();
     items.sort();
     Some(items)
 }

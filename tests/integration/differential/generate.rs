@@ -14,9 +14,7 @@ use super::templates::{
 use crate::support::{Arguments, arguments};
 
 /// Every type has keys of its own, few enough to stay hot.
-const KINDS: &[&str] = &[
-    "str", "num", "bits", "hll", "hash", "list", "set", "zset", "stream", "geo",
-];
+const KINDS: &[&str] = &["str", "num", "bits", "hll", "hash", "list", "set", "zset", "stream", "geo"];
 const KEYS_A_KIND: usize = 3;
 
 /// Out of a thousand, how often a key of any type stands where one type is expected.
@@ -67,16 +65,8 @@ impl Template {
     fn parse(line: &'static str) -> Template {
         let mut words = line.split(' ');
         let head = words.next().expect("a template has a head");
-        let rule = head
-            .get(1..2)
-            .and_then(Rule::of)
-            .unwrap_or_else(|| panic!("no such rule: {line}"));
-        Template {
-            words: words.collect(),
-            rule,
-            read: head.starts_with('r'),
-            fixed: head.ends_with('!'),
-        }
+        let rule = head.get(1..2).and_then(Rule::of).unwrap_or_else(|| panic!("no such rule: {line}"));
+        Template { words: words.collect(), rule, read: head.starts_with('r'), fixed: head.ends_with('!') }
     }
 }
 
@@ -93,27 +83,13 @@ pub(super) struct Generator {
 
 impl Generator {
     pub(super) fn new(random: StdRng, protocol: u8) -> Generator {
-        let templates = TEMPLATES
-            .iter()
-            .flat_map(|group| group.lines())
-            .map(Template::parse)
-            .collect();
-        Generator {
-            random,
-            templates,
-            protocol,
-            stream_id: 10,
-            expired: None,
-        }
+        let templates = TEMPLATES.iter().flat_map(|group| group.lines()).map(Template::parse).collect();
+        Generator { random, templates, protocol, stream_id: 10, expired: None }
     }
 
     pub(super) fn batch(&mut self) -> Batch {
         let connection = self.random.random_range(0..CONNECTIONS);
-        let mut batch = Batch {
-            connection,
-            steps: Vec::new(),
-            pause: Duration::ZERO,
-        };
+        let mut batch = Batch { connection, steps: Vec::new(), pause: Duration::ZERO };
         if let Some(key) = self.expired.take() {
             // In either database: a copy of it may have been made before it expired.
             for database in ["1", "0"] {
@@ -132,21 +108,12 @@ impl Generator {
         };
         if batch.steps.iter().any(leaves_protocol) {
             let words = arguments(&["HELLO", &self.protocol.to_string()]);
-            batch.steps.push(Step {
-                words,
-                rule: Rule::Hello,
-                read: false,
-            });
+            batch.steps.push(Step { words, rule: Rule::Hello, read: false });
         }
         if self.chance(EXPIRING) {
             let key = self.key(None);
-            batch.steps.push(Step {
-                read: true,
-                ..exact(vec![b"TYPE".to_vec(), key.clone()])
-            });
-            batch
-                .steps
-                .push(exact(vec![b"PEXPIRE".to_vec(), key.clone(), b"4".to_vec()]));
+            batch.steps.push(Step { read: true, ..exact(vec![b"TYPE".to_vec(), key.clone()]) });
+            batch.steps.push(exact(vec![b"PEXPIRE".to_vec(), key.clone(), b"4".to_vec()]));
             batch.pause = Duration::from_millis(12);
             self.expired = Some(key);
         }
@@ -155,12 +122,7 @@ impl Generator {
 
     fn step(&mut self) -> Step {
         let index = self.random.random_range(0..self.templates.len());
-        let Template {
-            ref words,
-            rule,
-            read,
-            fixed,
-        } = self.templates[index];
+        let Template { ref words, rule, read, fixed } = self.templates[index];
         let words = words.clone();
         let mut words: Arguments = words.into_iter().flat_map(|word| self.expand(word)).collect();
         if !fixed && self.chance(DISTORTED) {
@@ -174,9 +136,7 @@ impl Generator {
     }
 
     fn one_of<'a, T: ?Sized>(&mut self, words: &[&'a T]) -> &'a T {
-        words
-            .choose(&mut self.random)
-            .expect("a list of words is not empty")
+        words.choose(&mut self.random).expect("a list of words is not empty")
     }
 
     fn distort(&mut self, words: &mut Arguments) {
@@ -199,9 +159,7 @@ impl Generator {
             Some(name) => (name, self.random.random_range(1..=3)),
             None => (name, 1),
         };
-        (0..count)
-            .map(|_| [before.as_bytes(), &self.word(name)].concat())
-            .collect()
+        (0..count).map(|_| [before.as_bytes(), &self.word(name)].concat()).collect()
     }
 
     fn word(&mut self, name: &str) -> Vec<u8> {
@@ -218,16 +176,10 @@ impl Generator {
             "copier" => self.one_of(COPYING_SCRIPTS).into(),
             "result" => self.one_of(RESULT_SCRIPTS).into(),
             "sha" => self.one_of(DIGESTS).into(),
-            "glob" => self
-                .one_of(&["*", "str*", "?et:[01]", "*:2", "none*", "h\\ash*"])
-                .into(),
-            "limit" => self
-                .one_of(&["-inf", "+inf", "(2", "3", "(-1.5", "0", "7"])
-                .into(),
+            "glob" => self.one_of(&["*", "str*", "?et:[01]", "*:2", "none*", "h\\ash*"]).into(),
+            "limit" => self.one_of(&["-inf", "+inf", "(2", "3", "(-1.5", "0", "7"]).into(),
             "lex" => self.one_of(&["-", "+", "[m3", "(m5", "[", "(m1"]).into(),
-            "score" => self
-                .one_of(&["0", "1", "-2", "3.5", "1e3", "inf", "-inf", "0.1", "17"])
-                .into(),
+            "score" => self.one_of(&["0", "1", "-2", "3.5", "1e3", "inf", "-inf", "0.1", "17"]).into(),
             "float" => self.one_of(&["1.5", "-0.25", "3", "1e2", "0.1"]).into(),
             "next" => {
                 self.stream_id += 1;
@@ -244,10 +196,7 @@ impl Generator {
             "member" => format!("m{}", random.random_range(0..8)),
             "group" => format!("g{}", random.random_range(0..2)),
             "consumer" => format!("c{}", random.random_range(0..2)),
-            "id" => format!(
-                "{}-1",
-                random.random_range(self.stream_id.saturating_sub(12)..=self.stream_id)
-            ),
+            "id" => format!("{}-1", random.random_range(self.stream_id.saturating_sub(12)..=self.stream_id)),
             "int" => random.random_range(-5..15).to_string(),
             "count" => random.random_range(0..5).to_string(),
             "index" => random.random_range(-4..6).to_string(),
@@ -272,11 +221,7 @@ impl Generator {
 }
 
 fn exact(words: Arguments) -> Step {
-    Step {
-        words,
-        rule: Rule::Exact,
-        read: false,
-    }
+    Step { words, rule: Rule::Exact, read: false }
 }
 
 #[cfg(test)]
@@ -295,9 +240,7 @@ mod tests {
     fn the_same_seed_gives_the_same_commands() {
         let commands = |seed| {
             let mut generator = generator(seed);
-            (0..100)
-                .map(|_| generator.batch().to_string())
-                .collect::<Vec<_>>()
+            (0..100).map(|_| generator.batch().to_string()).collect::<Vec<_>>()
         };
         assert_eq!(commands(1), commands(1));
         assert_ne!(commands(1), commands(2));

@@ -64,17 +64,11 @@ impl Servers {
     fn start(target: Target) -> Servers {
         let home = RedisServer::start(&[]);
         let strata = (target == Target::Strata).then(|| Strata::start(&home.unix(), &[]));
-        Servers {
-            reference: RedisServer::start(&[]),
-            home,
-            strata,
-        }
+        Servers { reference: RedisServer::start(&[]), home, strata }
     }
 
     fn target(&self) -> Endpoint {
-        self.strata
-            .as_ref()
-            .map_or_else(|| self.home.unix(), Strata::endpoint)
+        self.strata.as_ref().map_or_else(|| self.home.unix(), Strata::endpoint)
     }
 
     fn differ(&self, protocol: u8, count: usize) {
@@ -100,16 +94,8 @@ fn replies_are_those_of_redis_in_resp3() {
 fn redis_does_not_differ_from_itself() {
     let servers = Servers::start(Target::Bare);
     servers.differ(2, 3_000);
-    servers
-        .home
-        .connect()
-        .call(&["FLUSHALL"])
-        .expect("FLUSHALL is answered");
-    servers
-        .reference
-        .connect()
-        .call(&["FLUSHALL"])
-        .expect("FLUSHALL is answered");
+    servers.home.connect().call(&["FLUSHALL"]).expect("FLUSHALL is answered");
+    servers.reference.connect().call(&["FLUSHALL"]).expect("FLUSHALL is answered");
     servers.differ(3, 3_000);
 }
 
@@ -117,17 +103,11 @@ fn redis_does_not_differ_from_itself() {
 #[test]
 fn a_difference_is_found_and_shrunk() {
     let servers = Servers::start(Target::Bare);
-    let bent = servers
-        .home
-        .connect()
-        .call(&["CONFIG", "SET", "zset-max-listpack-entries", "0"]);
+    let bent = servers.home.connect().call(&["CONFIG", "SET", "zset-max-listpack-entries", "0"]);
     assert_eq!(bent.expect("CONFIG SET is answered"), Value::Simple("OK".into()));
     let found = std::panic::catch_unwind(|| servers.differ(2, 20_000))
         .expect_err("sorted sets are encoded differently");
     let report = found.downcast_ref::<String>().expect("a report in words").clone();
-    let shown = report
-        .lines()
-        .filter(|line| line.starts_with("connection"))
-        .count();
+    let shown = report.lines().filter(|line| line.starts_with("connection")).count();
     assert!((1..=4).contains(&shown), "{report}");
 }

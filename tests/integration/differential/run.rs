@@ -36,18 +36,10 @@ impl fmt::Display for Batch {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines = self.steps.iter().map(|step| {
             let twice = if step.read { " (twice)" } else { "" };
-            format!(
-                "connection {}: {}{twice}",
-                self.connection,
-                printable(&step.words)
-            )
+            format!("connection {}: {}{twice}", self.connection, printable(&step.words))
         });
         write!(to, "{}", lines.collect::<Vec<_>>().join("\n"))?;
-        if self.pause.is_zero() {
-            Ok(())
-        } else {
-            write!(to, "\n(then {:?} go by)", self.pause)
-        }
+        if self.pause.is_zero() { Ok(()) } else { write!(to, "\n(then {:?} go by)", self.pause) }
     }
 }
 
@@ -77,12 +69,7 @@ impl fmt::Display for Mismatch {
             self.step.rule
         )?;
         let got = self.got.as_deref().unwrap_or_default();
-        let equal = self
-            .expected
-            .iter()
-            .zip(got)
-            .take_while(|(one, other)| one == other)
-            .count();
+        let equal = self.expected.iter().zip(got).take_while(|(one, other)| one == other).count();
         writeln!(to, "  redis:  {}", excerpt(&self.expected, equal))?;
         match &self.got {
             Ok(got) => write!(to, "  target: {}", excerpt(got, equal)),
@@ -96,12 +83,7 @@ fn excerpt(reply: &[u8], differs_at: usize) -> String {
     let start = differs_at.saturating_sub(SHOWN / 2).min(reply.len());
     let end = (start + SHOWN).min(reply.len());
     let mark = |cut: bool| if cut { "..." } else { "" };
-    format!(
-        "{}{}{}",
-        mark(start > 0),
-        reply[start..end].escape_ascii(),
-        mark(end < reply.len())
-    )
+    format!("{}{}{}", mark(start > 0), reply[start..end].escape_ascii(), mark(end < reply.len()))
 }
 
 /// Connections to the target and to the reference, pair by pair in the same state.
@@ -117,9 +99,7 @@ impl Lockstep {
             Ok(client)
         };
         let pairs = (0..CONNECTIONS).map(|_| Ok((open(target)?, open(reference)?)));
-        Ok(Lockstep {
-            pairs: pairs.collect::<io::Result<_>>()?,
-        })
+        Ok(Lockstep { pairs: pairs.collect::<io::Result<_>>()? })
     }
 
     /// Sends one batch to both and compares. After a mismatch the connections are of no more use.
@@ -134,23 +114,14 @@ impl Lockstep {
         let sent = target.send_all(&doubled.collect::<Vec<_>>());
         for step in &batch.steps {
             let expected = reference.read_raw().expect("redis answers");
-            let passes = if step.read {
-                &["first", "second"][..]
-            } else {
-                &["only"][..]
-            };
+            let passes = if step.read { &["first", "second"][..] } else { &["only"][..] };
             for &pass in passes {
                 let got = match &sent {
                     Ok(()) => target.read_raw().map_err(|error| error.to_string()),
                     Err(error) => Err(error.to_string()),
                 };
                 if !got.as_ref().is_ok_and(|got| same(step.rule, &expected, got)) {
-                    return Err(Box::new(Mismatch {
-                        step: step.clone(),
-                        pass,
-                        expected,
-                        got,
-                    }));
+                    return Err(Box::new(Mismatch { step: step.clone(), pass, expected, got }));
                 }
             }
         }

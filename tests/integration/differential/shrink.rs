@@ -46,10 +46,6 @@ fn one_by_one(batch: &Batch) -> impl Iterator<Item = Batch> {
     batch.steps.iter().enumerate().map(move |(index, step)| Batch {
         connection: batch.connection,
         steps: vec![step.clone()],
-        pause: if index == last {
-            batch.pause
-        } else {
-            std::time::Duration::ZERO
-        },
+        pause: if index == last { batch.pause } else { std::time::Duration::ZERO },
     })
 }

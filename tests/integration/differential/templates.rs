@@ -7,9 +7,8 @@
 //! Left out are commands whose effect two servers can't agree on (SPOP of some of many members, XADD with `*`, short
 //! TTLs) and those that need a connection of their own (MULTI, WATCH, SUBSCRIBE, MONITOR, blocking).
 
-pub(super) const TEMPLATES: &[&str] = &[
-    STRINGS, BITS, HASHES, LISTS, SETS, ZSETS, STREAMS, GEO, KEYS, SCRIPTS, OTHERS,
-];
+pub(super) const TEMPLATES: &[&str] =
+    &[STRINGS, BITS, HASHES, LISTS, SETS, ZSETS, STREAMS, GEO, KEYS, SCRIPTS, OTHERS];
 
 const STRINGS: &str = "\
 r= GET $str
@@ -463,11 +462,8 @@ pub(super) const RESULT_SCRIPTS: &[&str] = &[
 ];
 
 /// Digests of `return 1`, and of nothing that was ever loaded.
-pub(super) const DIGESTS: &[&str] = &[
-    "e0e1f9fabfc9d4800c877a703b823ac0578ff8db",
-    "ffffffffffffffffffffffffffffffffffffffff",
-    "short",
-];
+pub(super) const DIGESTS: &[&str] =
+    &["e0e1f9fabfc9d4800c877a703b823ac0578ff8db", "ffffffffffffffffffffffffffffffffffffffff", "short"];
 
 pub(super) const LIBRARY: &str = "#!lua name=lib
 redis.register_function('put', function(keys, args) return redis.call('SET', keys[1], args[1]) end)

@@ -130,14 +130,10 @@ impl Floors {
 
     fn least(&mut self, read: &Read) -> Least {
         let indexes = read.part.indexes();
-        let own = indexes
-            .iter()
-            .filter_map(|&index| self.own.get(&(read.by.client, index)));
+        let own = indexes.iter().filter_map(|&index| self.own.get(&(read.by.client, index)));
         let (written, seen) = own.fold((0, 0), |most, own| (most.0.max(own.0), most.1.max(own.1)));
         let through = indexes.iter().map(|&index| {
-            self.through
-                .get_mut(&(read.by.route, index))
-                .map_or(0, |floor| floor.before(read.begin))
+            self.through.get_mut(&(read.by.route, index)).map_or(0, |floor| floor.before(read.begin))
         });
         Least {
             written,
@@ -157,10 +153,7 @@ impl Floors {
         for index in [0, 1] {
             let own = self.own.entry((by.client, index)).or_default();
             own.0 = own.0.max(version);
-            self.through
-                .entry((by.route, index))
-                .or_default()
-                .rises(done, version);
+            self.through.entry((by.route, index)).or_default().rises(done, version);
         }
     }
 
@@ -169,15 +162,11 @@ impl Floors {
         for &index in read.part.indexes() {
             let own = self.own.entry((read.by.client, index)).or_default();
             own.1 = own.1.max(version);
-            self.through
-                .entry((read.by.route, index))
-                .or_default()
-                .rises(read.end, version);
+            self.through.entry((read.by.route, index)).or_default().rises(read.end, version);
         }
         self.home.rises(read.end, version);
         self.lease.rises(read.end + self.limits.lease, version);
-        self.lease_and_slack
-            .rises(read.end + self.limits.lease + self.limits.slack, version);
+        self.lease_and_slack.rises(read.end + self.limits.lease + self.limits.slack, version);
     }
 }
 
@@ -188,14 +177,10 @@ enum Event<'a> {
 
 /// Writes by clients and reads in the order they began, those of one client in its own order.
 fn events(history: &History) -> Vec<Event<'_>> {
-    let writes = history
-        .states
-        .iter()
-        .enumerate()
-        .filter_map(|(version, state)| match state.cause {
-            Cause::Write { turn, .. } => Some((turn, Event::Write(version, state))),
-            Cause::Initial | Cause::Expiry { .. } => None,
-        });
+    let writes = history.states.iter().enumerate().filter_map(|(version, state)| match state.cause {
+        Cause::Write { turn, .. } => Some((turn, Event::Write(version, state))),
+        Cause::Initial | Cause::Expiry { .. } => None,
+    });
     let reads = history.reads.iter().map(|read| (read.turn, Event::Read(read)));
     let mut events: Vec<_> = writes.chain(reads).collect();
     events.sort_by_key(|(order, _)| *order);
@@ -218,9 +203,7 @@ pub(super) fn check(history: &History, limits: Limits) -> Verdict {
 fn judge(history: &History, read: &Read, floors: &mut Floors, verdict: &mut Verdict) {
     let states = &history.states;
     let begun = states.partition_point(|state| state.begin <= read.end);
-    let newest = (0..begun)
-        .rev()
-        .find(|&version| read.seen.fits(&states[version].content));
+    let newest = (0..begun).rev().find(|&version| read.seen.fits(&states[version].content));
     let least = floors.least(read);
     if let Some((wrong, expected)) = wrong(read, newest, &least) {
         let story = super::story::tell(history, read, wrong, newest, expected);
@@ -241,10 +224,7 @@ fn judge(history: &History, read: &Read, floors: &mut Floors, verdict: &mut Verd
     if newest < least.home
         && let Some(overtaken) = states[newest + 1].done
     {
-        verdict.stale.push(Stale {
-            at: read.begin,
-            by: read.begin.saturating_sub(overtaken),
-        });
+        verdict.stale.push(Stale { at: read.begin, by: read.begin.saturating_sub(overtaken) });
     }
 }
 

@@ -54,15 +54,7 @@ impl<'a> Worker<'a> {
         clock: Clock,
         random: StdRng,
     ) -> Self {
-        Worker {
-            actor,
-            link,
-            field,
-            clock,
-            random,
-            turn: 0,
-            record: Record::default(),
-        }
+        Worker { actor, link, field, clock, random, turn: 0, record: Record::default() }
     }
 
     /// Works until `over`.
@@ -79,11 +71,7 @@ impl<'a> Worker<'a> {
                 _ => self.write(),
             }
             let pause = Duration::from_micros(self.random.random_range(PAUSE_MICROS));
-            thread::sleep(if self.record.errors > errors {
-                AFTER_ERROR
-            } else {
-                pause
-            });
+            thread::sleep(if self.record.errors > errors { AFTER_ERROR } else { pause });
         }
         self.record
     }
@@ -100,11 +88,7 @@ impl<'a> Worker<'a> {
 
     /// Some reads in one batch.
     fn read(&mut self) {
-        let count = if self.random.random_ratio(1, 5) {
-            self.random.random_range(2..6)
-        } else {
-            1
-        };
+        let count = if self.random.random_ratio(1, 5) { self.random.random_range(2..6) } else { 1 };
         let queries: Vec<(Arc<Register>, Query)> = (0..count)
             .map(|_| {
                 let (slot, mut register) = self.any_register();
@@ -157,19 +141,11 @@ impl<'a> Worker<'a> {
             return;
         };
         let at_home = self.actor.route == Route::Home;
-        let Write {
-            commands,
-            replies,
-            what,
-            content,
-            ttl,
-        } = write(&register, book.content(), book.next(), at_home, &mut self.random);
+        let Write { commands, replies, what, content, ttl } =
+            write(&register, book.content(), book.next(), at_home, &mut self.random);
         let around = self.random.random_ratio(1, 4);
-        let queries: Vec<Query> = if around {
-            (0..2).map(|_| query(&register, &mut self.random)).collect()
-        } else {
-            Vec::new()
-        };
+        let queries: Vec<Query> =
+            if around { (0..2).map(|_| query(&register, &mut self.random)).collect() } else { Vec::new() };
 
         let mut batch = commands;
         if let [before, after] = &queries[..] {
@@ -185,13 +161,7 @@ impl<'a> Worker<'a> {
             self.note_read(&register, query, &outcome, begin, end);
         }
         let turn = self.next_turn(begin);
-        let noted = field::Write {
-            by: self.actor,
-            turn,
-            what,
-            content,
-            ttl,
-        };
+        let noted = field::Write { by: self.actor, turn, what, content, ttl };
         match self.fate(&outcomes, &replies, what) {
             Fate::Done(at) => book.wrote(noted, begin, Some(at)),
             Fate::Doubt => {
@@ -218,10 +188,7 @@ impl<'a> Worker<'a> {
         }
         let expected = replies.iter().cloned().map(Outcome::Said);
         if !outcomes.iter().map(|(outcome, _)| outcome.clone()).eq(expected) {
-            self.record.odd.push(format!(
-                "{what} by {:?}: {outcomes:?} instead of {replies:?}",
-                self.actor
-            ));
+            self.record.odd.push(format!("{what} by {:?}: {outcomes:?} instead of {replies:?}", self.actor));
             return Fate::Doubt;
         }
         self.record.writes += 1;
@@ -235,17 +202,11 @@ impl<'a> Worker<'a> {
             Err(TryLockError::Poisoned(_) | TryLockError::WouldBlock) => return,
         };
         let _writing = self.field.begin_flush();
-        if !matches!(
-            self.link.exchange(&[arguments(&["PING"])])[..],
-            [(Outcome::Said(Value::Simple(_)), _)]
-        ) {
+        if !matches!(self.link.exchange(&[arguments(&["PING"])])[..], [(Outcome::Said(Value::Simple(_)), _)])
+        {
             return;
         }
-        let words = if self.random.random() {
-            &["FLUSHALL"][..]
-        } else {
-            &["FLUSHALL", "ASYNC"]
-        };
+        let words = if self.random.random() { &["FLUSHALL"][..] } else { &["FLUSHALL", "ASYNC"] };
         let begin = self.clock.now();
         let outcomes = self.link.exchange(&[arguments(words)]);
         let turn = self.next_turn(begin);

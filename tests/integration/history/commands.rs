@@ -31,10 +31,7 @@ pub(super) struct Query {
 }
 
 fn command(name: &str, words: &[&[u8]]) -> Arguments {
-    std::iter::once(name.as_bytes())
-        .chain(words.iter().copied())
-        .map(<[u8]>::to_vec)
-        .collect()
+    std::iter::once(name.as_bytes()).chain(words.iter().copied()).map(<[u8]>::to_vec).collect()
 }
 
 fn ok() -> Value {
@@ -73,40 +70,21 @@ pub(super) fn write(
         Kind::Hash => write_hash(register, content, &value, random),
         Kind::Pair => write_pair(&keys, &value, random),
     };
-    if at_home && random.random_ratio(1, 4) {
-        transaction(plain)
-    } else {
-        plain
-    }
+    if at_home && random.random_ratio(1, 4) { transaction(plain) } else { plain }
 }
 
 /// Mostly so short that it falls into everything else, sometimes longer than the lease.
 fn short_time(random: &mut StdRng) -> Nanos {
-    if random.random_ratio(1, 10) {
-        2 * SECOND
-    } else {
-        random.random_range(10..250) * MILLISECOND
-    }
+    if random.random_ratio(1, 10) { 2 * SECOND } else { random.random_range(10..250) * MILLISECOND }
 }
 
 fn single(what: &'static str, command: Arguments, reply: Value, content: Content) -> Write {
-    Write {
-        commands: vec![command],
-        replies: vec![reply],
-        what,
-        content,
-        ttl: None,
-    }
+    Write { commands: vec![command], replies: vec![reply], what, content, ttl: None }
 }
 
 fn delete(keys: &[Vec<u8>]) -> Write {
     let words: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-    single(
-        "DEL",
-        command("DEL", &words),
-        Value::Integer(keys.len() as i64),
-        None,
-    )
+    single("DEL", command("DEL", &words), Value::Integer(keys.len() as i64), None)
 }
 
 /// Both keys of a pair are given the same moment: two PEXPIREs of one script may be a millisecond apart, and MGET finds them torn.
@@ -114,30 +92,17 @@ fn expire(keys: &[Vec<u8>], content: &Content, ttl: Nanos) -> Write {
     let millis = (ttl / MILLISECOND).to_string();
     let seconds = (ttl / SECOND).to_string();
     let mut write = match keys {
-        [key] if ttl.is_multiple_of(SECOND) => single(
-            "EXPIRE",
-            command("EXPIRE", &[key, seconds.as_bytes()]),
-            Value::Integer(1),
-            None,
-        ),
-        [key] => single(
-            "PEXPIRE",
-            command("PEXPIRE", &[key, millis.as_bytes()]),
-            Value::Integer(1),
-            None,
-        ),
+        [key] if ttl.is_multiple_of(SECOND) => {
+            single("EXPIRE", command("EXPIRE", &[key, seconds.as_bytes()]), Value::Integer(1), None)
+        }
+        [key] => single("PEXPIRE", command("PEXPIRE", &[key, millis.as_bytes()]), Value::Integer(1), None),
         _ => {
             let script = "local time = redis.call('TIME') \
                 local at = math.floor(time[1] * 1000 + time[2] / 1000 + ARGV[1]) \
                 for i = 2, #ARGV do redis.call('PEXPIREAT', ARGV[i], at) end return 1";
             let mut words = vec![script.as_bytes(), b"0", millis.as_bytes()];
             words.extend(keys.iter().map(Vec::as_slice));
-            single(
-                "EVAL of PEXPIREAT",
-                command("EVAL", &words),
-                Value::Integer(1),
-                None,
-            )
+            single("EVAL of PEXPIREAT", command("EVAL", &words), Value::Integer(1), None)
         }
     };
     write.content.clone_from(content);
@@ -147,21 +112,11 @@ fn expire(keys: &[Vec<u8>], content: &Content, ttl: Nanos) -> Write {
 
 fn rename_away(register: &Register, version: usize) -> Write {
     let to = register.key(&format!("old{version}"));
-    single(
-        "RENAME away",
-        command("RENAME", &[&register.key(""), &to]),
-        ok(),
-        None,
-    )
+    single("RENAME away", command("RENAME", &[&register.key(""), &to]), ok(), None)
 }
 
 fn delete_fields(key: &[u8]) -> Write {
-    single(
-        "HDEL",
-        command("HDEL", &[key, b"f", b"g"]),
-        Value::Integer(2),
-        None,
-    )
+    single("HDEL", command("HDEL", &[key, b"f", b"g"]), Value::Integer(2), None)
 }
 
 fn write_text(register: &Register, content: &Content, value: &[u8], random: &mut StdRng) -> Write {
@@ -172,21 +127,11 @@ fn write_text(register: &Register, content: &Content, value: &[u8], random: &mut
     match random.random_range(0..8) {
         0 | 1 if appended.len() <= MAX_CHUNKS * CHUNK => {
             let length = Value::Integer(appended.len() as i64);
-            single(
-                "APPEND",
-                command("APPEND", &[&key, value]),
-                length,
-                Some(appended.into()),
-            )
+            single("APPEND", command("APPEND", &[&key, value]), length, Some(appended.into()))
         }
         2 => {
             let length = Value::Integer(overwritten.len() as i64);
-            single(
-                "SETRANGE",
-                command("SETRANGE", &[&key, b"0", value]),
-                length,
-                Some(overwritten.into()),
-            )
+            single("SETRANGE", command("SETRANGE", &[&key, b"0", value]), length, Some(overwritten.into()))
         }
         3 => {
             let script = "redis.call('SET', ARGV[1], ARGV[2]) return 1";
@@ -232,18 +177,12 @@ fn write_pair(keys: &[Vec<u8>], value: &[u8], random: &mut StdRng) -> Write {
 /// The same write between MULTI and EXEC.
 fn transaction(write: Write) -> Write {
     let queued = std::iter::repeat_n(Value::Simple("QUEUED".into()), write.commands.len());
-    let replies = std::iter::once(ok())
-        .chain(queued)
-        .chain([Value::Array(write.replies)]);
+    let replies = std::iter::once(ok()).chain(queued).chain([Value::Array(write.replies)]);
     let replies = replies.collect();
     let mut commands = vec![arguments(&["MULTI"])];
     commands.extend(write.commands);
     commands.push(arguments(&["EXEC"]));
-    Write {
-        commands,
-        replies,
-        ..write
-    }
+    Write { commands, replies, ..write }
 }
 
 /// A random read of this register.
@@ -291,16 +230,8 @@ pub(super) fn query(register: &Register, random: &mut StdRng) -> Query {
 }
 
 pub(super) fn is_read(words: &Arguments) -> bool {
-    const READS: [&[u8]; 8] = [
-        b"GET",
-        b"GETRANGE",
-        b"STRLEN",
-        b"EXISTS",
-        b"HGET",
-        b"HMGET",
-        b"HGETALL",
-        b"MGET",
-    ];
+    const READS: [&[u8]; 8] =
+        [b"GET", b"GETRANGE", b"STRLEN", b"EXISTS", b"HGET", b"HMGET", b"HGETALL", b"MGET"];
     words.first().is_some_and(|name| READS.contains(&name.as_slice()))
 }
 
@@ -349,14 +280,7 @@ mod tests {
 
     fn understood(what: &'static str, words: usize, reply: &[u8]) -> Result<Seen, String> {
         let command = vec![b"x".to_vec(); words];
-        understand(
-            &Query {
-                command,
-                what,
-                part: Part::All,
-            },
-            &Value::parse(reply).unwrap(),
-        )
+        understand(&Query { command, what, part: Part::All }, &Value::parse(reply).unwrap())
     }
 
     #[test]
@@ -364,14 +288,8 @@ mod tests {
         let five = Seen::Content(Some(Box::from(&b"5"[..])));
         assert_eq!(understood("GET", 2, b"$1\r\n5\r\n").unwrap(), five);
         assert_eq!(understood("GET", 2, b"_\r\n").unwrap(), Seen::Content(None));
-        assert_eq!(
-            understood("GETRANGE", 4, b"$0\r\n\r\n").unwrap(),
-            Seen::Content(None)
-        );
-        for hash in [
-            &b"*4\r\n+f\r\n+5\r\n+g\r\n+5\r\n"[..],
-            b"%2\r\n+f\r\n+5\r\n+g\r\n+5\r\n",
-        ] {
+        assert_eq!(understood("GETRANGE", 4, b"$0\r\n\r\n").unwrap(), Seen::Content(None));
+        for hash in [&b"*4\r\n+f\r\n+5\r\n+g\r\n+5\r\n"[..], b"%2\r\n+f\r\n+5\r\n+g\r\n+5\r\n"] {
             assert_eq!(understood("HGETALL", 2, hash).unwrap(), five);
         }
         assert_eq!(understood("EXISTS", 3, b":2\r\n").unwrap(), Seen::Present(true));
@@ -388,10 +306,7 @@ mod tests {
             ("HGETALL", 2, b"*4\r\n+f\r\n+5\r\n+g\r\n+6\r\n"),
             ("EXISTS", 3, b":1\r\n"),
         ] {
-            assert!(
-                matches!(understood(what, words, reply), Ok(Seen::Torn(_))),
-                "{what}"
-            );
+            assert!(matches!(understood(what, words, reply), Ok(Seen::Torn(_))), "{what}");
         }
     }
 }

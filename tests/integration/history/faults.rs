@@ -26,23 +26,14 @@ impl Fleet {
     pub(super) fn start(proxies: usize, strata: bool) -> Fleet {
         let home = RedisServer::start(&[("appendonly", "yes"), ("appendfsync", "always")]);
         let relays: Vec<Relay> = (0..proxies).map(|_| Relay::start(&home.tcp())).collect();
-        let started = relays
-            .iter()
-            .filter(|_| strata)
-            .map(|relay| Strata::start(&relay.endpoint(), &[]));
+        let started = relays.iter().filter(|_| strata).map(|relay| Strata::start(&relay.endpoint(), &[]));
         let proxies = started.collect();
-        Fleet {
-            home,
-            relays,
-            proxies,
-        }
+        Fleet { home, relays, proxies }
     }
 
     /// Where clients of this proxy connect.
     pub(super) fn endpoint(&self, proxy: usize) -> Endpoint {
-        self.proxies
-            .get(proxy)
-            .map_or_else(|| self.relays[proxy].endpoint(), Strata::endpoint)
+        self.proxies.get(proxy).map_or_else(|| self.relays[proxy].endpoint(), Strata::endpoint)
     }
 }
 

@@ -37,18 +37,8 @@ pub(super) struct Register {
 
 impl Register {
     fn new(id: usize, kind: Kind, round: usize) -> Arc<Register> {
-        let book = Book {
-            states: vec![State::initial()],
-            free_at: 0,
-            retired: false,
-            closed: None,
-        };
-        Arc::new(Register {
-            id,
-            kind,
-            name: format!("{{{round}:{id}}}"),
-            book: Mutex::new(book),
-        })
+        let book = Book { states: vec![State::initial()], free_at: 0, retired: false, closed: None };
+        Arc::new(Register { id, kind, name: format!("{{{round}:{id}}}"), book: Mutex::new(book) })
     }
 
     /// One of its keys: all are in one slot of a cluster.
@@ -82,27 +72,13 @@ impl Book {
 
     /// Notes a write, acknowledged at `done` or in doubt, and the expiry it brings about.
     pub(super) fn wrote(&mut self, write: Write, begin: Nanos, done: Option<Nanos>) {
-        let Write {
-            by,
-            turn,
-            what,
-            content,
-            ttl,
-        } = write;
-        self.states.push(State {
-            content,
-            cause: Cause::Write { by, turn },
-            what,
-            begin,
-            done,
-        });
+        let Write { by, turn, what, content, ttl } = write;
+        self.states.push(State { content, cause: Cause::Write { by, turn }, what, begin, done });
         let Some(ttl) = ttl else { return };
         let expired = done.map(|done| done + ttl + EXPIRY_LATE);
         self.states.push(State {
             content: None,
-            cause: Cause::Expiry {
-                told: done.unwrap_or(begin),
-            },
+            cause: Cause::Expiry { told: done.unwrap_or(begin) },
             what: "expired",
             begin: begin + ttl - EXPIRY_EARLY,
             done: expired,
@@ -118,14 +94,8 @@ impl Book {
             return;
         }
         let running = self.free_at > begin;
-        let expiry = self
-            .states
-            .pop_if(|state| running && matches!(state.cause, Cause::Expiry { .. }));
-        self.wrote(
-            write,
-            expiry.map_or(begin, |expiry| begin.min(expiry.begin)),
-            Some(done),
-        );
+        let expiry = self.states.pop_if(|state| running && matches!(state.cause, Cause::Expiry { .. }));
+        self.wrote(write, expiry.map_or(begin, |expiry| begin.min(expiry.begin)), Some(done));
         self.free_at = 0;
     }
 }
@@ -160,19 +130,10 @@ pub(super) struct Field {
 
 impl Field {
     pub(super) fn new(round: usize) -> Field {
-        let kinds = KINDS
-            .into_iter()
-            .flat_map(|(kind, count)| std::iter::repeat_n(kind, count));
-        let all: Vec<_> = kinds
-            .enumerate()
-            .map(|(id, kind)| Register::new(id, kind, round))
-            .collect();
-        let slots = all.iter().map(|register| {
-            RwLock::new(Slot {
-                current: Arc::clone(register),
-                previous: None,
-            })
-        });
+        let kinds = KINDS.into_iter().flat_map(|(kind, count)| std::iter::repeat_n(kind, count));
+        let all: Vec<_> = kinds.enumerate().map(|(id, kind)| Register::new(id, kind, round)).collect();
+        let slots =
+            all.iter().map(|register| RwLock::new(Slot { current: Arc::clone(register), previous: None }));
         Field {
             slots: slots.collect(),
             all: Mutex::new(all),
@@ -218,22 +179,13 @@ impl Field {
         let mut all = lock(&self.all);
         let successor = Register::new(all.len(), register.kind, self.round);
         all.push(Arc::clone(&successor));
-        *write(&self.slots[slot]) = Slot {
-            current: successor,
-            previous: Some(Arc::clone(register)),
-        };
+        *write(&self.slots[slot]) = Slot { current: successor, previous: Some(Arc::clone(register)) };
     }
 
     /// Notes a FLUSHALL. Only while no write is under way.
     pub(super) fn flushed(&self, by: Actor, turn: Turn, begin: Nanos, done: Nanos) {
         for register in lock(&self.all).iter() {
-            let flush = Write {
-                by,
-                turn,
-                what: "FLUSHALL",
-                content: None,
-                ttl: None,
-            };
+            let flush = Write { by, turn, what: "FLUSHALL", content: None, ttl: None };
             lock(&register.book).flushed(flush, begin, done);
         }
     }
@@ -281,33 +233,15 @@ mod tests {
     use super::super::model::{Part, Route, SECOND, Seen};
     use super::*;
 
-    const BY: Actor = Actor {
-        client: 1,
-        route: Route::Proxy(0),
-    };
+    const BY: Actor = Actor { client: 1, route: Route::Proxy(0) };
 
     fn write(turn: u64, sent: Nanos, content: Content, ttl: Option<Nanos>) -> Write {
-        Write {
-            by: BY,
-            turn: (sent, turn),
-            what: "SET",
-            content,
-            ttl,
-        }
+        Write { by: BY, turn: (sent, turn), what: "SET", content, ttl }
     }
 
     fn read(turn: u64, begin: Nanos, content: Content) -> Read {
         let (end, seen) = (begin + MILLISECOND, Seen::Content(content));
-        Read {
-            register: 0,
-            part: Part::All,
-            by: BY,
-            turn: (begin, turn),
-            begin,
-            end,
-            what: "GET",
-            seen,
-        }
+        Read { register: 0, part: Part::All, by: BY, turn: (begin, turn), begin, end, what: "GET", seen }
     }
 
     #[test]
@@ -318,24 +252,13 @@ mod tests {
         let at = |millis: Nanos| millis * MILLISECOND;
         let clock = Clock::start();
         let mut book = field.open(&register, clock).unwrap();
-        book.wrote(
-            write(1, at(10), held.clone(), Some(at(100))),
-            at(10),
-            Some(at(12)),
-        );
+        book.wrote(write(1, at(10), held.clone(), Some(at(100))), at(10), Some(at(12)));
         assert!(field.open(&register, clock).is_none());
         drop(book);
         field.flushed(BY, (at(115), 4), at(115), at(120));
 
-        let reads = vec![
-            read(2, at(109), None),
-            read(3, at(113), held),
-            read(5, at(130), None),
-        ];
-        let limits = Limits {
-            lease: SECOND,
-            slack: 0,
-        };
+        let reads = vec![read(2, at(109), None), read(3, at(113), held), read(5, at(130), None)];
+        let limits = Limits { lease: SECOND, slack: 0 };
         let history = &field.histories(reads)[0];
         assert_eq!(history.states.len(), 3);
         let wrong = check(history, limits).violations;
@@ -357,10 +280,7 @@ mod tests {
         assert_eq!(field.previous(3).unwrap().id, register.id);
 
         field.flushed(BY, (100, 2), 100, 200);
-        let reads = [1, 150].map(|begin| Read {
-            register: register.id,
-            ..read(3, begin, None)
-        });
+        let reads = [1, 150].map(|begin| Read { register: register.id, ..read(3, begin, None) });
         let history = &field.histories(reads.to_vec())[register.id];
         assert_eq!(history.states.len(), 2);
         // Both end after the flush began.

@@ -36,12 +36,7 @@ pub(super) struct Direct {
 
 impl Direct {
     pub(super) fn new(endpoint: Endpoint, protocol: u8, clock: Clock) -> Direct {
-        Direct {
-            endpoint,
-            protocol,
-            clock,
-            client: None,
-        }
+        Direct { endpoint, protocol, clock, client: None }
     }
 
     fn connected(&mut self) -> Option<&mut Client> {
@@ -86,19 +81,12 @@ pub(super) struct Forgetful {
 
 impl Forgetful {
     pub(super) fn new(inner: Direct, copies: &Arc<Mutex<Copies>>, lifetime: Nanos) -> Forgetful {
-        Forgetful {
-            inner,
-            copies: Arc::clone(copies),
-            lifetime,
-        }
+        Forgetful { inner, copies: Arc::clone(copies), lifetime }
     }
 
     fn copy(&self, command: &Arguments, now: Nanos) -> Option<Value> {
         let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-        copies
-            .get(command)
-            .filter(|(_, kept)| now - kept < self.lifetime)
-            .map(|(value, _)| value.clone())
+        copies.get(command).filter(|(_, kept)| now - kept < self.lifetime).map(|(value, _)| value.clone())
     }
 }
 

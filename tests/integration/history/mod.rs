@@ -43,21 +43,11 @@ const MOST_HOME_READS: f64 = 0.9;
 fn no_read_is_older_than_the_guarantee_allows_whatever_breaks() {
     let duration = Duration::from_secs(setting("STRATA_HISTORY_SECONDS", 60));
     let target = Target::chosen();
-    let mut run = Run::start(
-        if target == Target::Strata {
-            Between::Strata
-        } else {
-            Between::Nothing
-        },
-        true,
-    );
+    let mut run = Run::start(if target == Target::Strata { Between::Strata } else { Between::Nothing }, true);
     let report = run.go(seed(), duration);
     println!("{report}");
     assert!(report.passed(), "{report}");
-    assert!(
-        target == Target::Bare || report.home_share() < MOST_HOME_READS,
-        "{report}"
-    );
+    assert!(target == Target::Bare || report.home_share() < MOST_HOME_READS, "{report}");
 }
 
 #[test]

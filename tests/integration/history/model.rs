@@ -70,13 +70,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn initial() -> State {
-        State {
-            content: None,
-            cause: Cause::Initial,
-            what: "never written",
-            begin: 0,
-            done: Some(0),
-        }
+        State { content: None, cause: Cause::Initial, what: "never written", begin: 0, done: Some(0) }
     }
 
     /// When no copy may show an older state any more, if copies may be `lease` old.

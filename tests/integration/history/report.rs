@@ -43,10 +43,7 @@ impl Round {
 
     /// Whether no fault is on at `at` or was shortly before.
     fn calm(&self, at: Nanos) -> bool {
-        !self
-            .faults
-            .iter()
-            .any(|&(_, begin, end)| at >= begin && at < end + SETTLING)
+        !self.faults.iter().any(|&(_, begin, end)| at >= begin && at < end + SETTLING)
     }
 }
 
@@ -106,11 +103,8 @@ impl Report {
             self.late += verdict.late;
             self.violations.extend(verdict.violations);
             for stale in verdict.stale {
-                let times = if round.calm(stale.at) {
-                    &mut self.stale_in_calm
-                } else {
-                    &mut self.stale_in_trouble
-                };
+                let times =
+                    if round.calm(stale.at) { &mut self.stale_in_calm } else { &mut self.stale_in_trouble };
                 times.push(stale.by);
             }
         }
@@ -134,31 +128,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            to,
-            "STRATA_SEED={}, {} rounds, {} registers",
-            self.seed, self.rounds, self.registers
-        )?;
-        writeln!(
-            to,
-            "{} reads, {} writes, {} errors",
-            self.reads, self.writes, self.errors
-        )?;
-        writeln!(
-            to,
-            "home executed {:.0} % of the reads in calm",
-            100.0 * self.home_share()
-        )?;
-        writeln!(
-            to,
-            "overtaken when read, in calm: {}",
-            distribution(&self.stale_in_calm)
-        )?;
-        writeln!(
-            to,
-            "overtaken when read, in trouble: {}",
-            distribution(&self.stale_in_trouble)
-        )?;
+        writeln!(to, "STRATA_SEED={}, {} rounds, {} registers", self.seed, self.rounds, self.registers)?;
+        writeln!(to, "{} reads, {} writes, {} errors", self.reads, self.writes, self.errors)?;
+        writeln!(to, "home executed {:.0} % of the reads in calm", 100.0 * self.home_share())?;
+        writeln!(to, "overtaken when read, in calm: {}", distribution(&self.stale_in_calm))?;
+        writeln!(to, "overtaken when read, in trouble: {}", distribution(&self.stale_in_trouble))?;
         writeln!(to, "older than the lease, within the slack: {}", self.late)?;
         writeln!(to, "faults: {:?}", self.faults)?;
         for odd in self.odd.iter().take(TOLD) {
@@ -169,10 +143,7 @@ impl fmt::Display for Report {
             *counts.entry(violation.wrong).or_insert(0_usize) += 1;
         }
         writeln!(to, "violations: {counts:?}")?;
-        self.violations
-            .iter()
-            .take(TOLD)
-            .try_for_each(|violation| writeln!(to, "{}", violation.story))
+        self.violations.iter().take(TOLD).try_for_each(|violation| writeln!(to, "{}", violation.story))
     }
 }
 
@@ -185,10 +156,5 @@ fn distribution(times: &[Nanos]) -> String {
     let milliseconds = |time: Nanos| time as f64 / MILLISECOND as f64;
     let at = |share: usize| milliseconds(sorted[(sorted.len() - 1) * share / 100]);
     let count = sorted.len();
-    format!(
-        "{count} times by p50 {:.2} p99 {:.2} max {:.2} ms",
-        at(50),
-        at(99),
-        milliseconds(most)
-    )
+    format!("{count} times by p50 {:.2} p99 {:.2} max {:.2} ms", at(50), at(99), milliseconds(most))
 }

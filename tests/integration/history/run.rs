@@ -30,10 +30,7 @@ const CALM_START: Duration = Duration::from_secs(2);
 const CALM_MILLIS: std::ops::Range<u64> = 200..800;
 
 /// The serving lease of a proxy as it comes, and what the scheduling of a busy machine is granted.
-const LIMITS: Limits = Limits {
-    lease: SECOND,
-    slack: 200 * MILLISECOND,
-};
+const LIMITS: Limits = Limits { lease: SECOND, slack: 200 * MILLISECOND };
 
 /// What clients that don't go home speak to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,13 +54,7 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn start(between: Between, with_faults: bool) -> Run {
         let fleet = Fleet::start(PROXIES, between == Between::Strata);
-        Run {
-            fleet,
-            between,
-            clock: Clock::start(),
-            with_faults,
-            faults: Vec::new(),
-        }
+        Run { fleet, between, clock: Clock::start(), with_faults, faults: Vec::new() }
     }
 
     /// Lets all clients work and faults happen for `duration`, and checks what was read.
@@ -96,14 +87,11 @@ impl Run {
                 .collect();
             // Clients have to stop even if a fault can't be inflicted, or nobody would hear of it.
             let end = clock.now() + u64::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX / 2);
-            let faults = catch_unwind(AssertUnwindSafe(|| {
-                self.trouble(&field, &mut random, end, &mut round)
-            }));
+            let faults =
+                catch_unwind(AssertUnwindSafe(|| self.trouble(&field, &mut random, end, &mut round)));
             over.store(true, Ordering::Relaxed);
-            let records = clients
-                .into_iter()
-                .map(|client| client.join().expect("a client ends well"))
-                .collect();
+            let records =
+                clients.into_iter().map(|client| client.join().expect("a client ends well")).collect();
             faults.expect("faults can be inflicted");
             records
         });
@@ -142,10 +130,7 @@ impl Run {
         for proxy in 0..PROXIES {
             let copies = Arc::new(Mutex::new(HashMap::new()));
             for index in 0..CLIENTS_A_PROXY {
-                let actor = Actor {
-                    client: links.len(),
-                    route: Route::Proxy(proxy),
-                };
+                let actor = Actor { client: links.len(), route: Route::Proxy(proxy) };
                 let protocol = if index % 2 == 0 { 2 } else { 3 };
                 let direct = Direct::new(self.fleet.endpoint(proxy), protocol, self.clock);
                 links.push((
@@ -158,14 +143,8 @@ impl Run {
             }
         }
         for _ in 0..CLIENTS_AT_HOME {
-            let actor = Actor {
-                client: links.len(),
-                route: Route::Home,
-            };
-            links.push((
-                actor,
-                Box::new(Direct::new(self.fleet.home.unix(), 2, self.clock)),
-            ));
+            let actor = Actor { client: links.len(), route: Route::Home };
+            links.push((actor, Box::new(Direct::new(self.fleet.home.unix(), 2, self.clock))));
         }
         links
     }
@@ -173,8 +152,6 @@ impl Run {
 
 /// How many reads of the kinds clients make home has executed.
 fn home_reads(fleet: &Fleet) -> u64 {
-    let kinds = [
-        "get", "getrange", "strlen", "exists", "hget", "hmget", "hgetall", "mget",
-    ];
+    let kinds = ["get", "getrange", "strlen", "exists", "hget", "hmget", "hgetall", "mget"];
     kinds.into_iter().map(|kind| fleet.home.calls(kind)).sum()
 }

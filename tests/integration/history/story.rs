@@ -17,14 +17,9 @@ pub(super) fn tell(
     least: usize,
 ) -> String {
     let mut story = String::new();
-    let shown = newest.map_or("no version there was".to_owned(), |version| {
-        format!("at most version {version}")
-    });
-    let _ = writeln!(
-        story,
-        "{wrong:?}: {} showed {shown}, version {least} was due:",
-        history.name
-    );
+    let shown =
+        newest.map_or("no version there was".to_owned(), |version| format!("at most version {version}"));
+    let _ = writeln!(story, "{wrong:?}: {} showed {shown}, version {least} was due:", history.name);
     for line in around(history, read, newest.unwrap_or(least).min(least), least) {
         let _ = writeln!(story, "  {line}");
     }
@@ -36,26 +31,18 @@ fn around(history: &History, offence: &Read, oldest: usize, least: usize) -> Vec
     let first = oldest.saturating_sub(VERSIONS / 2);
     let last = (least + VERSIONS).min(history.states.len());
     let states = history.states[first..last].iter().enumerate();
-    let mut lines: Vec<(Nanos, String)> = states
-        .map(|(index, state)| (state.begin, state_line(first + index, state)))
-        .collect();
+    let mut lines: Vec<(Nanos, String)> =
+        states.map(|(index, state)| (state.begin, state_line(first + index, state))).collect();
 
     let mut reads: Vec<&Read> = history.reads.iter().collect();
     reads.sort_by_key(|read| read.turn);
-    let at = reads
-        .iter()
-        .position(|read| std::ptr::eq(*read, offence))
-        .unwrap_or(0);
+    let at = reads.iter().position(|read| std::ptr::eq(*read, offence)).unwrap_or(0);
     // Others in between may be many: those of the same client and proxy tell most.
     let related = |read: &&&Read| read.by.route == offence.by.route;
     let before = reads[..at].iter().rev().filter(related).take(READS);
     let after = reads[at..].iter().filter(related).take(READS / 2);
     lines.extend(before.chain(after).map(|read| {
-        let mark = if std::ptr::eq(*read, offence) {
-            "   <== here"
-        } else {
-            ""
-        };
+        let mark = if std::ptr::eq(*read, offence) { "   <== here" } else { "" };
         (read.begin, format!("{}{mark}", read_line(read)))
     }));
     lines.sort();
@@ -69,11 +56,7 @@ fn state_line(version: usize, state: &State) -> String {
         Cause::Initial | Cause::Expiry { .. } => "nobody".to_owned(),
     };
     let content = content(&state.content);
-    format!(
-        "{} .. {end}: version {version} by {by}: {} -> {content}",
-        milliseconds(state.begin),
-        state.what
-    )
+    format!("{} .. {end}: version {version} by {by}: {} -> {content}", milliseconds(state.begin), state.what)
 }
 
 fn read_line(read: &Read) -> String {
@@ -84,12 +67,7 @@ fn read_line(read: &Read) -> String {
         Seen::Torn(parts) => format!("torn: {parts}"),
     };
     let (begin, end) = (milliseconds(read.begin), milliseconds(read.end));
-    format!(
-        "{begin} .. {end}: {} reads {} of {:?}: {seen}",
-        actor(read.by),
-        read.what,
-        read.part
-    )
+    format!("{begin} .. {end}: {} reads {} of {:?}: {seen}", actor(read.by), read.what, read.part)
 }
 
 fn actor(actor: Actor) -> String {
@@ -100,9 +78,7 @@ fn actor(actor: Actor) -> String {
 }
 
 fn content(content: &Content) -> String {
-    content
-        .as_ref()
-        .map_or("absent".to_owned(), |bytes| bytes.escape_ascii().to_string())
+    content.as_ref().map_or("absent".to_owned(), |bytes| bytes.escape_ascii().to_string())
 }
 
 fn milliseconds(at: Nanos) -> String {

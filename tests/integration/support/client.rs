@@ -101,11 +101,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(endpoint: &Endpoint) -> io::Result<Client> {
-        Ok(Client {
-            stream: endpoint.open()?,
-            unread: Vec::new(),
-            patience: PATIENCE,
-        })
+        Ok(Client { stream: endpoint.open()?, unread: Vec::new(), patience: PATIENCE })
     }
 
     /// How long each reply may take before it is a `TimedOut`.
@@ -164,10 +160,7 @@ impl Client {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => self.unread.extend_from_slice(&chunk[..count]),
                 Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) => {}
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -194,19 +187,13 @@ mod tests {
     fn commands_raw_bytes_and_pipelines_are_answered_in_order() {
         let redis = RedisServer::start(&[]);
         let mut client = redis.connect();
-        assert_eq!(
-            client.call(&["SET", "k", "a\r\nb"]).unwrap(),
-            Value::Simple("OK".into())
-        );
+        assert_eq!(client.call(&["SET", "k", "a\r\nb"]).unwrap(), Value::Simple("OK".into()));
         client.send_raw(b"GET k\r\nGET none\r\n").unwrap();
         assert_eq!(client.read_raw().unwrap(), b"$4\r\na\r\nb\r\n");
         assert_eq!(client.read_raw().unwrap(), b"$-1\r\n");
         client.hello(3).unwrap();
         let commands = [arguments(&["GET", "none"]), arguments(&["STRLEN", "k"])];
-        assert_eq!(
-            client.pipeline(&commands).unwrap(),
-            [Value::Nil, Value::Integer(4)]
-        );
+        assert_eq!(client.pipeline(&commands).unwrap(), [Value::Nil, Value::Integer(4)]);
     }
 
     #[test]
@@ -215,16 +202,10 @@ mod tests {
         let mut client = redis.connect();
         client.set_patience(Duration::from_millis(30));
         redis.pause();
-        assert_eq!(
-            client.call(&["PING"]).unwrap_err().kind(),
-            io::ErrorKind::TimedOut
-        );
+        assert_eq!(client.call(&["PING"]).unwrap_err().kind(), io::ErrorKind::TimedOut);
         redis.resume();
         let mut client = redis.connect();
         assert_eq!(client.call(&["QUIT"]).unwrap(), Value::Simple("OK".into()));
-        assert_eq!(
-            client.read_raw().unwrap_err().kind(),
-            io::ErrorKind::UnexpectedEof
-        );
+        assert_eq!(client.read_raw().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }

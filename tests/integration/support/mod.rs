@@ -50,9 +50,7 @@ impl Target {
 /// The value of an environment variable, or `default` where it is not set. A value that is no `T` fails the test.
 pub(crate) fn setting<T: FromStr>(name: &str, default: T) -> T {
     match env::var(name) {
-        Ok(text) => text
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={text} can't be read")),
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} can't be read")),
         Err(_) => default,
     }
 }

@@ -19,10 +19,7 @@ impl Port {
         held.set_reuse_address(true)?;
         held.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
         let bound = held.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
-        Ok(Port {
-            number: bound.port(),
-            _held: held,
-        })
+        Ok(Port { number: bound.port(), _held: held })
     }
 
     pub(crate) fn number(&self) -> u16 {
@@ -43,16 +40,10 @@ mod tests {
     #[test]
     fn a_reserved_port_refuses_clients_until_a_server_listens_on_it() {
         let port = Port::reserve().unwrap();
-        assert_eq!(
-            TcpStream::connect(port.address()).unwrap_err().kind(),
-            io::ErrorKind::ConnectionRefused
-        );
+        assert_eq!(TcpStream::connect(port.address()).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         for _ in 0..2 {
             let server = TcpListener::bind(port.address()).unwrap();
-            assert_eq!(
-                TcpStream::connect(port.address()).unwrap().peer_addr().unwrap(),
-                port.address()
-            );
+            assert_eq!(TcpStream::connect(port.address()).unwrap().peer_addr().unwrap(), port.address());
             drop(server);
         }
     }

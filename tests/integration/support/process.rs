@@ -79,11 +79,7 @@ fn spawn_tied_to_this_process(mut command: Command) -> io::Result<Child> {
     unsafe {
         command.pre_exec(move || {
             set_parent_process_death_signal(Some(Signal::KILL))?;
-            if getppid() == Some(parent) {
-                Ok(())
-            } else {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
+            if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
         });
     }
     let requests = REQUESTS.get_or_init(|| {
@@ -124,13 +120,7 @@ mod tests {
     fn terminate_ends_a_child_that_is_paused() {
         let mut process = sleeper();
         process.signal(Signal::STOP).unwrap();
-        assert_eq!(
-            process.terminate(Duration::from_secs(5)).unwrap().signal(),
-            Some(15)
-        );
-        assert_eq!(
-            process.signal(Signal::STOP).unwrap_err().kind(),
-            io::ErrorKind::NotFound
-        );
+        assert_eq!(process.terminate(Duration::from_secs(5)).unwrap().signal(), Some(15));
+        assert_eq!(process.signal(Signal::STOP).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -28,21 +28,11 @@ pub(crate) struct RedisServer {
 impl RedisServer {
     /// Starts with `options` of redis.conf (without persistence unless they say so) and returns once PING is answered.
     pub(crate) fn start(options: &[(&str, &str)]) -> RedisServer {
-        let directory = tempfile::Builder::new()
-            .prefix("strata-redis-")
-            .tempdir()
-            .expect("a temporary directory");
-        let options = options
-            .iter()
-            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
+        let directory =
+            tempfile::Builder::new().prefix("strata-redis-").tempdir().expect("a temporary directory");
+        let options = options.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         let port = Port::reserve().expect("a free port");
-        let mut server = RedisServer {
-            directory,
-            port,
-            options,
-            process: None,
-        };
+        let mut server = RedisServer { directory, port, options, process: None };
         server.start_again();
         server
     }
@@ -52,11 +42,7 @@ impl RedisServer {
         assert!(self.process.is_none(), "redis-server runs already");
         self.process = Some(Process::spawn(self.command()).expect("redis-server is installed"));
         let ready = wait_until(START, || self.ended() || self.answers_ping());
-        assert!(
-            ready && !self.ended(),
-            "redis-server does not start:\n{}",
-            self.log()
-        );
+        assert!(ready && !self.ended(), "redis-server does not start:\n{}", self.log());
     }
 
     fn command(&self) -> Command {
@@ -64,24 +50,17 @@ impl RedisServer {
         command.args(["--port", &self.port.number().to_string(), "--bind", "127.0.0.1"]);
         command.arg("--unixsocket").arg(self.socket());
         command.arg("--dir").arg(self.directory.path());
-        command
-            .arg("--logfile")
-            .arg(self.directory.path().join("redis.log"));
+        command.arg("--logfile").arg(self.directory.path().join("redis.log"));
         command.args(["--save", "", "--appendonly", "no"]);
         for (name, value) in &self.options {
             command.args([&format!("--{name}"), value]);
         }
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 
     fn ended(&mut self) -> bool {
-        self.process
-            .as_mut()
-            .is_none_or(|process| !matches!(process.ended(), Ok(None)))
+        self.process.as_mut().is_none_or(|process| !matches!(process.ended(), Ok(None)))
     }
 
     fn answers_ping(&self) -> bool {
@@ -137,11 +116,7 @@ impl RedisServer {
     }
 
     fn signal(&mut self, signal: Signal) {
-        self.process
-            .as_mut()
-            .expect("redis-server runs")
-            .signal(signal)
-            .expect("redis-server takes signals");
+        self.process.as_mut().expect("redis-server runs").signal(signal).expect("redis-server takes signals");
     }
 
     /// The fields of an INFO section.
@@ -149,18 +124,14 @@ impl RedisServer {
         let reply = self.connect().call(&["INFO", section]).expect("INFO is answered");
         let text = String::from_utf8_lossy(reply.bytes().expect("INFO is text")).into_owned();
         let fields = text.lines().filter_map(|line| line.split_once(':'));
-        fields
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect()
+        fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
     /// How often the server executed `command` (as INFO spells it: `get`, `config|get`) since its start.
     pub(crate) fn calls(&self, command: &str) -> u64 {
         let stats = self.info("commandstats");
         let row = stats.get(&format!("cmdstat_{command}"));
-        let calls = row
-            .and_then(|row| row.strip_prefix("calls="))
-            .and_then(|row| row.split(',').next());
+        let calls = row.and_then(|row| row.strip_prefix("calls=")).and_then(|row| row.split(',').next());
         calls.map_or(0, |calls| calls.parse().expect("calls are counted"))
     }
 
@@ -172,10 +143,7 @@ impl RedisServer {
         let tcp = list.lines().filter(|line| line.contains(" addr=127.0.0.1:"));
         let ids = tcp.filter_map(|line| line.strip_prefix("id=")?.split(' ').next());
         let killed = ids.filter(|id| {
-            client
-                .call(&["CLIENT", "KILL", "ID", id])
-                .expect("CLIENT KILL is answered")
-                == Value::Integer(1)
+            client.call(&["CLIENT", "KILL", "ID", id]).expect("CLIENT KILL is answered") == Value::Integer(1)
         });
         killed.count()
     }
@@ -198,10 +166,7 @@ mod tests {
             }
             redis.start_again();
             assert_ne!(redis.process_id(), before);
-            assert_eq!(
-                redis.connect().call(&["GET", "rounds"]).unwrap(),
-                Value::Bulk(vec![b'1' + round])
-            );
+            assert_eq!(redis.connect().call(&["GET", "rounds"]).unwrap(), Value::Bulk(vec![b'1' + round]));
         }
     }
 

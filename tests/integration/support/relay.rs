@@ -51,10 +51,7 @@ impl Relay {
     pub(crate) fn start(server: &Endpoint) -> Relay {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let endpoint = Endpoint::Tcp(listener.local_addr().expect("a bound socket has an address"));
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        });
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
         let (server, for_thread) = (server.clone(), Arc::clone(&shared));
         thread::spawn(move || accept(&listener, &server, &for_thread));
         Relay { endpoint, shared }
@@ -129,10 +126,7 @@ fn accept(listener: &TcpListener, server: &Endpoint, shared: &Arc<Shared>) {
 }
 
 fn connect(client: Stream, server: Stream, shared: &Arc<Shared>) -> std::io::Result<()> {
-    shared
-        .state()
-        .open
-        .push([client.try_clone()?, server.try_clone()?]);
+    shared.state().open.push([client.try_clone()?, server.try_clone()?]);
     let ways = [
         (Direction::Requests, client.try_clone()?, server.try_clone()?),
         (Direction::Replies, server, client),
@@ -185,19 +179,9 @@ mod tests {
         assert_eq!(client.call(&["PING"]).unwrap(), pong());
         relay.cut();
         assert!(client.call(&["PING"]).is_err());
-        assert!(
-            Client::connect(&relay.endpoint())
-                .and_then(|mut client| client.call(&["PING"]))
-                .is_err()
-        );
+        assert!(Client::connect(&relay.endpoint()).and_then(|mut client| client.call(&["PING"])).is_err());
         relay.refuse(false);
-        assert_eq!(
-            Client::connect(&relay.endpoint())
-                .unwrap()
-                .call(&["PING"])
-                .unwrap(),
-            pong()
-        );
+        assert_eq!(Client::connect(&relay.endpoint()).unwrap().call(&["PING"]).unwrap(), pong());
         assert_eq!(relay.accepted(), 3);
     }
 
@@ -208,14 +192,8 @@ mod tests {
         let mut client = Client::connect(&relay.endpoint()).unwrap();
         client.set_patience(Duration::from_millis(30));
         relay.stall(Direction::Replies, true);
-        assert_eq!(
-            client.call(&["SET", "k", "v"]).unwrap_err().kind(),
-            io::ErrorKind::TimedOut
-        );
-        assert_eq!(
-            redis.connect().call(&["GET", "k"]).unwrap(),
-            Value::Bulk(b"v".to_vec())
-        );
+        assert_eq!(client.call(&["SET", "k", "v"]).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(redis.connect().call(&["GET", "k"]).unwrap(), Value::Bulk(b"v".to_vec()));
         client.set_patience(Duration::from_secs(5));
         relay.stall(Direction::Replies, false);
         assert_eq!(client.read().unwrap(), Value::Simple("OK".into()));

@@ -28,23 +28,12 @@ pub(crate) struct Strata {
 impl Strata {
     /// Starts in front of `home` and returns once PING is answered. `settings` are as `--set` takes them.
     pub(crate) fn start(home: &Endpoint, settings: &[(&str, &str)]) -> Strata {
-        let directory = tempfile::Builder::new()
-            .prefix("strata-proxy-")
-            .tempdir()
-            .expect("a temporary directory");
+        let directory =
+            tempfile::Builder::new().prefix("strata-proxy-").tempdir().expect("a temporary directory");
         let mut all = vec![("l2.url".to_owned(), home.url())];
-        all.extend(
-            settings
-                .iter()
-                .map(|&(name, value)| (name.to_owned(), value.to_owned())),
-        );
+        all.extend(settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
         let port = Port::reserve().expect("a free port");
-        let mut strata = Strata {
-            directory,
-            port,
-            settings: all,
-            process: None,
-        };
+        let mut strata = Strata { directory, port, settings: all, process: None };
         strata.start_again();
         strata
     }
@@ -58,31 +47,25 @@ impl Strata {
     }
 
     fn command(&self) -> Command {
-        let output = File::options()
-            .create(true)
-            .append(true)
-            .open(self.directory.path().join("output"));
+        let output = File::options().create(true).append(true).open(self.directory.path().join("output"));
         let output = output.expect("the output is kept");
         let mut command = Command::new(env!("CARGO_BIN_EXE_strata"));
         // Where no config.toml lies that would be taken for this process' own.
         command.current_dir(self.directory.path());
-        command
-            .arg("run")
-            .args(["--set", &format!("server.listen={}", self.port.address())]);
+        // The tests' own variables are none of strata's settings.
+        for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("STRATA_")) {
+            command.env_remove(name);
+        }
+        command.arg("run").args(["--set", &format!("server.listen={}", self.port.address())]);
         for (name, value) in &self.settings {
             command.args(["--set", &format!("{name}={value}")]);
         }
-        command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().expect("a second handle"))
-            .stderr(output);
+        command.stdin(Stdio::null()).stdout(output.try_clone().expect("a second handle")).stderr(output);
         command
     }
 
     fn ended(&mut self) -> bool {
-        self.process
-            .as_mut()
-            .is_none_or(|process| !matches!(process.ended(), Ok(None)))
+        self.process.as_mut().is_none_or(|process| !matches!(process.ended(), Ok(None)))
     }
 
     fn answers_ping(&self) -> bool {
@@ -109,20 +92,12 @@ impl Strata {
 
     /// SIGTERM; SIGKILL if `limit` passes. How it ended says which it was.
     pub(crate) fn stop(&mut self, limit: Duration) -> ExitStatus {
-        self.process
-            .take()
-            .expect("strata runs")
-            .terminate(limit)
-            .expect("strata ends")
+        self.process.take().expect("strata runs").terminate(limit).expect("strata ends")
     }
 
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
-        self.process
-            .take()
-            .expect("strata runs")
-            .kill()
-            .expect("strata ends");
+        self.process.take().expect("strata runs").kill().expect("strata ends");
     }
 
     /// SIGSTOP.
@@ -136,11 +111,7 @@ impl Strata {
     }
 
     fn signal(&mut self, signal: Signal) {
-        self.process
-            .as_mut()
-            .expect("strata runs")
-            .signal(signal)
-            .expect("strata takes signals");
+        self.process.as_mut().expect("strata runs").signal(signal).expect("strata takes signals");
     }
 }
 
@@ -150,11 +121,7 @@ impl Drop for Strata {
             let output = self.output();
             let lines: Vec<&str> = output.lines().collect();
             let shown = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
-            eprintln!(
-                "strata at {} said at last:\n{}",
-                self.port.address(),
-                shown.join("\n")
-            );
+            eprintln!("strata at {} said at last:\n{}", self.port.address(), shown.join("\n"));
         }
     }
 }
@@ -169,29 +136,15 @@ mod tests {
         let redis = RedisServer::start(&[]);
         let mut strata = Strata::start(&redis.unix(), &[("l1.max_size", "1MB")]);
         strata.connect().call(&["SET", "k", "v"]).unwrap();
-        assert_eq!(
-            redis.connect().call(&["GET", "k"]).unwrap(),
-            Value::Bulk(b"v".to_vec())
-        );
+        assert_eq!(redis.connect().call(&["GET", "k"]).unwrap(), Value::Bulk(b"v".to_vec()));
         strata.pause();
         strata.resume();
-        assert_eq!(
-            strata.connect().call(&["GET", "k"]).unwrap(),
-            Value::Bulk(b"v".to_vec())
-        );
+        assert_eq!(strata.connect().call(&["GET", "k"]).unwrap(), Value::Bulk(b"v".to_vec()));
         let before = strata.process_id();
         strata.kill();
         strata.start_again();
         assert_ne!(strata.process_id(), before);
-        assert_eq!(
-            strata.connect().call(&["GET", "k"]).unwrap(),
-            Value::Bulk(b"v".to_vec())
-        );
-        assert_eq!(
-            strata.stop(Duration::from_secs(10)).code(),
-            Some(0),
-            "{}",
-            strata.output()
-        );
+        assert_eq!(strata.connect().call(&["GET", "k"]).unwrap(), Value::Bulk(b"v".to_vec()));
+        assert_eq!(strata.stop(Duration::from_secs(10)).code(), Some(0), "{}", strata.output());
     }
 }

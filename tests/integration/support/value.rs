@@ -32,11 +32,7 @@ impl Value {
     pub(crate) fn parse(bytes: &[u8]) -> io::Result<Value> {
         let mut rest = bytes;
         let value = parse_value(&mut rest, 0)?;
-        if rest.is_empty() {
-            Ok(value)
-        } else {
-            Err(malformed("bytes after the reply"))
-        }
+        if rest.is_empty() { Ok(value) } else { Err(malformed("bytes after the reply")) }
     }
 
     pub(crate) fn is_error(&self) -> bool {
@@ -64,12 +60,9 @@ impl Value {
     pub(crate) fn elements(&self) -> Option<Vec<Value>> {
         match self {
             Value::Array(items) | Value::Set(items) | Value::Push(items) => Some(items.clone()),
-            Value::Map(pairs) => Some(
-                pairs
-                    .iter()
-                    .flat_map(|(key, value)| [key.clone(), value.clone()])
-                    .collect(),
-            ),
+            Value::Map(pairs) => {
+                Some(pairs.iter().flat_map(|(key, value)| [key.clone(), value.clone()]).collect())
+            }
             _ => None,
         }
     }
@@ -119,17 +112,12 @@ fn line_at(buffer: &[u8], at: usize) -> Option<&[u8]> {
 fn length_of(argument: &[u8]) -> io::Result<Option<usize>> {
     match number(argument)? {
         -1 => Ok(None),
-        length => usize::try_from(length)
-            .map(Some)
-            .map_err(|_| malformed("negative length")),
+        length => usize::try_from(length).map(Some).map_err(|_| malformed("negative length")),
     }
 }
 
 fn number(text: &[u8]) -> io::Result<i64> {
-    std::str::from_utf8(text)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| malformed("not a number"))
+    std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| malformed("not a number"))
 }
 
 fn malformed(what: &str) -> io::Error {
@@ -154,9 +142,8 @@ fn parse_value(rest: &mut &[u8], depth: usize) -> io::Result<Value> {
         b'_' => Value::Nil,
         b'$' => take(rest, argument)?.map_or(Value::Nil, Value::Bulk),
         b'=' => take(rest, argument)?.map_or(Value::Nil, Value::Verbatim),
-        b'!' => take(rest, argument)?.map_or(Value::Nil, |bytes| {
-            Value::Error(String::from_utf8_lossy(&bytes).into_owned())
-        }),
+        b'!' => take(rest, argument)?
+            .map_or(Value::Nil, |bytes| Value::Error(String::from_utf8_lossy(&bytes).into_owned())),
         b'*' => parse_items(rest, argument, depth)?.map_or(Value::Nil, Value::Array),
         b'~' => parse_items(rest, argument, depth)?.map_or(Value::Nil, Value::Set),
         b'>' => parse_items(rest, argument, depth)?.map_or(Value::Nil, Value::Push),
@@ -182,17 +169,12 @@ fn parse_items(rest: &mut &[u8], argument: &[u8], depth: usize) -> io::Result<Op
     let Some(count) = length_of(argument)? else {
         return Ok(None);
     };
-    (0..count)
-        .map(|_| parse_value(rest, depth + 1))
-        .collect::<io::Result<_>>()
-        .map(Some)
+    (0..count).map(|_| parse_value(rest, depth + 1)).collect::<io::Result<_>>().map(Some)
 }
 
 fn parse_pairs(rest: &mut &[u8], argument: &[u8], depth: usize) -> io::Result<Vec<(Value, Value)>> {
     let count = length_of(argument)?.unwrap_or(0);
-    (0..count)
-        .map(|_| Ok((parse_value(rest, depth + 1)?, parse_value(rest, depth + 1)?)))
-        .collect()
+    (0..count).map(|_| Ok((parse_value(rest, depth + 1)?, parse_value(rest, depth + 1)?))).collect()
 }
 
 #[cfg(test)]
@@ -227,14 +209,8 @@ mod tests {
         let map = Value::parse(b"%1\r\n+a\r\n~2\r\n,1.5\r\n#f\r\n").unwrap();
         let set = Value::Set(vec![Value::Double("1.5".into()), Value::Boolean(false)]);
         assert_eq!(map, Value::Map(vec![(Value::Simple("a".into()), set)]));
-        assert_eq!(
-            Value::parse(b"=7\r\ntxt:abc\r\n").unwrap().bytes(),
-            Some(&b"abc"[..])
-        );
-        assert_eq!(
-            Value::parse(b"|1\r\n+k\r\n:3\r\n:4\r\n").unwrap().integer(),
-            Some(4)
-        );
+        assert_eq!(Value::parse(b"=7\r\ntxt:abc\r\n").unwrap().bytes(), Some(&b"abc"[..]));
+        assert_eq!(Value::parse(b"|1\r\n+k\r\n:3\r\n:4\r\n").unwrap().integer(), Some(4));
         assert!(Value::parse(b"-ERR no\r\n").unwrap().is_error());
     }
 
