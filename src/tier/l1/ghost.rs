@@ -3,7 +3,7 @@
 //! Eight fingerprints a cache line, each with the time it was remembered, counted in evictions. Nothing is ever taken out by
 //! age: a fingerprint is forgotten when as many others as the capacity came after it, or when its line is full of newer ones.
 
-use super::budget::footprint;
+use super::memory::footprint;
 
 const WAYS: usize = 8;
 
@@ -37,7 +37,10 @@ impl Ghost {
     pub(super) fn remember(&mut self, fingerprint: u32, capacity: usize) {
         self.fit(capacity);
         self.now = self.now.wrapping_add(1).max(1);
-        let entry = Entry { fingerprint, since: self.now };
+        let entry = Entry {
+            fingerprint,
+            since: self.now,
+        };
         self.place(entry);
     }
 
@@ -47,7 +50,10 @@ impl Ghost {
         let Some(bucket) = self.bucket(fingerprint) else {
             return false;
         };
-        let found = bucket.0.iter_mut().find(|entry| entry.since != 0 && entry.fingerprint == fingerprint);
+        let found = bucket
+            .0
+            .iter_mut()
+            .find(|entry| entry.since != 0 && entry.fingerprint == fingerprint);
         let Some(entry) = found else {
             return false;
         };
@@ -88,7 +94,9 @@ impl Ghost {
         if want > have || want * 4 <= have {
             let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); want]);
             let entries = old.iter().flat_map(|bucket| bucket.0);
-            entries.filter(|entry| entry.since != 0).for_each(|entry| self.place(entry));
+            entries
+                .filter(|entry| entry.since != 0)
+                .for_each(|entry| self.place(entry));
         }
     }
 }
@@ -120,7 +128,12 @@ mod tests {
         assert_eq!(ghost.bytes(), 0);
         (1..=100).for_each(|n| ghost.remember(fingerprint(n), 100));
         ghost.remember(fingerprint(200), 10_000);
-        assert!((0..=100).filter(|&n| ghost.recall(fingerprint(n), 10_000)).count() > 90);
+        assert!(
+            (0..=100)
+                .filter(|&n| ghost.recall(fingerprint(n), 10_000))
+                .count()
+                > 90
+        );
         assert!(ghost.bytes() >= 10_000 * size_of::<Entry>());
         ghost.remember(fingerprint(300), 100);
         assert!(ghost.bytes() < 5_000);

@@ -2,8 +2,8 @@
 
 use lru::LruCache;
 
-use super::budget::footprint;
 use super::eviction::Eviction;
+use super::memory::footprint;
 use super::slab::Slab;
 
 /// What the crate allocates for an entry: address, slot, two links.
@@ -20,7 +20,10 @@ pub(super) struct Lru {
 
 impl Lru {
     pub(super) fn new() -> Lru {
-        Lru { order: LruCache::unbounded(), peak: 0 }
+        Lru {
+            order: LruCache::unbounded(),
+            peak: 0,
+        }
     }
 
     /// Makes the map anew when it has become far larger than its use.

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::L1;
-use super::record::{ABSENT, Pinned, View};
+use super::reclaim::Pinned;
+use super::record::{ABSENT, View};
 
 /// Looks copies up. It pins the epoch, so make one for each batch of requests and drop it after.
 ///
@@ -18,7 +19,10 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     #[inline]
     pub(super) fn new(l1: &'a L1) -> Reader<'a> {
-        Reader { l1, pinned: Pinned::new() }
+        Reader {
+            l1,
+            pinned: Pinned::new(),
+        }
     }
 
     /// First stage: asks for the table's line.
@@ -71,7 +75,9 @@ impl<'a> Reader<'a> {
         view.mark();
         if self.l1.policy.follows_hits() {
             let hash = view.hash();
-            self.l1.writers[self.l1.shard(hash)].lock().promote(view.address());
+            self.l1.writers[self.l1.shard(hash)]
+                .lock()
+                .promote(view.address());
         }
         Hit(view)
     }

