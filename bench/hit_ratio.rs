@@ -23,11 +23,7 @@ struct Replay(L1);
 
 impl Replay {
     fn new(policy: Policy, max_bytes: usize, shards: Option<usize>) -> Replay {
-        Replay(L1::new(L1Options {
-            max_bytes,
-            policy,
-            shards,
-        }))
+        Replay(L1::new(L1Options { max_bytes, policy, shards }))
     }
 
     /// Holds `entries`: the bytes follow from how many it holds after a scan of new keys, tried anew until it fits.
@@ -81,20 +77,12 @@ struct Sequence {
 
 fn built_in() -> Vec<Sequence> {
     let zipf = |skew| Zipf::new(20_000, skew, 1);
-    let sequence = |name: &str, entries, requests| Sequence {
-        name: name.to_owned(),
-        entries,
-        requests,
-    };
+    let sequence = |name: &str, entries, requests| Sequence { name: name.to_owned(), entries, requests };
     vec![
         sequence("zipf 0.8", 2_000, zipf(0.8).take(200_000).collect()),
         sequence("zipf 1.0", 2_000, zipf(1.0).take(200_000).collect()),
         sequence("zipf 1.0", 10_000, zipf(1.0).take(200_000).collect()),
-        sequence(
-            "zipf 1.0 + scans",
-            2_000,
-            with_scans(zipf(1.0), 200_000, 5_000, 3_000),
-        ),
+        sequence("zipf 1.0 + scans", 2_000, with_scans(zipf(1.0), 200_000, 5_000, 3_000)),
         sequence("loop", 2_000, (0..2_500).cycle().take(100_000).collect()),
     ]
 }
@@ -105,10 +93,7 @@ fn trace(argument: &str) -> Result<Sequence, Box<dyn Error>> {
     let mut text = String::new();
     if file.ends_with(".gz") {
         let mut zcat = Command::new("zcat").arg(file).stdout(Stdio::piped()).spawn()?;
-        zcat.stdout
-            .take()
-            .ok_or("zcat has no output")?
-            .read_to_string(&mut text)?;
+        zcat.stdout.take().ok_or("zcat has no output")?.read_to_string(&mut text)?;
         if !zcat.wait()?.success() {
             return Err("zcat failed".into());
         }
@@ -117,31 +102,20 @@ fn trace(argument: &str) -> Result<Sequence, Box<dyn Error>> {
     }
     let requests = text.lines().filter_map(|line| line.trim().parse().ok()).collect();
     let name = file.rsplit('/').next().unwrap_or(file).to_owned();
-    Ok(Sequence {
-        name,
-        entries: entries.parse()?,
-        requests,
-    })
+    Ok(Sequence { name, entries: entries.parse()?, requests })
 }
 
 /// Prints one line; false if S3-FIFO falls behind.
 fn compare(sequence: &Sequence) -> bool {
-    let Sequence {
-        name,
-        entries,
-        requests,
-    } = sequence;
+    let Sequence { name, entries, requests } = sequence;
     let l1 = |policy, shards| hit_ratio(&mut Replay::holding(policy, *entries, shards), requests);
     let s3fifo = [
         hit_ratio(&mut S3Fifo::new(*entries), requests),
         l1(Policy::S3Fifo, Some(1)),
         l1(Policy::S3Fifo, None),
     ];
-    let lru = [
-        hit_ratio(&mut ExactLru::new(*entries), requests),
-        l1(Policy::Lru, Some(1)),
-        l1(Policy::Lru, None),
-    ];
+    let lru =
+        [hit_ratio(&mut ExactLru::new(*entries), requests), l1(Policy::Lru, Some(1)), l1(Policy::Lru, None)];
     let percent = |ratio: &f64| format!("{:9.2}", ratio * 100.0);
     let columns: Vec<String> = s3fifo.iter().chain(&lru).map(percent).collect();
     println!("{name:20} {entries:7} {:8} {}", requests.len(), columns.join(""));
@@ -151,10 +125,7 @@ fn compare(sequence: &Sequence) -> bool {
 fn main() -> ExitCode {
     let mut sequences = built_in();
     // Cargo itself passes `--bench`.
-    for argument in std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with("--"))
-    {
+    for argument in std::env::args().skip(1).filter(|argument| !argument.starts_with("--")) {
         match trace(&argument) {
             Ok(sequence) => sequences.push(sequence),
             Err(error) => {
@@ -164,17 +135,8 @@ fn main() -> ExitCode {
         }
     }
     println!("{:37} {:>27}{:>27}", "hit ratio in %", "s3-fifo", "lru");
-    let columns = ["published", "1 shard", "default"]
-        .map(|column| format!("{column:>9}"))
-        .join("");
-    println!(
-        "{:20} {:>7} {:>8} {columns}{columns}",
-        "requests", "entries", "length"
-    );
+    let columns = ["published", "1 shard", "default"].map(|column| format!("{column:>9}")).join("");
+    println!("{:20} {:>7} {:>8} {columns}{columns}", "requests", "entries", "length");
     let kept_up = sequences.iter().filter(|sequence| compare(sequence)).count();
-    if kept_up == sequences.len() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if kept_up == sequences.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -23,11 +23,7 @@ fn key(n: u64) -> Key {
 }
 
 fn filled(entries: u64, policy: Policy) -> L1 {
-    let l1 = L1::new(L1Options {
-        max_bytes: 1 << 30,
-        policy,
-        shards: None,
-    });
+    let l1 = L1::new(L1Options { max_bytes: 1 << 30, policy, shards: None });
     let reply = [b"$100\r\n".as_slice(), &[b'v'; 100], b"\r\n"].concat();
     for n in 0..entries {
         let key = key(n);
@@ -91,10 +87,8 @@ fn read_all(l1: &L1, keys: &[Key], prefetch: bool) -> i64 {
 fn ns(l1: &L1, keys: &[Vec<Key>], prefetch: bool) -> f64 {
     let round = || {
         std::thread::scope(|scope| {
-            let threads: Vec<_> = keys
-                .iter()
-                .map(|keys| scope.spawn(|| read_all(l1, keys, prefetch)))
-                .collect();
+            let threads: Vec<_> =
+                keys.iter().map(|keys| scope.spawn(|| read_all(l1, keys, prefetch))).collect();
             let times = threads.into_iter().map(|thread| thread.join().expect("a reader"));
             times.max().unwrap_or_default() as f64 / READS as f64
         })

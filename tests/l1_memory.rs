@@ -8,9 +8,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use strata::tier::l1::{Fill, L1, L1Options, Policy};
 
 const MAX: usize = 5_000_000;
-const SIZES: [&str; 9] = [
-    "10", "100", "1000", "4000", "10000", "50000", "100000", "200000", "500000",
-];
+const SIZES: [&str; 9] = ["10", "100", "1000", "4000", "10000", "50000", "100000", "200000", "500000"];
 const MIXES: [&str; 2] = ["mixed", "mixed-lru"];
 /// Where one size gives way to another, and where threads have heaps of their own, malloc keeps holes that are of no use to the
 /// L1. And threads that do nothing but fill hold more garbage.
@@ -24,11 +22,7 @@ static VALUES: [u8; 512_000] = [b'v'; 512_000];
 /// Resident bytes of this process.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("statm");
-    let pages: usize = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse().ok())
-        .expect("a number");
+    let pages: usize = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
     pages * 4096
 }
 
@@ -85,28 +79,16 @@ fn churn(l1: &L1, load: &str, seed: u64, before: usize) -> usize {
 
 /// The child's part: prints growth and what the L1 says of itself.
 fn fill(load: &str) {
-    let policy = if load == "mixed-lru" {
-        Policy::Lru
-    } else {
-        Policy::S3Fifo
-    };
+    let policy = if load == "mixed-lru" { Policy::Lru } else { Policy::S3Fifo };
     let threads = if load == "mixed-threads" { 3 } else { 1 };
     // What the measurement itself needs is there before it begins.
-    let warm = L1::new(L1Options {
-        max_bytes: 100_000,
-        policy,
-        shards: None,
-    });
+    let warm = L1::new(L1Options { max_bytes: 100_000, policy, shards: None });
     churn(&warm, "100", 1, 0);
     drop(warm);
     // Its pages count as resident once they are read.
     assert_eq!(VALUES.iter().filter(|&&byte| byte == b'v').count(), VALUES.len());
     let before = resident();
-    let l1 = L1::new(L1Options {
-        max_bytes: MAX,
-        policy,
-        shards: None,
-    });
+    let l1 = L1::new(L1Options { max_bytes: MAX, policy, shards: None });
     let most = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads)
             .map(|seed| {
@@ -114,10 +96,7 @@ fn fill(load: &str) {
                 scope.spawn(move || churn(l1, load, seed, before))
             })
             .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().expect("a thread"))
-            .max()
+        threads.into_iter().map(|thread| thread.join().expect("a thread")).max()
     });
     let stats = l1.stats();
     println!(
@@ -146,10 +125,8 @@ fn growth_is_bounded_at_any_size() {
             .output()
             .expect("the test again");
         let output = String::from_utf8_lossy(&child.stdout).into_owned();
-        let line = output
-            .lines()
-            .find_map(|line| line.find("growth=").map(|at| &line[at..]))
-            .expect("a figure");
+        let line =
+            output.lines().find_map(|line| line.find("growth=").map(|at| &line[at..])).expect("a figure");
         println!("{load:14} {line}");
         let growth: usize = line["growth=".len()..]
             .split(' ')

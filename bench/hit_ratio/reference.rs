@@ -24,10 +24,7 @@ pub(crate) struct ExactLru {
 
 impl ExactLru {
     pub(crate) fn new(entries: usize) -> ExactLru {
-        ExactLru {
-            entries,
-            order: LruCache::unbounded(),
-        }
+        ExactLru { entries, order: LruCache::unbounded() }
     }
 }
 
@@ -54,18 +51,11 @@ pub(crate) struct S3Fifo {
 
 impl S3Fifo {
     pub(crate) fn new(entries: usize) -> S3Fifo {
-        S3Fifo {
-            entries,
-            ..S3Fifo::default()
-        }
+        S3Fifo { entries, ..S3Fifo::default() }
     }
 
     fn evict(&mut self) {
-        if self.small.len() * 10 >= self.entries {
-            self.evict_small()
-        } else {
-            self.evict_main()
-        }
+        if self.small.len() * 10 >= self.entries { self.evict_small() } else { self.evict_main() }
     }
 
     fn evict_small(&mut self) {
@@ -156,10 +146,7 @@ impl Zipf {
                 sum
             })
             .collect();
-        Zipf {
-            cumulated,
-            rng: SmallRng::seed_from_u64(seed),
-        }
+        Zipf { cumulated, rng: SmallRng::seed_from_u64(seed) }
     }
 }
 
