@@ -22,11 +22,7 @@ pub(super) const fn footprint(len: usize) -> usize {
 
 /// Bytes of memory that a record of `len` bytes costs.
 pub(super) const fn record_footprint(len: usize) -> usize {
-    if len < PAGED {
-        footprint(len)
-    } else {
-        len.next_multiple_of(PAGE)
-    }
+    if len < PAGED { footprint(len) } else { len.next_multiple_of(PAGE) }
 }
 
 /// A block to hold a record, and where it is from: true if it has pages of its own.

@@ -139,10 +139,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    pub const START: Cursor = Cursor {
-        shard: 0,
-        below: u32::MAX,
-    };
+    pub const START: Cursor = Cursor { shard: 0, below: u32::MAX };
 }
 
 /// The store of reply copies. See the module.
@@ -214,27 +211,8 @@ impl L1 {
     /// As [`L1::insert`], if `valid` says so under the shard's lock: whoever makes it say no and then removes the key
     /// leaves no copy behind. None: it said no.
     pub fn insert_if(&self, fill: &Fill<'_>, valid: impl FnOnce() -> bool) -> Option<bool> {
-        let Fill {
-            hash,
-            key,
-            kind,
-            tail,
-            reply,
-            fresh_until,
-            stale_until,
-            absent,
-            filled_at,
-        } = *fill;
-        let draft = Draft {
-            key,
-            kind,
-            tail,
-            reply,
-            fresh_until,
-            stale_until,
-            filled_at,
-            absent,
-        };
+        let Fill { hash, key, kind, tail, reply, fresh_until, stale_until, absent, filled_at } = *fill;
+        let draft = Draft { key, kind, tail, reply, fresh_until, stale_until, filled_at, absent };
         let Some(need) = self.admit(&draft) else {
             self.budget.refused.fetch_add(1, Relaxed);
             return Some(false);
@@ -342,9 +320,7 @@ impl L1 {
         budget: usize,
         mut matches: impl FnMut(&[u8]) -> bool,
     ) -> Option<Cursor> {
-        self.walk(from, budget, |edit, below| {
-            edit.visit(below, SLICE, |key| self.hash(key), &mut matches)
-        })
+        self.walk(from, budget, |edit, below| edit.visit(below, SLICE, |key| self.hash(key), &mut matches))
     }
 
     /// Removes expired copies among the next `budget` ones, from where the last call ended, and returns how many. To be

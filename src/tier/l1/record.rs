@@ -29,10 +29,7 @@ pub(super) const MAX_FREQ: u8 = 3;
 pub(super) const NS_PER_S: u64 = 1_000_000_000;
 /// Bits of an address; the rest of a word is free for a tag.
 pub(super) const ADDRESS_BITS: u32 = 48;
-const _: () = assert!(
-    usize::BITS == 64,
-    "table words hold a 48-bit address and a 16-bit tag"
-);
+const _: () = assert!(usize::BITS == 64, "table words hold a 48-bit address and a 16-bit tag");
 
 /// The fixed part of a record.
 #[repr(C)]
@@ -111,10 +108,7 @@ pub(super) struct Unseated(NonNull<Header>);
 impl Unseated {
     pub(super) fn new(draft: &Draft<'_>) -> Unseated {
         let (base, paged) = allocate(draft.len());
-        assert!(
-            base.addr().get() >> ADDRESS_BITS == 0,
-            "an address of more than 48 bits"
-        );
+        assert!(base.addr().get() >> ADDRESS_BITS == 0, "an address of more than 48 bits");
         let record = base.cast::<Header>();
         // SAFETY: the allocation is aligned for and holds a header and the three slices, and nobody else has it yet.
         unsafe {
@@ -204,10 +198,7 @@ impl<'g> View<'g> {
     /// # Safety
     /// The record must live for `'g`: its reader is pinned, or its shard locked.
     pub(super) unsafe fn new(record: NonNull<Header>) -> View<'g> {
-        View {
-            record,
-            lives: PhantomData,
-        }
+        View { record, lives: PhantomData }
     }
 
     #[inline]
@@ -253,10 +244,7 @@ impl<'g> View<'g> {
     #[inline]
     pub(super) fn reply(self) -> &'g [u8] {
         let header = self.header();
-        self.bytes(
-            header.key_len as usize + header.tail_len as usize,
-            header.reply_len,
-        )
+        self.bytes(header.key_len as usize + header.tail_len as usize, header.reply_len)
     }
 
     /// Whether this is the copy of exactly this request.
@@ -367,12 +355,7 @@ mod tests {
     }
 
     fn seated(draft: &Draft<'_>, flags: u8, check: impl FnOnce(View<'_>)) {
-        let record = Unseated::new(draft).seat(Seat {
-            hash: 7,
-            slot: 9,
-            freq: 1,
-            flags,
-        });
+        let record = Unseated::new(draft).seat(Seat { hash: 7, slot: 9, freq: 1, flags });
         check(record.view());
         // SAFETY: never published, freed once.
         unsafe { free(record.0) }
@@ -389,10 +372,7 @@ mod tests {
             assert_eq!(view.key(), b"key");
             assert_eq!(view.tail(), b"tail");
             assert_eq!(view.reply(), b"$1\r\nx\r\n");
-            assert_eq!(
-                (view.hash(), view.kind(), view.slot(), view.filled_at()),
-                (7, 5, 9, 70_000)
-            );
+            assert_eq!((view.hash(), view.kind(), view.slot(), view.filled_at()), (7, 5, 9, 70_000));
             assert_eq!(view.footprint(), 80);
         });
     }
@@ -407,9 +387,7 @@ mod tests {
             assert!(!view.answers(b"key", 5, b"tali"));
         });
         seated(&Draft::default(), 0, |view| assert!(view.answers(b"", 0, b"")));
-        seated(&Draft::default(), PRIMARY | STUB, |view| {
-            assert!(!view.answers(b"", 0, b""))
-        });
+        seated(&Draft::default(), PRIMARY | STUB, |view| assert!(!view.answers(b"", 0, b"")));
     }
 
     #[test]
@@ -418,10 +396,7 @@ mod tests {
             assert!(!view.expired(3));
             assert!(view.expired(4));
         });
-        let fresher = Draft {
-            stale_until: 1,
-            ..draft()
-        };
+        let fresher = Draft { stale_until: 1, ..draft() };
         with(&fresher, |view| assert!(!view.expired(2)));
     }
 

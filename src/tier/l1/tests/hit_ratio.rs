@@ -45,10 +45,7 @@ fn hits_as_often_as_the_published_algorithms() {
         ];
         for (policy, published) in BOTH.into_iter().zip(published) {
             let ours = hit_ratio(&mut Replay(l1(policy, bytes_for_entries(policy), 1)), &requests);
-            assert!(
-                (ours - published).abs() < 0.01,
-                "{policy:?}: {ours:.4}, published {published:.4}"
-            );
+            assert!((ours - published).abs() < 0.01, "{policy:?}: {ours:.4}, published {published:.4}");
         }
     }
 }

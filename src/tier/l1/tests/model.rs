@@ -32,10 +32,7 @@ fn run(l1: &L1, ops: &[Op], evicts: bool) {
         match *op {
             Op::Insert(key, request, size) => {
                 let reply = [&step.to_le_bytes()[..], &vec![key; size.into()]].concat();
-                assert!(keep(
-                    l1,
-                    &fill(l1, &[key], (request / 3).into(), &[request % 3], &reply)
-                ));
+                assert!(keep(l1, &fill(l1, &[key], (request / 3).into(), &[request % 3], &reply)));
                 model.insert((key, request), reply);
             }
             Op::Get(key, request) => {

@@ -15,10 +15,7 @@ fn parse(reply: &[u8]) -> (u32, u64) {
     let text = std::str::from_utf8(reply).expect("text");
     let mut parts = text.split(':');
     let key = parts.next().and_then(|key| key.parse().ok()).expect("a key");
-    let version = parts
-        .next()
-        .and_then(|version| version.parse().ok())
-        .expect("a version");
+    let version = parts.next().and_then(|version| version.parse().ok()).expect("a version");
     assert_eq!(versioned(key, version), reply);
     (key, version)
 }
@@ -40,8 +37,7 @@ fn write(l1: &L1, floors: &[AtomicU64], mine: impl Iterator<Item = usize>, round
         }
         if round % 64 == 0 {
             l1.clear();
-            mine.iter()
-                .for_each(|&key| floors[key].store(round + 1, Ordering::SeqCst));
+            mine.iter().for_each(|&key| floors[key].store(round + 1, Ordering::SeqCst));
         }
     }
 }
@@ -86,10 +82,7 @@ fn readers_see_whole_replies_and_nothing_removed() {
                 writer.join().expect("a writer");
             }
             stop.store(true, Ordering::Relaxed);
-            readers
-                .map(|reader| reader.join().expect("a reader"))
-                .iter()
-                .sum()
+            readers.map(|reader| reader.join().expect("a reader")).iter().sum()
         });
         assert!(hits > 0, "{policy:?}");
         check(&l1);
