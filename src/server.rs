@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
 use redis_protocol::resp3::types::Resp3Frame;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,6 +35,8 @@ use crate::tier::copies::Copies;
 use crate::tier::l1::{L1Options, Policy as L1Policy};
 use crate::tier::policy::Policies;
 
+/// Descriptors kept for the program itself: connections to home, the listener, the log.
+const OWN_DESCRIPTORS: usize = 128;
 /// Workers look after time-outs this often.
 const TICK: Duration = Duration::from_millis(20);
 /// Expired copies are swept this often, so many at a time.
@@ -43,9 +46,25 @@ const SWEEP: (Duration, usize) = (Duration::from_millis(100), 2_000);
 ///
 /// # Errors
 /// What keeps it from starting, in words for the operator.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(mut config: Config) -> anyhow::Result<()> {
+    config.server.max_clients = most_clients(config.server.max_clients);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(LocalSet::new().run_until(control(Arc::new(config))))
+}
+
+/// As many clients as are configured, or as the descriptors that this process may open allow for.
+fn most_clients(configured: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!("cannot raise the limit of open files: {e}");
+    }
+    let most = limit.maximum.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+    let clients = most.saturating_sub(OWN_DESCRIPTORS).max(1);
+    if clients < configured {
+        let text = "fewer clients than server.max_clients, because of the limit of open files (ulimit -n)";
+        tracing::warn!(configured, clients, "{text}");
+    }
+    clients.min(configured)
 }
 
 /// Tries what `strata check` promises: that home answers, and what it is.
