@@ -20,15 +20,17 @@ use tokio::task::LocalSet;
 use crate::backend::breaker::Breaker;
 use crate::backend::connection::{Address, Control, Credentials, Dial, Tls};
 use crate::backend::embedded::Embedded;
+use crate::backend::facts::Facts;
+use crate::backend::health::{Health, Monitor};
 use crate::backend::node::Node;
-use crate::backend::tracking::{Confirmations, Facts, Guard};
+use crate::backend::tracking::{Confirmations, Guard};
 use crate::cli::Trial;
 use crate::clock;
 use crate::config::{Config, Endpoint, Eviction};
 use crate::metrics::{Counters, Metrics};
 use crate::proxy::{Message, Proxy, Shared};
 use crate::resp::Proto;
-use crate::session::clients::{ClientInfo, Clients, Labels};
+use crate::session::clients::{ClientInfo, Clients};
 use crate::session::{Context, Scratch, serve};
 use crate::tier::copies::Copies;
 use crate::tier::l1::{L1Options, Policy as L1Policy};
@@ -114,6 +116,9 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         node: node.clone(),
         confirmations: confirmations.clone(),
         facts: facts.clone(),
+        health: Arc::new(Health::default()),
+        hot: Mutex::default(),
+        started: clock::now(),
         metrics,
         inboxes: parking_lot::RwLock::default(),
     });
@@ -123,6 +128,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {} (server.listen)", config.server.listen))?;
     let workers = spawn_workers(&config, &shared, &clients)?;
     spawn_guard(&config, &shared, copies.clone(), counters.clone());
+    spawn_monitor(&config, &shared);
     banner(&config, &listener, &shared, embedded.as_ref(), workers.len());
     let ending = tokio::select! {
         signal = end_signal() => signal,
@@ -195,6 +201,12 @@ fn spawn_guard(config: &Config, shared: &Shared, copies: Option<Arc<Copies>>, co
         lease: config.l2.lease,
     };
     tokio::task::spawn_local(guard.run());
+}
+
+fn spawn_monitor(config: &Config, shared: &Shared) {
+    let (interval, slow) = (config.l2.health_interval, config.targets.latency.l2);
+    let (node, health, facts) = (shared.node.clone(), shared.health.clone(), shared.facts.clone());
+    tokio::task::spawn_local(Monitor::new(node, health, facts, interval, slow).run());
 }
 
 async fn sweep(copies: Option<Arc<Copies>>) {
@@ -324,7 +336,7 @@ fn admit(
         output: AtomicU64::new(0),
         killed: AtomicBool::new(false),
         no_evict: AtomicBool::new(false),
-        labels: Mutex::new(Labels::default()),
+        name: Mutex::default(),
     });
     Ok((stream, info))
 }

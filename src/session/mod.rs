@@ -54,9 +54,10 @@ struct Core {
     waker: RefCell<Option<Waker>>,
     woken: Cell<bool>,
     closing: Cell<bool>,
+    /// A command takes its time; those behind it wait.
+    busy: Cell<bool>,
     seen: Cell<u64>,
     context: Rc<Context>,
-    proto: Cell<Proto>,
 }
 
 impl Core {
@@ -75,7 +76,7 @@ impl Client for Core {
         self.seen.set(now);
         let mut replies = self.replies.borrow_mut();
         if replies.shape(slot) == Some(Shape::Info) {
-            let composed = local::compose_info(&self.context, self.proto.get(), reply.bytes());
+            let composed = local::compose_info(&self.context, reply.bytes());
             replies.fill(slot, Reply::Owned(composed.into()));
         } else {
             replies.fill(slot, reply);
@@ -140,9 +141,9 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         waker: RefCell::default(),
         woken: Cell::new(false),
         closing: Cell::new(false),
+        busy: Cell::new(false),
         seen: Cell::new(0),
         context: context.clone(),
-        proto: Cell::new(Proto::Resp2),
     });
     let client: Rc<dyn Client> = core.clone();
     context.proxy.enter(number, client.clone());
@@ -188,8 +189,7 @@ impl Session {
             let waiting = self.core.replies.borrow().waiting();
             let done = waiting == 0 && self.core.replies.borrow().backlog() == 0;
             if self.core.closing.get() || self.info.killed.load(Relaxed) {
-                let finished = self.core.replies.borrow().writable().is_empty();
-                return if finished || self.info.killed.load(Relaxed) {
+                return if done || self.info.killed.load(Relaxed) {
                     Poll::Ready(Ok(()))
                 } else {
                     Poll::Pending
@@ -198,7 +198,7 @@ impl Session {
             if self.ended && done || done && self.input.is_empty() && self.context.draining.get() {
                 return Poll::Ready(Ok(()));
             }
-            if waiting >= MAX_WAITING {
+            if waiting >= MAX_WAITING || self.core.busy.get() {
                 self.paused |= !self.input.is_empty();
                 return Poll::Pending;
             }
