@@ -185,18 +185,18 @@ impl Session {
     fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<io::Result<()>> {
         self.core.listen(cx);
         loop {
+            if self.info.killed.load(Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
             self.write(cx)?;
             let waiting = self.core.replies.borrow().waiting();
             let done = waiting == 0 && self.core.replies.borrow().backlog() == 0;
-            if self.core.closing.get() || self.info.killed.load(Relaxed) {
-                return if done || self.info.killed.load(Relaxed) {
-                    Poll::Ready(Ok(()))
-                } else {
-                    Poll::Pending
-                };
-            }
-            if self.ended && done || done && self.input.is_empty() && self.context.draining.get() {
+            let over = self.core.closing.get() || self.ended;
+            if done && (over || self.input.is_empty() && self.context.draining.get()) {
                 return Poll::Ready(Ok(()));
+            }
+            if self.core.closing.get() {
+                return Poll::Pending;
             }
             if waiting >= MAX_WAITING || self.core.busy.get() {
                 self.paused |= !self.input.is_empty();
