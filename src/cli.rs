@@ -103,32 +103,17 @@ struct Options {
 impl Options {
     /// Those before the command and those after it; the latter win.
     fn join(mut self, later: Self) -> Self {
-        self.set
-            .extend(self.log.take().map(|level| format!("server.log={level}")));
+        self.set.extend(self.log.take().map(|level| format!("server.log={level}")));
         self.set.extend(later.set);
-        self.set
-            .extend(later.log.map(|level| format!("server.log={level}")));
-        Self {
-            config: later.config.or(self.config),
-            set: self.set,
-            log: None,
-        }
+        self.set.extend(later.log.map(|level| format!("server.log={level}")));
+        Self { config: later.config.or(self.config), set: self.set, log: None }
     }
 
     fn sources(self, env: Vec<(String, String)>) -> Sources {
-        let variable = env
-            .iter()
-            .find(|(name, _)| name == "STRATA_CONFIG")
-            .map(|(_, file)| file);
-        let named = self
-            .config
-            .or_else(|| variable.filter(|file| !file.is_empty()).map(PathBuf::from));
+        let variable = env.iter().find(|(name, _)| name == "STRATA_CONFIG").map(|(_, file)| file);
+        let named = self.config.or_else(|| variable.filter(|file| !file.is_empty()).map(PathBuf::from));
         let found = || Some(PathBuf::from(DEFAULT_FILE)).filter(|file| Path::new(file).exists());
-        Sources {
-            file: named.or_else(found),
-            env,
-            sets: self.set,
-        }
+        Sources { file: named.or_else(found), env, sets: self.set }
     }
 }
 
@@ -196,11 +181,7 @@ fn readable(
 }
 
 fn exit_code(errors: &ConfigErrors) -> u8 {
-    if errors.iter().any(|error| error.origin == Origin::Flag) {
-        USAGE
-    } else {
-        FAILED
-    }
+    if errors.iter().any(|error| error.origin == Origin::Flag) { USAGE } else { FAILED }
 }
 
 fn run(config: Config, program: &impl Program, err: &mut impl Write) -> io::Result<u8> {

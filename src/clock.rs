@@ -23,7 +23,5 @@ pub fn nanos(duration: std::time::Duration) -> u64 {
 
 /// Seconds since the Unix epoch, for what people read.
 pub fn unix_seconds() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs())
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }

@@ -1,6 +1,6 @@
 //! The binary: the command line of the library, with the real program behind it.
 
-use std::io::{stderr, stdout};
+use std::io::{IsTerminal, stderr, stdout};
 use std::process::ExitCode;
 
 use strata::cli::{Program, Trial, execute};
@@ -15,6 +15,7 @@ impl Program for Strata {
         let filter = EnvFilter::try_new(&config.server.log)?;
         tracing_subscriber::fmt()
             .with_env_filter(filter)
+            .with_ansi(stderr().is_terminal())
             .with_writer(stderr)
             .with_target(false)
             .init();
@@ -27,13 +28,7 @@ impl Program for Strata {
 }
 
 fn main() -> ExitCode {
-    match execute(
-        std::env::args_os(),
-        std::env::vars_os(),
-        &Strata,
-        &mut stdout(),
-        &mut stderr(),
-    ) {
+    match execute(std::env::args_os(), std::env::vars_os(), &Strata, &mut stdout(), &mut stderr()) {
         Ok(code) => ExitCode::from(code),
         // Nobody reads what is printed.
         Err(_) => ExitCode::FAILURE,

@@ -45,10 +45,7 @@ pub struct Latency {
 
 impl Default for Latency {
     fn default() -> Self {
-        Latency {
-            buckets: [const { Count(AtomicU64::new(0)) }; BUCKETS],
-            sum: Count::default(),
-        }
+        Latency { buckets: [const { Count(AtomicU64::new(0)) }; BUCKETS], sum: Count::default() }
     }
 }
 
@@ -85,11 +82,7 @@ pub struct LatencySummary {
 
 impl Default for LatencySummary {
     fn default() -> Self {
-        LatencySummary {
-            counts: [0; BUCKETS],
-            count: 0,
-            sum: 0,
-        }
+        LatencySummary { counts: [0; BUCKETS], count: 0, sum: 0 }
     }
 }
 
@@ -314,10 +307,7 @@ mod tests {
         for nanos in [0u64, 64, 79, 80, 1_000, 123_456, 1_000_000_000, 60_000_000_000] {
             let bound = upper_bound(bucket_of(nanos));
             assert!(bound > nanos, "{nanos} is above its bucket's bound {bound}");
-            assert!(
-                bound as f64 <= nanos.max(64) as f64 * 1.26,
-                "{nanos} is far below {bound}"
-            );
+            assert!(bound as f64 <= nanos.max(64) as f64 * 1.26, "{nanos} is far below {bound}");
         }
     }
 

@@ -51,11 +51,7 @@ pub fn route<A: Args + ?Sized>(command: &Command, args: &A, keys: &mut Vec<KeyRe
     }
     let known = extract(command, args, keys).is_ok();
     if command.cacheable() && known && !keys.is_empty() {
-        return if command.id == id::MGET {
-            Route::MultiGet
-        } else {
-            Route::Cached
-        };
+        return if command.id == id::MGET { Route::MultiGet } else { Route::Cached };
     }
     Route::Direct(effect(command, known, keys))
 }

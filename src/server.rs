@@ -46,9 +46,7 @@ const SWEEP: (Duration, usize) = (Duration::from_millis(100), 2_000);
 /// # Errors
 /// What keeps it from starting, in words for the operator.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(LocalSet::new().run_until(control(Arc::new(config))))
 }
 
@@ -61,11 +59,7 @@ pub fn try_backends(config: &Config) -> Vec<Trial> {
         .map_err(anyhow::Error::from)
         .and_then(|runtime| runtime.block_on(try_home(config)))
         .map_err(|e| format!("{e:#}"));
-    vec![Trial {
-        name: format!("l2 {}", config.l2.endpoint),
-        took: began.elapsed(),
-        outcome,
-    }]
+    vec![Trial { name: format!("l2 {}", config.l2.endpoint), took: began.elapsed(), outcome }]
 }
 
 async fn try_home(config: &Config) -> anyhow::Result<String> {
@@ -79,18 +73,9 @@ async fn try_home(config: &Config) -> anyhow::Result<String> {
     control.demand(&[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await?;
     let info = control.demand(&[b"INFO", b"server"]).await?;
     let text = Resp3Frame::as_str(&info).unwrap_or_default();
-    let field = |name: &str| {
-        text.lines()
-            .find_map(|l| l.strip_prefix(name))
-            .unwrap_or("?")
-            .trim()
-            .to_owned()
-    };
-    let found = format!(
-        "Redis {} ({} mode), client tracking works",
-        field("redis_version:"),
-        field("redis_mode:")
-    );
+    let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).unwrap_or("?").trim().to_owned();
+    let found =
+        format!("Redis {} ({} mode), client tracking works", field("redis_version:"), field("redis_mode:"));
     if let Some(embedded) = embedded {
         embedded.stop().await;
     }
@@ -107,10 +92,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let node = Arc::new(node(&config, embedded.as_ref())?);
     let confirmations = Arc::new(Confirmations::default());
     let facts = Arc::new(Facts::default());
-    let copies = config
-        .l1
-        .enabled
-        .then(|| Arc::new(copies(&config, &confirmations, &counters)));
+    let copies = config.l1.enabled.then(|| Arc::new(copies(&config, &confirmations, &counters)));
     let shared = Arc::new(Shared {
         copies: copies.clone(),
         node: node.clone(),
@@ -152,28 +134,13 @@ fn node(config: &Config, embedded: Option<&Embedded>) -> anyhow::Result<Node> {
         (Endpoint::Unix { path }, None) => Address::Unix(path.clone()),
         (Endpoint::Tcp { host, port, tls }, None) => {
             let tls = tls.as_ref().map(|t| Tls::new(t, host)).transpose()?;
-            Address::Tcp {
-                host: host.clone(),
-                port: *port,
-                tls,
-            }
+            Address::Tcp { host: host.clone(), port: *port, tls }
         }
         (Endpoint::Embedded { .. }, None) => bail!("the embedded Redis is not running"),
     };
-    let credentials = Credentials {
-        username: l2.username.clone(),
-        password: l2.password.clone(),
-    };
-    let dial = Dial {
-        address,
-        credentials,
-        timeout: l2.connect_timeout,
-    };
-    Ok(Node::new(
-        dial,
-        Breaker::new(l2.backoff_min, l2.backoff_max),
-        l2.request_timeout,
-    ))
+    let credentials = Credentials { username: l2.username.clone(), password: l2.password.clone() };
+    let dial = Dial { address, credentials, timeout: l2.connect_timeout };
+    Ok(Node::new(dial, Breaker::new(l2.backoff_min, l2.backoff_max), l2.request_timeout))
 }
 
 fn copies(config: &Config, confirmations: &Arc<Confirmations>, counters: &Arc<Counters>) -> Copies {
@@ -181,11 +148,7 @@ fn copies(config: &Config, confirmations: &Arc<Confirmations>, counters: &Arc<Co
         Eviction::S3Fifo => L1Policy::S3Fifo,
         Eviction::Lru => L1Policy::Lru,
     };
-    let options = L1Options {
-        max_bytes: config.l1.max_size,
-        policy,
-        shards: None,
-    };
+    let options = L1Options { max_bytes: config.l1.max_size, policy, shards: None };
     let policies = Policies::new(&config.l1, config.policies.clone());
     Copies::new(options, policies, confirmations.clone(), counters.clone())
 }
@@ -228,11 +191,7 @@ fn spawn_workers(
     clients: &Arc<Clients>,
 ) -> anyhow::Result<Vec<Worker>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let count = if config.server.workers == 0 {
-        cores
-    } else {
-        config.server.workers
-    };
+    let count = if config.server.workers == 0 { cores } else { config.server.workers };
     let mut workers = Vec::new();
     for index in 0..count {
         let (sender, inbox) = unbounded_channel();
@@ -408,9 +367,7 @@ fn welcome(
     }
     let inboxes = shared.inboxes.read();
     let worker = &inboxes[turn % inboxes.len()];
-    worker
-        .send(Message::Accept(stream.into_std()?))
-        .map_err(std::io::Error::other)
+    worker.send(Message::Accept(stream.into_std()?)).map_err(std::io::Error::other)
 }
 
 async fn end_signal() -> anyhow::Result<&'static str> {
@@ -458,18 +415,13 @@ fn banner(
         ),
         false => "off".to_owned(),
     };
-    let child = embedded
-        .and_then(Embedded::pid)
-        .map(|pid| format!(" (embedded, pid {pid})"))
-        .unwrap_or_default();
+    let child =
+        embedded.and_then(Embedded::pid).map(|pid| format!(" (embedded, pid {pid})")).unwrap_or_default();
     eprintln!(
         "strata {} listens on {address}, pid {}, {workers} workers",
         env!("CARGO_PKG_VERSION"),
         std::process::id()
     );
     eprintln!("  L1  {l1}");
-    eprintln!(
-        "  L2  {}{child}: home, serving lease {:?}",
-        shared.node.dial.address, config.l2.lease
-    );
+    eprintln!("  L2  {}{child}: home, serving lease {:?}", shared.node.dial.address, config.l2.lease);
 }

@@ -62,18 +62,13 @@ const TOKENS: &[&[u8]] = &[
 ];
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fuzz/corpus")
-        .join(target);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
     let mut paths: Vec<_> = fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.expect("an entry of the corpus").path())
         .collect();
     paths.sort();
-    paths
-        .iter()
-        .map(|path| fs::read(path).expect("a file of the corpus"))
-        .collect()
+    paths.iter().map(|path| fs::read(path).expect("a file of the corpus")).collect()
 }
 
 fn mutate(input: &mut Vec<u8>, corpus: &[Vec<u8>], rng: &mut StdRng) {

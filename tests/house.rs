@@ -50,11 +50,7 @@ fn files(folder: &str, suffix: &str) -> Vec<(String, String)> {
             continue;
         };
         for path in entries.map(|entry| entry.expect("a readable folder").path()) {
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if path.is_dir() {
                 if !["target", ".git", "corpus", "artifacts"].contains(&name.as_str()) {
                     folders.push(path);
@@ -72,10 +68,7 @@ fn files(folder: &str, suffix: &str) -> Vec<(String, String)> {
 }
 
 fn relative(path: PathBuf) -> String {
-    path.strip_prefix(root())
-        .unwrap_or(&path)
-        .to_string_lossy()
-        .into_owned()
+    path.strip_prefix(root()).unwrap_or(&path).to_string_lossy().into_owned()
 }
 
 /// Fails with every finding at once.
@@ -95,10 +88,7 @@ fn module_of(path: &str) -> &str {
 
 /// Source text without its comments, so that a document may point upwards.
 fn without_comments(text: &str) -> String {
-    text.lines()
-        .map(|line| line.split("//").next().unwrap_or(line))
-        .collect::<Vec<_>>()
-        .join("\n")
+    text.lines().map(|line| line.split("//").next().unwrap_or(line)).collect::<Vec<_>>().join("\n")
 }
 
 /// The modules right below the crate's root that `text` names by a path from `crate`, groups included:
@@ -141,9 +131,7 @@ fn group_members(group: &str) -> Vec<String> {
 }
 
 fn first_name(text: &str) -> String {
-    text.chars()
-        .take_while(|char| char.is_alphanumeric() || *char == '_')
-        .collect()
+    text.chars().take_while(|char| char.is_alphanumeric() || *char == '_').collect()
 }
 
 #[test]
@@ -174,15 +162,10 @@ fn imports_only_from_lower_ranks() {
                 .lines()
                 .any(|line| line.starts_with("use super::") || line.starts_with("pub use super::"));
         if leaves || text.contains("super::super::") {
-            findings.push(format!(
-                "{path}: a path through super may leave the folder: say crate::"
-            ));
+            findings.push(format!("{path}: a path through super may leave the folder: say crate::"));
         }
     }
-    report(
-        "a file imports only from lower ranks or its own folder",
-        &findings,
-    );
+    report("a file imports only from lower ranks or its own folder", &findings);
 }
 
 #[test]
@@ -190,26 +173,17 @@ fn imports_are_found_in_every_form() {
     let text = "use crate::{error::Error, resp::{Frame, Kind},\n tier};\nfn f() -> crate::clock::Instant { $crate::metrics::x!() }\nuse my_crate::session;";
     assert_eq!(imported(text), ["error", "resp", "tier", "clock", "metrics"]);
     assert_eq!(
-        imported(&without_comments(
-            "//! [`crate::session`]\nuse crate::resp; // crate::admin"
-        )),
+        imported(&without_comments("//! [`crate::session`]\nuse crate::resp; // crate::admin")),
         ["resp"]
     );
-    assert_eq!(
-        [module_of("src/resp/frame.rs"), module_of("src/clock.rs")],
-        ["resp", "clock"]
-    );
+    assert_eq!([module_of("src/resp/frame.rs"), module_of("src/clock.rs")], ["resp", "clock"]);
 }
 
 #[test]
 fn the_top_of_the_tree_holds_only_its_names() {
     let mut findings = Vec::new();
     for entry in fs::read_dir(root()).expect("the root can be listed") {
-        let name = entry
-            .expect("a readable entry")
-            .file_name()
-            .to_string_lossy()
-            .into_owned();
+        let name = entry.expect("a readable entry").file_name().to_string_lossy().into_owned();
         if !name.starts_with('.') && name != "target" && !TOP.contains(&name.as_str()) {
             findings.push(name);
         }
@@ -219,17 +193,10 @@ fn the_top_of_the_tree_holds_only_its_names() {
 
 #[test]
 fn nothing_is_left_unfinished() {
-    let marks = [
-        concat!("to", "do!"),
-        concat!("unimple", "mented!"),
-        concat!("FIX", "ME"),
-        concat!("TO", "DO"),
-    ];
+    let marks =
+        [concat!("to", "do!"), concat!("unimple", "mented!"), concat!("FIX", "ME"), concat!("TO", "DO")];
     let mut findings = Vec::new();
-    for (path, text) in ["src", "tests", "bench", "scripts"]
-        .iter()
-        .flat_map(|folder| files(folder, ""))
-    {
+    for (path, text) in ["src", "tests", "bench", "scripts"].iter().flat_map(|folder| files(folder, "")) {
         for (number, line) in text.lines().enumerate() {
             if let Some(mark) = marks.iter().find(|mark| line.contains(**mark)) {
                 findings.push(format!("{path}:{}: {mark}", number + 1));
@@ -243,18 +210,13 @@ fn nothing_is_left_unfinished() {
 fn long_files_say_why() {
     let mut findings = Vec::new();
     for (path, text) in files("src", ".rs") {
-        let top = text
-            .lines()
-            .take_while(|line| line.starts_with("//") || line.is_empty());
+        let top = text.lines().take_while(|line| line.starts_with("//") || line.is_empty());
         let lines = text.lines().count();
         if lines > LONG_FILE && !top.into_iter().any(|line| line.contains("Long because")) {
             findings.push(format!("{path}: {lines} lines"));
         }
     }
-    report(
-        "a file over 400 lines says \"Long because\" in its first comment",
-        &findings,
-    );
+    report("a file over 400 lines says \"Long because\" in its first comment", &findings);
 }
 
 #[test]
@@ -267,25 +229,15 @@ fn documents_name_what_exists() {
             findings.push(format!("{script} is not there or not executable"));
         }
     }
-    for (path, text) in files("", ".md")
-        .into_iter()
-        .filter(|(path, _)| path != "CHANGELOG.md")
-    {
+    for (path, text) in files("", ".md").into_iter().filter(|(path, _)| path != "CHANGELOG.md") {
         let folder = root().join(&path);
         let folder = folder.parent().unwrap_or(root());
-        for link in text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split([')', '#']).next())
-        {
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
             if !link.is_empty() && !link.contains("://") && !folder.join(link).exists() {
                 findings.push(format!("{path}: no such file: {link}"));
             }
         }
-        for script in text
-            .split(['`', ' ', '\n'])
-            .filter(|word| word.starts_with("scripts/"))
-        {
+        for script in text.split(['`', ' ', '\n']).filter(|word| word.starts_with("scripts/")) {
             if !root().join(script).exists() {
                 findings.push(format!("{path}: no such script: {script}"));
             }
@@ -298,10 +250,7 @@ fn documents_name_what_exists() {
 fn the_changelog_knows_this_version() {
     let text = fs::read_to_string(root().join("CHANGELOG.md")).expect("CHANGELOG.md");
     let heading = format!("## [{}]", env!("CARGO_PKG_VERSION"));
-    assert!(
-        text.lines().any(|line| line.starts_with(&heading)),
-        "CHANGELOG.md has no heading {heading}"
-    );
+    assert!(text.lines().any(|line| line.starts_with(&heading)), "CHANGELOG.md has no heading {heading}");
 }
 
 #[test]
@@ -314,17 +263,11 @@ fn no_file_names_the_machine_it_was_written_on() {
                 findings.push(format!("{path}:{}: {}", number + 1, line.trim()));
             }
         }
-        for source in text
-            .lines()
-            .filter(|line| path == "Cargo.lock" && line.starts_with("source = "))
-        {
+        for source in text.lines().filter(|line| path == "Cargo.lock" && line.starts_with("source = ")) {
             if source != "source = \"registry+https://github.com/rust-lang/crates.io-index\"" {
                 findings.push(format!("{path}: {source}"));
             }
         }
     }
-    report(
-        "no file names the machine it was written on, nor a registry but crates.io",
-        &findings,
-    );
+    report("no file names the machine it was written on, nor a registry but crates.io", &findings);
 }

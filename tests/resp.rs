@@ -39,11 +39,7 @@ fn command() -> impl Strategy<Value = (Vec<u8>, Option<bodies::Args>)> {
 
 /// An inline command with every byte of its arguments in hexadecimal.
 fn quoted(args: &[Vec<u8>]) -> Vec<u8> {
-    let hex = |arg: &Vec<u8>| {
-        arg.iter()
-            .map(|byte| format!("\\x{byte:02x}"))
-            .collect::<String>()
-    };
+    let hex = |arg: &Vec<u8>| arg.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
     let words: Vec<_> = args.iter().map(|arg| format!("\"{}\"", hex(arg))).collect();
     format!("{}\r\n", words.join(" ")).into_bytes()
 }
@@ -53,9 +49,7 @@ fn aggregate(header: impl Fn(&mut Vec<u8>, usize), per_entry: usize, elements: &
     let mut out = Vec::new();
     let entries = elements.len() / per_entry;
     header(&mut out, entries);
-    elements[..entries * per_entry]
-        .iter()
-        .for_each(|element| out.extend_from_slice(element));
+    elements[..entries * per_entry].iter().for_each(|element| out.extend_from_slice(element));
     out
 }
 
@@ -97,20 +91,13 @@ fn resp3() -> impl Strategy<Value = Vec<u8>> {
     ];
     leaf.prop_recursive(6, 60, 12, |inner| {
         // The other decoder takes only scalars as keys and set members.
-        let keys = vec(
-            any::<u32>().prop_map(|key| format!(":{key}\r\n").into_bytes()),
-            0..6,
-        );
+        let keys = vec(any::<u32>().prop_map(|key| format!(":{key}\r\n").into_bytes()), 0..6);
         prop_oneof![
             vec(inner.clone(), 0..12).prop_map(|all| aggregate(encode::array, 1, &all)),
-            keys.clone()
-                .prop_map(|all| aggregate(|out, n| encode::set(out, P, n), 1, &all)),
+            keys.clone().prop_map(|all| aggregate(|out, n| encode::set(out, P, n), 1, &all)),
             (keys, vec(inner, 0..6)).prop_map(|(keys, values)| {
-                let all: Vec<_> = keys
-                    .into_iter()
-                    .zip(values)
-                    .flat_map(|(key, value)| [key, value])
-                    .collect();
+                let all: Vec<_> =
+                    keys.into_iter().zip(values).flat_map(|(key, value)| [key, value]).collect();
                 aggregate(|out, n| encode::map(out, P, n), 2, &all)
             }),
         ]

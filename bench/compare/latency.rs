@@ -41,11 +41,7 @@ pub(crate) fn fixed_rate(lab: &Lab, options: &Options, report: &mut Report) -> R
         }
     }
     let ratios = |[redis, strata]: &[Vec<f64>; 2]| -> Vec<f64> {
-        strata
-            .iter()
-            .zip(redis)
-            .map(|(strata, redis)| strata / redis)
-            .collect()
+        strata.iter().zip(redis).map(|(strata, redis)| strata / redis).collect()
     };
     let note = |values: &[Vec<f64>; 2]| {
         let [redis, strata] = values.each_ref().map(|rounds| median(rounds.iter().copied()));
@@ -53,22 +49,12 @@ pub(crate) fn fixed_rate(lab: &Lab, options: &Options, report: &mut Report) -> R
     };
     let title = format!("GET hit at {RATE}/s");
     report.figure(
-        Figure::ratio(
-            format!("{title}: p50 against redis-server"),
-            Some(1.0),
-            false,
-            &ratios(&p50),
-        )
-        .note(note(&p50)),
+        Figure::ratio(format!("{title}: p50 against redis-server"), Some(1.0), false, &ratios(&p50))
+            .note(note(&p50)),
     );
     report.figure(
-        Figure::ratio(
-            format!("{title}: p99 against redis-server"),
-            None,
-            false,
-            &ratios(&p99),
-        )
-        .note(note(&p99)),
+        Figure::ratio(format!("{title}: p99 against redis-server"), None, false, &ratios(&p99))
+            .note(note(&p99)),
     );
     Ok(())
 }
@@ -77,9 +63,7 @@ pub(crate) fn fixed_rate(lab: &Lab, options: &Options, report: &mut Report) -> R
 pub(crate) fn idle(lab: &Lab, report: &mut Report) -> Result<()> {
     for kind in [Kind::Redis, Kind::Strata] {
         let stack = warm(lab, kind)?;
-        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile)
-            .current
-            .unwrap_or(u64::MAX);
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
         let clients = IDLE_CLIENTS.min(files.saturating_sub(SPARE_FILES));
         let before = stack.front.resident()?;
         let mut open = Vec::new();
@@ -114,32 +98,21 @@ pub(crate) fn hung(lab: &Lab, options: &Options, report: &mut Report) -> Result<
             stack.home().pause()
         });
         stack.home().resume()?;
-        let (before, after) = timed?
-            .into_iter()
-            .partition::<Vec<Timed>, _>(|timed| timed.at < HUNG_HALF);
+        let (before, after) = timed?.into_iter().partition::<Vec<Timed>, _>(|timed| timed.at < HUNG_HALF);
         let (before, after) = (took(before), took(after));
         p50.push(percentile(&after, 0.50) / percentile(&before, 0.50));
         p99.push(percentile(&after, 0.99) / percentile(&before, 0.99));
         for (note, times) in notes.iter_mut().zip([&before, &after]) {
             note.push(percentile(times, 0.99));
         }
-        eprintln!(
-            "hung {round}/{}: p50 ratio {:.2}",
-            options.rounds(),
-            p50[p50.len() - 1]
-        );
+        eprintln!("hung {round}/{}: p50 ratio {:.2}", options.rounds(), p50[p50.len() - 1]);
         // The next round starts with a home that has answered probes again and with copies that are warm.
         sleep(Duration::from_secs(2));
         stack.warm(KEYS)?;
     }
     let [before, after] = notes.map(|rounds| median(rounds.into_iter()));
     let title = "GET hit while home hangs, within the lease";
-    report.figure(Figure::ratio(
-        format!("{title}: p50 against before"),
-        Some(HUNG_TOLERANCE),
-        false,
-        &p50,
-    ));
+    report.figure(Figure::ratio(format!("{title}: p50 against before"), Some(HUNG_TOLERANCE), false, &p50));
     report.figure(
         Figure::ratio(format!("{title}: p99 against before"), None, false, &p99)
             .note(format!("{after:.0} µs, before {before:.0} µs")),
@@ -156,18 +129,12 @@ fn warm(lab: &Lab, kind: Kind) -> Result<Stack> {
 
 /// Latencies in µs, sorted.
 fn took(timed: Vec<Timed>) -> Vec<f64> {
-    let mut took: Vec<f64> = timed
-        .into_iter()
-        .map(|timed| timed.took.as_secs_f64() * 1e6)
-        .collect();
+    let mut took: Vec<f64> = timed.into_iter().map(|timed| timed.took.as_secs_f64() * 1e6).collect();
     took.sort_by(f64::total_cmp);
     took
 }
 
 fn percentile(sorted: &[f64], share: f64) -> f64 {
     let rank = (sorted.len() as f64 * share) as usize;
-    sorted
-        .get(rank.min(sorted.len().saturating_sub(1)))
-        .copied()
-        .unwrap_or(f64::NAN)
+    sorted.get(rank.min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
 }

@@ -88,13 +88,8 @@ fn redis_benchmark(lab: &Lab, port: u16, load: Load) -> Result<[f64; 3]> {
         Request::Mget => benchmark.arg("MGET").args(["key:__rand_int__"; MGET_KEYS]),
     };
     // Its whole output is a few hundred bytes: it fits the pipe and need not be read while it runs.
-    benchmark
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = benchmark
-        .spawn()
-        .context("start redis-benchmark (package redis-tools)")?;
+    benchmark.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = benchmark.spawn().context("start redis-benchmark (package redis-tools)")?;
     let began = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -108,16 +103,8 @@ fn redis_benchmark(lab: &Lab, port: u16, load: Load) -> Result<[f64; 3]> {
         sleep(Duration::from_millis(5));
     };
     let (mut text, mut complaint) = (String::new(), String::new());
-    child
-        .stdout
-        .take()
-        .context("redis-benchmark: no output")?
-        .read_to_string(&mut text)?;
-    child
-        .stderr
-        .take()
-        .context("redis-benchmark: no output")?
-        .read_to_string(&mut complaint)?;
+    child.stdout.take().context("redis-benchmark: no output")?.read_to_string(&mut text)?;
+    child.stderr.take().context("redis-benchmark: no output")?.read_to_string(&mut complaint)?;
     if !status.success() {
         bail!("redis-benchmark failed ({status}): {text}{complaint}");
     }
@@ -126,9 +113,7 @@ fn redis_benchmark(lab: &Lab, port: u16, load: Load) -> Result<[f64; 3]> {
 
 /// Rate, p50 and p99 from the last line of `--csv`: test, rps, average, min, p50, p95, p99, max.
 fn parse(text: &str) -> Option<[f64; 3]> {
-    let line = text
-        .lines()
-        .rfind(|line| line.starts_with('"') && !line.starts_with("\"test\""))?;
+    let line = text.lines().rfind(|line| line.starts_with('"') && !line.starts_with("\"test\""))?;
     let fields: Vec<&str> = line.trim_matches('"').split("\",\"").collect();
     let field = |at: usize| fields.get(at)?.parse().ok();
     Some([field(1)?, field(4)?, field(6)?])

@@ -79,16 +79,9 @@ impl Options {
     /// # Errors
     /// When `--only` names a case that does not exist.
     fn check(&self) -> Result<()> {
-        let names: Vec<&str> = throughput::CASES
-            .iter()
-            .map(|case| case.name)
-            .chain(OTHERS)
-            .collect();
+        let names: Vec<&str> = throughput::CASES.iter().map(|case| case.name).chain(OTHERS).collect();
         match self.only.iter().find(|name| !names.contains(&name.as_str())) {
-            Some(unknown) => bail!(
-                "--only {unknown}: there is no such case; there are {}",
-                names.join(", ")
-            ),
+            Some(unknown) => bail!("--only {unknown}: there is no such case; there are {}", names.join(", ")),
             None => Ok(()),
         }
     }
@@ -98,11 +91,7 @@ fn main() -> ExitCode {
     match compare(Options::parse()) {
         Ok(report) => {
             print!("{report}");
-            if report.failed() {
-                ExitCode::FAILURE
-            } else {
-                ExitCode::SUCCESS
-            }
+            if report.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
         Err(error) => {
             eprintln!("compare: {error:#}");
@@ -170,22 +159,11 @@ fn version(program: &str) -> Option<String> {
     // nutcracker tells its version on the standard error.
     let text = [output.stdout, output.stderr].concat();
     let line = String::from_utf8_lossy(&text).lines().next()?.trim().to_owned();
-    Some(
-        line.split(" sha=")
-            .next()
-            .unwrap_or(&line)
-            .replace("This is nutcracker-", "nutcracker v="),
-    )
+    Some(line.split(" sha=").next().unwrap_or(&line).replace("This is nutcracker-", "nutcracker v="))
 }
 
 /// 10,000 idle clients need as many file descriptors on both sides; servers inherit the limit.
 fn raise_file_limit() -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
-    Ok(setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    )?)
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?)
 }

@@ -78,10 +78,7 @@ fn client(
         // The kernel wakes sleepers late by its own measure; only a stall of the server is charged to it.
         let from = if early.is_some() { Instant::now() } else { due };
         get(&mut connection, random.random_range(0..keys))?;
-        timed.push(Timed {
-            at: from - start,
-            took: from.elapsed(),
-        });
+        timed.push(Timed { at: from - start, took: from.elapsed() });
         due += interval;
     }
     Ok(timed)
@@ -105,16 +102,11 @@ pub(crate) fn get(connection: &mut TcpStream, key: u32) -> Result<()> {
     let mut reply = vec![0; header.len() + VALUE_SIZE + 2];
     let mut filled = 0;
     while filled < reply.len() {
-        let count = connection
-            .read(&mut reply[filled..])
-            .context("no reply to a GET")?;
+        let count = connection.read(&mut reply[filled..]).context("no reply to a GET")?;
         filled += count;
         let got = &reply[..filled.min(header.len())];
         if count == 0 || got != &header.as_bytes()[..got.len()] {
-            bail!(
-                "GET {name} answered {:?}",
-                String::from_utf8_lossy(&reply[..filled])
-            );
+            bail!("GET {name} answered {:?}", String::from_utf8_lossy(&reply[..filled]));
         }
     }
     Ok(())

@@ -30,9 +30,7 @@ pub(crate) enum Cores {
 
 /// A command that keeps to its processors and dies with this program, whatever ends it.
 pub(crate) fn command(program: &Path, cores: Cores) -> Command {
-    let last = std::thread::available_parallelism()
-        .map_or(1, |n| n.get())
-        .saturating_sub(1);
+    let last = std::thread::available_parallelism().map_or(1, |n| n.get()).saturating_sub(1);
     let range = match cores {
         Cores::Any => None,
         Cores::Servers => Some(format!("0-{}", last.saturating_sub(1))),
@@ -105,9 +103,7 @@ impl Server {
         // The name, field 2, may hold blanks: count fields from its closing parenthesis.
         let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let ticks = |field: usize| -> Option<u64> { after_name.split_whitespace().nth(field)?.parse().ok() };
-        let (Some(user), Some(system)) = (ticks(11), ticks(12)) else {
-            bail!("{path}: unexpected format")
-        };
+        let (Some(user), Some(system)) = (ticks(11), ticks(12)) else { bail!("{path}: unexpected format") };
         Ok(TICK * u32::try_from(user + system)?)
     }
 

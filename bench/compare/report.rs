@@ -21,17 +21,10 @@ impl Figure {
             return Self::told(name, "not measured".to_owned());
         }
         let measured = median(ratios.iter().copied());
-        let met = target.map(|target| {
-            if at_least {
-                measured >= target
-            } else {
-                measured <= target
-            }
-        });
+        let met = target.map(|target| if at_least { measured >= target } else { measured <= target });
         let sign = if at_least { ">=" } else { "<=" };
-        let (low, high) = ratios
-            .iter()
-            .fold((f64::MAX, f64::MIN), |(low, high), &r| (low.min(r), high.max(r)));
+        let (low, high) =
+            ratios.iter().fold((f64::MAX, f64::MIN), |(low, high), &r| (low.min(r), high.max(r)));
         Self {
             name,
             target: target.map_or(String::new(), |target| format!("{sign} {target:.2}")),
@@ -43,13 +36,7 @@ impl Figure {
 
     /// A figure that is reported and not judged.
     pub(crate) fn told(name: String, measured: String) -> Self {
-        Self {
-            name,
-            target: String::new(),
-            measured,
-            met: None,
-            note: String::new(),
-        }
+        Self { name, target: String::new(), measured, met: None, note: String::new() }
     }
 
     /// Adds the numbers behind the figure.
@@ -94,10 +81,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(conditions: String) -> Self {
-        Self {
-            conditions,
-            ..Self::default()
-        }
+        Self { conditions, ..Self::default() }
     }
 
     pub(crate) fn figure(&mut self, figure: Figure) {
@@ -123,14 +107,7 @@ impl fmt::Display for Report {
         writeln!(f, "{}\n", self.conditions)?;
         writeln!(f, "| figure | target | measured | met | rounds and values |")?;
         writeln!(f, "|---|---|---|---|---|")?;
-        for Figure {
-            name,
-            target,
-            measured,
-            met,
-            note,
-        } in &self.figures
-        {
+        for Figure { name, target, measured, met, note } in &self.figures {
             let met = met.map_or("", |met| if met { "yes" } else { "**no**" });
             writeln!(f, "| {name} | {target} | {measured} | {met} | {note} |")?;
         }
@@ -142,21 +119,13 @@ impl fmt::Display for Report {
             writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|")?;
         }
         for row in &self.rows {
-            write!(
-                f,
-                "| {} | {} | {} | {:.2} ",
-                row.load, row.depth, row.kind, row.cpu
-            )?;
+            write!(f, "| {} | {} | {} | {:.2} ", row.load, row.depth, row.kind, row.cpu)?;
             write!(
                 f,
                 "| {:.2} | {:.2} | {:.2} ",
                 row.cpu_against_redis, row.home_cpu, row.home_cpu_against_redis
             )?;
-            writeln!(
-                f,
-                "| {:.2} | {:.0} | {:.3} | {:.3} |",
-                row.home_commands, row.rate, row.p50, row.p99
-            )?;
+            writeln!(f, "| {:.2} | {:.0} | {:.3} | {:.3} |", row.home_commands, row.rate, row.p50, row.p99)?;
         }
         for failure in &self.failures {
             writeln!(f, "\nNot measured: {failure}")?;
@@ -169,10 +138,9 @@ impl fmt::Display for Report {
 pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = values.collect();
     sorted.sort_by(f64::total_cmp);
-    let (Some(&low), Some(&high)) = (
-        sorted.get(sorted.len().saturating_sub(1) / 2),
-        sorted.get(sorted.len() / 2),
-    ) else {
+    let (Some(&low), Some(&high)) =
+        (sorted.get(sorted.len().saturating_sub(1) / 2), sorted.get(sorted.len() / 2))
+    else {
         return f64::NAN;
     };
     f64::midpoint(low, high)

@@ -61,24 +61,13 @@ impl Lab {
 
     fn log(&self, name: &str) -> PathBuf {
         self.started.set(self.started.get() + 1);
-        self.directory
-            .path()
-            .join(format!("{name}-{}.log", self.started.get()))
+        self.directory.path().join(format!("{name}-{}.log", self.started.get()))
     }
 
     fn redis(&self) -> Result<Server> {
         let port = free_port()?;
         let mut server = command(Path::new("redis-server"), self.server_cores());
-        server.args([
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--daemonize",
-            "no",
-        ]);
+        server.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"]);
         server.args(["--port", &port.to_string(), "--maxclients", "15000"]);
         server.arg("--dir").arg(self.directory.path());
         Server::start(server, port, &self.log("redis"))
@@ -113,11 +102,7 @@ impl Lab {
         fs::write(&file, config)?;
         let mut server = command(Path::new("nutcracker"), self.server_cores());
         server.args(["-v", "0", "-a", "127.0.0.1", "-s", &stats.to_string()]);
-        server
-            .arg("-c")
-            .arg(&file)
-            .arg("-p")
-            .arg(file.with_extension("pid"));
+        server.arg("-c").arg(&file).arg("-p").arg(file.with_extension("pid"));
         server.arg("-o").arg(file.with_extension("log"));
         Server::start(server, port, &self.log("twemproxy"))
     }
@@ -186,14 +171,9 @@ impl Stack {
 
     /// Commands home has executed since it was started.
     pub(crate) fn home_commands(&self) -> Result<u64> {
-        let info: String = redis::cmd("INFO")
-            .arg("stats")
-            .query(&mut connect(self.home())?)?;
-        let line = info
-            .lines()
-            .find_map(|line| line.strip_prefix("total_commands_processed:"));
-        line.and_then(|count| count.trim().parse().ok())
-            .context("INFO stats: no total_commands_processed")
+        let info: String = redis::cmd("INFO").arg("stats").query(&mut connect(self.home())?)?;
+        let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+        line.and_then(|count| count.trim().parse().ok()).context("INFO stats: no total_commands_processed")
     }
 }
 
@@ -217,14 +197,8 @@ fn read_all(front: &mut redis::Connection, keys: u32) -> Result<()> {
             pipe.get(key_name(key));
         }
         let values: Vec<Option<Vec<u8>>> = pipe.query(front).context("read keys")?;
-        if values
-            .iter()
-            .any(|value| value.as_ref().map(Vec::len) != Some(VALUE_SIZE))
-        {
-            bail!(
-                "a key between {first} and {} does not hold what was written",
-                first + BATCH
-            );
+        if values.iter().any(|value| value.as_ref().map(Vec::len) != Some(VALUE_SIZE)) {
+            bail!("a key between {first} and {} does not hold what was written", first + BATCH);
         }
     }
     Ok(())

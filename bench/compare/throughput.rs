@@ -43,21 +43,11 @@ enum Measure {
 }
 
 const fn goal(measure: Measure, depth: u32, against: Kind, target: f64) -> Goal {
-    Goal {
-        measure,
-        depth,
-        against,
-        target: Some(target),
-    }
+    Goal { measure, depth, against, target: Some(target) }
 }
 
 const fn told(measure: Measure, depth: u32, against: Kind) -> Goal {
-    Goal {
-        measure,
-        depth,
-        against,
-        target: None,
-    }
+    Goal { measure, depth, against, target: None }
 }
 
 pub(crate) const CASES: &[Case] = &[
@@ -102,10 +92,7 @@ pub(crate) const CASES: &[Case] = &[
         stacks: &[Kind::Redis, Kind::Strata],
         settings: &[],
         warm: true,
-        goals: &[
-            goal(Measure::Cpu, 1, Kind::Redis, 0.80),
-            goal(Measure::Cpu, 16, Kind::Redis, 0.80),
-        ],
+        goals: &[goal(Measure::Cpu, 1, Kind::Redis, 0.80), goal(Measure::Cpu, 16, Kind::Redis, 0.80)],
     },
     Case {
         name: "set",
@@ -196,14 +183,7 @@ fn start(lab: &Lab, case: &Case, options: &Options) -> Result<Vec<Stack>> {
         }
         for &depth in case.depths {
             let load = load_at(case, options, depth);
-            load::run(
-                lab,
-                &stack,
-                Load {
-                    requests: load.requests / 10,
-                    ..load
-                },
-            )?;
+            load::run(lab, &stack, Load { requests: load.requests / 10, ..load })?;
         }
         stacks.push(stack);
     }
@@ -231,12 +211,7 @@ fn row(title: &'static str, depth: u32, kind: Kind, rounds: &[Sample], direct: O
     let of = |value: fn(&Sample) -> f64| median(rounds.iter().map(value));
     let against = |value: fn(&Sample) -> f64| {
         let direct = direct.unwrap_or_default();
-        median(
-            rounds
-                .iter()
-                .zip(direct)
-                .map(|(own, direct)| value(own) / value(direct)),
-        )
+        median(rounds.iter().zip(direct).map(|(own, direct)| value(own) / value(direct)))
     };
     Row {
         load: title,

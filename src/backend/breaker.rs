@@ -41,11 +41,7 @@ impl Breaker {
             .with_factor(2.0)
             .without_max_times()
             .with_jitter();
-        Breaker {
-            builder,
-            open_until: AtomicU64::new(0),
-            trouble: Mutex::new(None),
-        }
+        Breaker { builder, open_until: AtomicU64::new(0), trouble: Mutex::new(None) }
     }
 
     /// Whether an attempt may be made now.
@@ -57,15 +53,8 @@ impl Breaker {
         if now >= until {
             return Ok(());
         }
-        let reason = self
-            .trouble
-            .lock()
-            .as_ref()
-            .map_or_else(String::new, |t| t.reason.clone());
-        Err(Unreachable {
-            reason,
-            retry_in: Duration::from_nanos(until - now),
-        })
+        let reason = self.trouble.lock().as_ref().map_or_else(String::new, |t| t.reason.clone());
+        Err(Unreachable { reason, retry_in: Duration::from_nanos(until - now) })
     }
 
     /// An attempt failed: opens the breaker for the next pause, which is returned.

@@ -31,11 +31,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 #[derive(Clone)]
 pub enum Address {
     /// TCP, with TLS where a client configuration is given.
-    Tcp {
-        host: String,
-        port: u16,
-        tls: Option<Tls>,
-    },
+    Tcp { host: String, port: u16, tls: Option<Tls> },
     /// A unix socket.
     Unix(PathBuf),
 }
@@ -79,10 +75,7 @@ impl Tls {
         let name = settings.server_name.as_deref().unwrap_or(host).to_owned();
         let name =
             ServerName::try_from(name).context("l2.server_name (or the host of l2.url) is no server name")?;
-        Ok(Tls {
-            config: Arc::new(config),
-            name,
-        })
+        Ok(Tls { config: Arc::new(config), name })
     }
 }
 
@@ -91,27 +84,15 @@ fn read_pem(file: &Path, setting: &str) -> anyhow::Result<Vec<CertificateDer<'st
         .with_context(|| format!("{setting}: {}", file.display()))?
         .collect();
     let certificates = certificates.with_context(|| format!("{setting}: {}", file.display()))?;
-    anyhow::ensure!(
-        !certificates.is_empty(),
-        "{setting}: {} holds no certificate",
-        file.display()
-    );
+    anyhow::ensure!(!certificates.is_empty(), "{setting}: {} holds no certificate", file.display());
     Ok(certificates)
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Tcp {
-                host,
-                port,
-                tls: None,
-            } => write!(f, "{host}:{port}"),
-            Address::Tcp {
-                host,
-                port,
-                tls: Some(_),
-            } => write!(f, "{host}:{port} (TLS)"),
+            Address::Tcp { host, port, tls: None } => write!(f, "{host}:{port}"),
+            Address::Tcp { host, port, tls: Some(_) } => write!(f, "{host}:{port} (TLS)"),
             Address::Unix(path) => write!(f, "{}", path.display()),
         }
     }
@@ -175,9 +156,7 @@ impl Dial {
             control.greet(&self.credentials, proto, db, name).await?;
             Ok(control.into_stream())
         };
-        tokio::time::timeout(self.timeout, opening)
-            .await
-            .unwrap_or(Err(DialError::Timeout(self.timeout)))
+        tokio::time::timeout(self.timeout, opening).await.unwrap_or(Err(DialError::Timeout(self.timeout)))
     }
 
     async fn stream(&self) -> Result<Box<dyn Stream>, DialError> {
@@ -218,19 +197,14 @@ pub struct Control {
 
 impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Control")
-            .field("buffered", &self.buffer.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Control").field("buffered", &self.buffer.len()).finish_non_exhaustive()
     }
 }
 
 impl Control {
     /// Wraps a fresh stream.
     pub fn new(stream: Box<dyn Stream>) -> Self {
-        Control {
-            stream,
-            buffer: Vec::new(),
-        }
+        Control { stream, buffer: Vec::new() }
     }
 
     pub(super) fn into_stream(self) -> Box<dyn Stream> {
@@ -249,16 +223,9 @@ impl Control {
     pub async fn demand(&mut self, command: &[&[u8]]) -> Result<OwnedFrame, DialError> {
         match self.ask(command).await? {
             OwnedFrame::SimpleError { data, .. } => {
-                let shown: &[&[u8]] = if command[0] == b"AUTH" {
-                    &command[..1]
-                } else {
-                    command
-                };
+                let shown: &[&[u8]] = if command[0] == b"AUTH" { &command[..1] } else { command };
                 let words: Vec<_> = shown.iter().take(2).map(|w| String::from_utf8_lossy(w)).collect();
-                Err(DialError::Refused {
-                    command: words.join(" "),
-                    reply: data.to_string(),
-                })
+                Err(DialError::Refused { command: words.join(" "), reply: data.to_string() })
             }
             frame => Ok(frame),
         }
@@ -294,8 +261,7 @@ impl Control {
             let user = credentials.username.as_deref().unwrap_or("default").as_bytes();
             match (proto, &credentials.password) {
                 (Proto::Resp3, Some(p)) => {
-                    self.demand(&[b"HELLO", b"3", b"AUTH", user, p.expose().as_bytes()])
-                        .await?;
+                    self.demand(&[b"HELLO", b"3", b"AUTH", user, p.expose().as_bytes()]).await?;
                 }
                 (Proto::Resp3, None) => {
                     self.demand(&[b"HELLO", b"3"]).await?;

@@ -58,17 +58,9 @@ impl Embedded {
             .prefix(&format!("{PREFIX}{}-", std::process::id()))
             .permissions(std::fs::Permissions::from_mode(0o700))
             .tempdir()
-            .map_err(|error| EmbeddedError::Start {
-                binary: binary.to_owned(),
-                error,
-            })?;
+            .map_err(|error| EmbeddedError::Start { binary: binary.to_owned(), error })?;
         let child = spawn(binary, directory.path(), max_memory)?;
-        let mut embedded = Embedded {
-            binary: binary.to_owned(),
-            max_memory,
-            directory,
-            child,
-        };
+        let mut embedded = Embedded { binary: binary.to_owned(), max_memory, directory, child };
         embedded.listening().await?;
         Ok(embedded)
     }
@@ -91,9 +83,7 @@ impl Embedded {
                 let log =
                     std::fs::read_to_string(self.directory.path().join("redis.log")).unwrap_or_default();
                 let said = log.lines().rev().take(3).collect::<Vec<_>>().join(" | ");
-                let status = status
-                    .signal()
-                    .map_or_else(|| status.to_string(), |s| format!("signal {s}"));
+                let status = status.signal().map_or_else(|| status.to_string(), |s| format!("signal {s}"));
                 return Err(EmbeddedError::Ended { status, said });
             }
             if tokio::time::Instant::now() > deadline {
@@ -114,11 +104,7 @@ impl Embedded {
             loop {
                 tokio::time::sleep(pause).await;
                 let lived = started.elapsed() > Duration::from_secs(60);
-                pause = if lived {
-                    PAUSES.0
-                } else {
-                    (pause * 2).min(PAUSES.1)
-                };
+                pause = if lived { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
                 match spawn(&self.binary, self.directory.path(), self.max_memory) {
                     Ok(child) => {
                         self.child = child;
@@ -157,12 +143,7 @@ fn spawn(binary: &Path, directory: &Path, max_memory: usize) -> Result<Child, Em
             "--daemonize",
             "no",
         ])
-        .args([
-            "--maxmemory",
-            &max_memory.to_string(),
-            "--maxmemory-policy",
-            "allkeys-lru",
-        ])
+        .args(["--maxmemory", &max_memory.to_string(), "--maxmemory-policy", "allkeys-lru"])
         .arg("--unixsocket")
         .arg(directory.join("redis.sock"))
         .arg("--logfile")
@@ -184,16 +165,10 @@ fn spawn(binary: &Path, directory: &Path, max_memory: usize) -> Result<Child, Em
             Ok(())
         });
     }
-    tokio::process::Command::from(command)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => EmbeddedError::Missing(binary.to_owned()),
-            _ => EmbeddedError::Start {
-                binary: binary.to_owned(),
-                error,
-            },
-        })
+    tokio::process::Command::from(command).kill_on_drop(true).spawn().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => EmbeddedError::Missing(binary.to_owned()),
+        _ => EmbeddedError::Start { binary: binary.to_owned(), error },
+    })
 }
 
 /// Removes the directories of processes that were killed before they could.

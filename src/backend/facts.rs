@@ -30,16 +30,12 @@ impl Facts {
 
     /// Asks for everything; a user who may not ask leaves it unknown or tried out.
     pub(super) async fn learn(&self, control: &mut Control) -> Result<(), DialError> {
-        let mut databases = config_value(control, "databases")
-            .await?
-            .and_then(|v| v.parse().ok());
+        let mut databases = config_value(control, "databases").await?.and_then(|v| v.parse().ok());
         if databases.is_none() {
             databases = Some(count_databases(control).await?);
         }
         self.databases.store(databases.unwrap_or(1), Relaxed);
-        let policy = config_value(control, "maxmemory-policy")
-            .await?
-            .unwrap_or_default();
+        let policy = config_value(control, "maxmemory-policy").await?.unwrap_or_default();
         let by_use = policy.ends_with("-lru") || policy.ends_with("-lfu");
         self.evicts_by_use.store(by_use, Relaxed);
         let info = control.ask(&[b"INFO", b"server"]).await?;
@@ -51,9 +47,7 @@ impl Facts {
 
 /// The value of a field of INFO.
 pub(super) fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-        .map(str::trim)
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
 async fn config_value(control: &mut Control, name: &str) -> Result<Option<String>, DialError> {
@@ -71,14 +65,8 @@ async fn config_value(control: &mut Control, name: &str) -> Result<Option<String
 async fn count_databases(control: &mut Control) -> Result<u32, DialError> {
     let (mut good, mut bad) = (1, MAX_DATABASES);
     while good + 1 < bad {
-        let middle = if bad == MAX_DATABASES && good < 16 {
-            16
-        } else {
-            good.midpoint(bad)
-        };
-        let answer = control
-            .ask(&[b"SELECT", (middle - 1).to_string().as_bytes()])
-            .await?;
+        let middle = if bad == MAX_DATABASES && good < 16 { 16 } else { good.midpoint(bad) };
+        let answer = control.ask(&[b"SELECT", (middle - 1).to_string().as_bytes()]).await?;
         let selected = !matches!(answer, OwnedFrame::SimpleError { .. });
         if selected { good = middle } else { bad = middle }
     }

@@ -140,9 +140,7 @@ impl Vitals {
                 self.max_memory
             ));
         }
-        let evicted = self
-            .evicted
-            .saturating_sub(before.map_or(self.evicted, |b| b.evicted));
+        let evicted = self.evicted.saturating_sub(before.map_or(self.evicted, |b| b.evicted));
         if evicted > 0 {
             reasons.push(format!(
                 "it evicted {evicted} keys since the check before (memory {} of {} bytes, {})",
@@ -151,9 +149,7 @@ impl Vitals {
         }
         if !self.save_ok {
             let age = clock::unix_seconds().saturating_sub(self.last_save);
-            reasons.push(format!(
-                "its last save to disk failed; the last that succeeded is {age} s old"
-            ));
+            reasons.push(format!("its last save to disk failed; the last that succeeded is {age} s old"));
         }
         if self.aof && !self.aof_ok {
             reasons.push("the last write or rewrite of its append-only file failed".to_owned());
@@ -204,14 +200,7 @@ impl Monitor {
             .retry_connection(false)
             .connection_timeout(node.dial.timeout.max(Duration::from_millis(1)))
             .build_unchecked(Dialer { node: node.clone() });
-        Monitor {
-            node,
-            health,
-            facts,
-            pool,
-            interval,
-            slow,
-        }
+        Monitor { node, health, facts, pool, interval, slow }
     }
 
     /// See the type's text.
@@ -225,21 +214,14 @@ impl Monitor {
             if state != State::Unhealthy && self.facts.databases.load(Relaxed) == 0 {
                 self.learn().await;
             }
-            let pause = if state == State::Unhealthy {
-                SOON.min(self.interval)
-            } else {
-                self.interval
-            };
+            let pause = if state == State::Unhealthy { SOON.min(self.interval) } else { self.interval };
             tokio::time::sleep(pause).await;
         }
     }
 
     fn report(&self, checkup: &Checkup, before: State) {
-        let (node, state, reasons) = (
-            &self.node.dial.address,
-            checkup.state.name(),
-            checkup.reasons.join("; "),
-        );
+        let (node, state, reasons) =
+            (&self.node.dial.address, checkup.state.name(), checkup.reasons.join("; "));
         match checkup.state {
             now if now == before => {}
             State::Healthy => {
@@ -260,29 +242,13 @@ impl Monitor {
             Ok(found) => found,
             Err(reason) => {
                 let reasons = vec![format!("home {}: {reason}", self.node.dial.address)];
-                return Checkup {
-                    at,
-                    state: State::Unhealthy,
-                    reasons,
-                    ping: None,
-                    vitals: None,
-                };
+                return Checkup { at, state: State::Unhealthy, reasons, ping: None, vitals: None };
             }
         };
         let vitals = info.as_deref().ok().map(Vitals::parse);
-        let (state, reasons) = self.judge(
-            ping,
-            &info,
-            vitals.as_ref(),
-            before.and_then(|b| b.vitals.as_ref()),
-        );
-        Checkup {
-            at,
-            state,
-            reasons,
-            ping: Some(ping),
-            vitals,
-        }
+        let (state, reasons) =
+            self.judge(ping, &info, vitals.as_ref(), before.and_then(|b| b.vitals.as_ref()));
+        Checkup { at, state, reasons, ping: Some(ping), vitals }
     }
 
     fn judge(
@@ -293,10 +259,7 @@ impl Monitor {
         before: Option<&Vitals>,
     ) -> (State, Vec<String>) {
         if vitals.is_some_and(|v| v.loading) {
-            return (
-                State::Unhealthy,
-                vec!["it is loading its data from disk".to_owned()],
-            );
+            return (State::Unhealthy, vec!["it is loading its data from disk".to_owned()]);
         }
         let mut reasons = vitals.map_or_else(Vec::new, |v| v.complaints(before));
         if let Err(refusal) = info {
@@ -304,15 +267,9 @@ impl Monitor {
         }
         if ping > self.slow {
             let slow = self.slow;
-            reasons.push(format!(
-                "a PING took {ping:?}, more than {slow:?} (targets.latency.l2)"
-            ));
+            reasons.push(format!("a PING took {ping:?}, more than {slow:?} (targets.latency.l2)"));
         }
-        let state = if reasons.is_empty() {
-            State::Healthy
-        } else {
-            State::Degraded
-        };
+        let state = if reasons.is_empty() { State::Healthy } else { State::Degraded };
         (state, reasons)
     }
 
@@ -394,10 +351,8 @@ impl ManageConnection for Dialer {
     }
 
     async fn is_valid(&self, line: &mut Line) -> Result<(), String> {
-        let _: String = cmd("PING")
-            .query_async(&mut line.redis)
-            .await
-            .map_err(|e: RedisError| e.to_string())?;
+        let _: String =
+            cmd("PING").query_async(&mut line.redis).await.map_err(|e: RedisError| e.to_string())?;
         Ok(())
     }
 
@@ -442,54 +397,16 @@ mod tests {
 
     #[test]
     fn each_trouble_is_told() {
-        let well = Vitals {
-            used_memory: 900,
-            ..Vitals::parse(INFO)
-        };
+        let well = Vitals { used_memory: 900, ..Vitals::parse(INFO) };
         let told = |v: Vitals| v.complaints(Some(&well)).join("; ");
         assert_eq!(told(well.clone()), "");
         assert!(told(Vitals::parse(INFO)).starts_with("it uses 95 % of its memory (950 of 1000 bytes)"));
-        assert!(
-            told(Vitals {
-                role: "slave".into(),
-                ..well.clone()
-            })
-            .contains("role is slave")
-        );
-        assert!(
-            told(Vitals {
-                evicted: 17,
-                ..well.clone()
-            })
-            .contains("evicted 10 keys")
-        );
-        assert!(
-            told(Vitals {
-                save_ok: false,
-                ..well.clone()
-            })
-            .contains("last save to disk failed")
-        );
-        assert!(
-            told(Vitals {
-                aof: true,
-                aof_ok: false,
-                ..well.clone()
-            })
-            .contains("append-only file")
-        );
-        assert_eq!(
-            told(Vitals {
-                aof_ok: false,
-                ..well.clone()
-            }),
-            "",
-            "nobody misses a file that is off"
-        );
-        let evicting = Vitals {
-            policy: "allkeys-lru".into(),
-            ..Vitals::parse(INFO)
-        };
+        assert!(told(Vitals { role: "slave".into(), ..well.clone() }).contains("role is slave"));
+        assert!(told(Vitals { evicted: 17, ..well.clone() }).contains("evicted 10 keys"));
+        assert!(told(Vitals { save_ok: false, ..well.clone() }).contains("last save to disk failed"));
+        assert!(told(Vitals { aof: true, aof_ok: false, ..well.clone() }).contains("append-only file"));
+        assert_eq!(told(Vitals { aof_ok: false, ..well.clone() }), "", "nobody misses a file that is off");
+        let evicting = Vitals { policy: "allkeys-lru".into(), ..Vitals::parse(INFO) };
         assert_eq!(told(evicting), "");
     }
 }

@@ -173,11 +173,7 @@ impl<T: Ticket> Lane<T> {
         }
         state.out.extend_from_slice(request);
         let end = state.out_start + state.out.len() as u64;
-        state.pending.push_back(Pending {
-            ticket: Some(ticket),
-            asked_at: now,
-            end,
-        });
+        state.pending.push_back(Pending { ticket: Some(ticket), asked_at: now, end });
         state.last_use = now;
         drop(state);
         self.0.wake();
@@ -306,11 +302,7 @@ async fn demanded<T: Ticket>(weak: &Weak<Core<T>>) -> bool {
         if Rc::strong_count(&core) == 1 {
             return Poll::Ready(false);
         }
-        if core.state.borrow().phase == Phase::Dialing {
-            Poll::Ready(true)
-        } else {
-            Poll::Pending
-        }
+        if core.state.borrow().phase == Phase::Dialing { Poll::Ready(true) } else { Poll::Pending }
     })
     .await
 }
@@ -324,12 +316,7 @@ impl<T: Ticket> Core<T> {
             (state.out, state.written) = (Vec::new(), 0);
             state.pending.drain(..).filter_map(|p| p.ticket).collect()
         };
-        let retry_in = self
-            .node
-            .breaker
-            .check()
-            .err()
-            .map_or(Duration::ZERO, |u| u.retry_in);
+        let retry_in = self.node.breaker.check().err().map_or(Duration::ZERO, |u| u.retry_in);
         for ticket in failed {
             self.counters.home_failures.add(1);
             let reason = reason.to_owned();
@@ -363,18 +350,12 @@ impl<T: Ticket> Core<T> {
             state.out_start = start;
             state.written = 0;
             let base = state.out_start;
-            state
-                .pending
-                .extend(kept.into_iter().map(|(ticket, asked_at, end)| Pending {
-                    ticket: Some(ticket),
-                    asked_at,
-                    end: base + end,
-                }));
-            state.phase = if state.pending.is_empty() {
-                Phase::Idle
-            } else {
-                Phase::Dialing
-            };
+            state.pending.extend(kept.into_iter().map(|(ticket, asked_at, end)| Pending {
+                ticket: Some(ticket),
+                asked_at,
+                end: base + end,
+            }));
+            state.phase = if state.pending.is_empty() { Phase::Idle } else { Phase::Dialing };
         }
         if !failed.is_empty() {
             tracing::warn!(node = %self.node.dial.address, requests = failed.len(), reason, "connection lost");
@@ -399,11 +380,7 @@ struct Inbound {
 
 /// Carries requests and replies until the connection ends.
 async fn drive<T: Ticket>(weak: &Weak<Core<T>>, mut stream: Box<dyn Stream>) -> End {
-    let mut inbound = Inbound {
-        buffer: BytesMut::new(),
-        scanner: ReplyScanner::new(),
-        need: 0,
-    };
+    let mut inbound = Inbound { buffer: BytesMut::new(), scanner: ReplyScanner::new(), need: 0 };
     poll_fn(|cx| {
         let Some(core) = weak.upgrade() else {
             return Poll::Ready(End::Idle);

@@ -21,12 +21,7 @@ pub struct Node {
 impl Node {
     /// A node that nobody has dialed yet.
     pub fn new(dial: Dial, breaker: Breaker, request_timeout: Duration) -> Self {
-        Node {
-            dial,
-            breaker,
-            request_timeout,
-            complained: AtomicBool::new(false),
-        }
+        Node { dial, breaker, request_timeout, complained: AtomicBool::new(false) }
     }
 
     /// A dial failed. Logged once a trouble.

@@ -193,12 +193,7 @@ impl<S: Sink> Guard<S> {
                     tracing::warn!(node = %self.node.dial.address, reason, "guard connection lost; copies are not served");
                 }
             }
-            let pause = self
-                .node
-                .breaker
-                .check()
-                .err()
-                .map_or(Duration::ZERO, |u| u.retry_in);
+            let pause = self.node.breaker.check().err().map_or(Duration::ZERO, |u| u.retry_in);
             tokio::time::sleep(pause.max(Duration::from_millis(10))).await;
         }
     }
@@ -225,9 +220,7 @@ impl<S: Sink> Guard<S> {
             swaps: None,
             granted: 0,
         };
-        link.put(Asked::Tracking, &[b"CLIENT", b"TRACKING", b"ON", b"BCAST"])
-            .await
-            .map_err(DialError::Io)?;
+        link.put(Asked::Tracking, &[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await.map_err(DialError::Io)?;
         Ok(link)
     }
 }
@@ -257,10 +250,7 @@ impl<S: Sink> Link<'_, S> {
     /// When the oldest open question has waited too long.
     fn patience(&self) -> Instant {
         let bound = (self.guard.lease * 3).max(Duration::from_secs(3));
-        let waited = self
-            .questions
-            .front()
-            .map_or(0, |q| clock::now().saturating_sub(q.sent));
+        let waited = self.questions.front().map_or(0, |q| clock::now().saturating_sub(q.sent));
         Instant::now() + bound.saturating_sub(Duration::from_nanos(waited))
     }
 
@@ -278,12 +268,7 @@ impl<S: Sink> Link<'_, S> {
         self.guard.sink.gather(self.round);
         self.covered_up_to = fences;
         self.last_asked = Instant::now();
-        self.questions.push_back(Question {
-            what,
-            sent: clock::now(),
-            round: self.round,
-            fences,
-        });
+        self.questions.push_back(Question { what, sent: clock::now(), round: self.round, fences });
         let mut out = Vec::new();
         encode::command(&mut out, command);
         match timeout(self.guard.lease, self.stream.write_all(&out)).await {
@@ -311,11 +296,7 @@ impl<S: Sink> Link<'_, S> {
         if self.questions.iter().any(|q| matches!(q.what, Asked::Probe)) {
             return Ok(());
         }
-        let command: &[&[u8]] = if self.probe_by_info {
-            &[b"INFO", b"commandstats"]
-        } else {
-            &[b"PING"]
-        };
+        let command: &[&[u8]] = if self.probe_by_info { &[b"INFO", b"commandstats"] } else { &[b"PING"] };
         self.put(Asked::Probe, command).await
     }
 
@@ -333,11 +314,7 @@ impl<S: Sink> Link<'_, S> {
                 Scan::Complete { end } => {
                     let frame = self.buffer[base..end].to_vec();
                     base = end;
-                    if frame[0] == b'>' {
-                        self.pushed(&frame)
-                    } else {
-                        self.answered(&frame)?
-                    }
+                    if frame[0] == b'>' { self.pushed(&frame) } else { self.answered(&frame)? }
                 }
             }
         }
@@ -353,9 +330,7 @@ impl<S: Sink> Link<'_, S> {
         }
         match parts.next() {
             Some(keys) if keys.first() == Some(&b'*') => {
-                self.guard
-                    .sink
-                    .invalidate(&mut reply::elements(keys).filter_map(reply::bulk));
+                self.guard.sink.invalidate(&mut reply::elements(keys).filter_map(reply::bulk));
             }
             // A null: FLUSHALL or FLUSHDB of whichever database.
             _ => self.guard.sink.invalidate_all(),
@@ -393,9 +368,7 @@ impl<S: Sink> Link<'_, S> {
             (Asked::Probe, None) => {
                 self.watch_swaps(frame);
                 self.settle(question.round, question.fences);
-                self.guard
-                    .sink
-                    .lease(question.sent + clock::nanos(self.guard.lease));
+                self.guard.sink.lease(question.sent + clock::nanos(self.guard.lease));
             }
             (Asked::Ping, None) => self.settle(question.round, question.fences),
         }
@@ -412,10 +385,7 @@ impl<S: Sink> Link<'_, S> {
             return;
         }
         let text = reply::bulk(frame).unwrap_or_default();
-        let now = Swaps {
-            swapdb: calls(text, b"cmdstat_swapdb:"),
-            info: calls(text, b"cmdstat_info:"),
-        };
+        let now = Swaps { swapdb: calls(text, b"cmdstat_swapdb:"), info: calls(text, b"cmdstat_info:") };
         if let Some(before) = self.swaps
             && (now.swapdb != before.swapdb || now.info <= before.info)
         {
@@ -431,9 +401,7 @@ fn calls(info: &[u8], line: &[u8]) -> u64 {
     info.split(|b| *b == b'\n')
         .find_map(|l| l.strip_prefix(line)?.strip_prefix(b"calls="))
         .map_or(0, |rest| {
-            rest.iter()
-                .take_while(|b| b.is_ascii_digit())
-                .fold(0, |n, b| n * 10 + u64::from(b - b'0'))
+            rest.iter().take_while(|b| b.is_ascii_digit()).fold(0, |n, b| n * 10 + u64::from(b - b'0'))
         })
 }
 

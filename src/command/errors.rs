@@ -48,11 +48,7 @@ impl Command {
     /// The error for a wrong number of arguments, code first. An `EXEC` that is refused says what became of the
     /// transaction.
     pub fn arity_error(&self) -> String {
-        let code = if self.id == id::EXEC {
-            "EXECABORT Transaction discarded because of:"
-        } else {
-            "ERR"
-        };
+        let code = if self.id == id::EXEC { "EXECABORT Transaction discarded because of:" } else { "ERR" };
         format!("{code} wrong number of arguments for '{}' command", self.name)
     }
 }
@@ -70,11 +66,7 @@ fn push_arguments<A: Args + ?Sized>(text: &mut Vec<u8>, args: &A) {
 
 /// What Redis shows of a word: as much as fits, up to the first NUL, because it prints C strings.
 fn shown(word: &[u8], most: usize) -> &[u8] {
-    let end = word
-        .iter()
-        .take(most)
-        .position(|byte| *byte == 0)
-        .unwrap_or(word.len().min(most));
+    let end = word.iter().take(most).position(|byte| *byte == 0).unwrap_or(word.len().min(most));
     &word[..end]
 }
 
@@ -90,10 +82,7 @@ mod tests {
     #[test]
     fn arguments_are_quoted_and_cut() {
         let told = text(Unknown::Command, &[b"foo", b"a", b"b"]);
-        assert_eq!(
-            told,
-            "ERR unknown command 'foo', with args beginning with: 'a' 'b' "
-        );
+        assert_eq!(told, "ERR unknown command 'foo', with args beginning with: 'a' 'b' ");
         let told = text(Unknown::Command, &[b"f\r\nx\0y"]);
         assert_eq!(told, "ERR unknown command 'f  x', with args beginning with: ");
         let long = [b'x'; 300];

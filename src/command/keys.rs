@@ -110,11 +110,7 @@ fn span<A: Args + ?Sized>(
         }
         Find::Range(last, step, _) => {
             let end = begin + usize::from(last.unsigned_abs()) + 1;
-            if end > args.len() {
-                Err(InvalidKeys)
-            } else {
-                Ok((begin, end, positive(step)?))
-            }
+            if end > args.len() { Err(InvalidKeys) } else { Ok((begin, end, positive(step)?)) }
         }
         Find::KeyNum(number, first, step) => {
             let first = begin + positive(first)?;
@@ -132,37 +128,25 @@ fn span<A: Args + ?Sized>(
 }
 
 fn positive(number: i16) -> Result<usize, InvalidKeys> {
-    usize::try_from(number)
-        .ok()
-        .filter(|number| *number > 0)
-        .ok_or(InvalidKeys)
+    usize::try_from(number).ok().filter(|number| *number > 0).ok_or(InvalidKeys)
 }
 
 /// A number of keys as Redis reads it: decimal, without sign, space or leading zero.
 fn parse_count(text: &[u8]) -> Option<usize> {
     match text {
         b"0" => Some(0),
-        [b'1'..=b'9', ..] => std::str::from_utf8(text)
-            .ok()?
-            .parse::<u32>()
-            .ok()
-            .map(|count| count as usize),
+        [b'1'..=b'9', ..] => std::str::from_utf8(text).ok()?.parse::<u32>().ok().map(|count| count as usize),
         _ => None,
     }
 }
 
 fn is<A: Args + ?Sized>(args: &A, index: usize, keyword: &str) -> bool {
-    args.arg(index)
-        .is_some_and(|arg| arg.eq_ignore_ascii_case(keyword.as_bytes()))
+    args.arg(index).is_some_and(|arg| arg.eq_ignore_ascii_case(keyword.as_bytes()))
 }
 
 /// `SET key value [GET] ...`: with `GET` the old value shows.
 fn set_access<A: Args + ?Sized>(args: &A) -> Access {
-    if (3..args.len()).any(|index| is(args, index, "get")) {
-        CHANGE
-    } else {
-        OVERWRITE
-    }
+    if (3..args.len()).any(|index| is(args, index, "get")) { CHANGE } else { OVERWRITE }
 }
 
 /// `BITFIELD key [GET t o | SET t o v | INCRBY t o n | OVERFLOW how]...` with `GET` alone only reads.
@@ -259,10 +243,7 @@ impl StreamOptions {
         let mut index = 1;
         while index < args.len() {
             if is(args, index, "streams") {
-                return Self {
-                    block,
-                    first: Some(index + 1),
-                };
+                return Self { block, first: Some(index + 1) };
             }
             if is(args, index, "block") {
                 block = true;

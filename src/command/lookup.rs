@@ -57,10 +57,7 @@ pub fn by_id(id: CommandId) -> &'static Command {
 /// Containers are small (27 at most) and mostly told apart by length: a scan will do.
 fn subcommand(container: &Command, word: &[u8]) -> Option<&'static Command> {
     let prefix = container.name.len() + 1;
-    container
-        .subcommands()
-        .iter()
-        .find(|row| row.name.as_bytes()[prefix..].eq_ignore_ascii_case(word))
+    container.subcommands().iter().find(|row| row.name.as_bytes()[prefix..].eq_ignore_ascii_case(word))
 }
 
 /// Packs the first [`LONGEST`] bytes of a name.
@@ -121,10 +118,7 @@ const fn names() -> [Packed; COUNT] {
     let mut row = 0;
     while row < COUNT {
         let name = TABLE[row].name;
-        assert!(
-            name.len() <= LONGEST || is_subcommand(name),
-            "a name is longer than can be packed"
-        );
+        assert!(name.len() <= LONGEST || is_subcommand(name), "a name is longer than can be packed");
         names[row] = pack(name.as_bytes());
         row += 1;
     }
@@ -165,31 +159,13 @@ mod tests {
 
     #[test]
     fn what_is_no_command_is_not_found() {
-        for name in [
-            &b""[..],
-            b"ge",
-            b"gett",
-            b"get\0",
-            b"client|id",
-            b"CACHE",
-            b"\xff\xfe",
-            &[b'a'; 4096],
-        ] {
+        for name in [&b""[..], b"ge", b"gett", b"get\0", b"client|id", b"CACHE", b"\xff\xfe", &[b'a'; 4096]] {
             assert!(lookup(name).is_none(), "{name:?}");
         }
         assert_eq!(resolve::<[&[u8]]>(&[]).map(|row| row.id), Err(Unknown::Command));
-        assert_eq!(
-            resolve(&["nothing", "x"][..]).map(|row| row.id),
-            Err(Unknown::Command)
-        );
-        assert_eq!(
-            resolve(&["client", "nothing"][..]).map(|row| row.id),
-            Err(Unknown::Subcommand)
-        );
-        assert_eq!(
-            resolve(&["client", ""][..]).map(|row| row.id),
-            Err(Unknown::Subcommand)
-        );
+        assert_eq!(resolve(&["nothing", "x"][..]).map(|row| row.id), Err(Unknown::Command));
+        assert_eq!(resolve(&["client", "nothing"][..]).map(|row| row.id), Err(Unknown::Subcommand));
+        assert_eq!(resolve(&["client", ""][..]).map(|row| row.id), Err(Unknown::Subcommand));
         assert_eq!(resolve(&["get", "client"][..]).map(|row| row.id), Ok(id::GET));
         assert_eq!(resolve(&["CONFIG"][..]).map(|row| row.id), Ok(id::CONFIG));
     }

@@ -133,20 +133,12 @@ impl Command {
     /// Whether so many arguments are right, name and subcommand included.
     pub const fn arity_ok(&self, argc: usize) -> bool {
         let arity = self.arity.unsigned_abs() as usize;
-        if self.arity < 0 {
-            argc >= arity
-        } else {
-            argc == arity
-        }
+        if self.arity < 0 { argc >= arity } else { argc == arity }
     }
 
     /// The argument that is its only key, if it is the same one in every request: no need to [`extract`].
     pub const fn only_key(&self) -> Option<usize> {
-        if self.only_key == 0 {
-            None
-        } else {
-            Some(self.only_key as usize)
-        }
+        if self.only_key == 0 { None } else { Some(self.only_key as usize) }
     }
 
     /// Whether its replies may be kept. No argument changes that.
@@ -157,10 +149,7 @@ impl Command {
     /// Whether it may change values, of declared keys or others. Redis does not call `EVAL` or `EXEC` writes.
     pub const fn may_write(&self) -> bool {
         self.flags.contains(Flags::WRITE)
-            || matches!(
-                self.reach,
-                Reach::UndeclaredWrites | Reach::OtherDatabase | Reach::Keyspace
-            )
+            || matches!(self.reach, Reach::UndeclaredWrites | Reach::OtherDatabase | Reach::Keyspace)
     }
 
     /// Its subcommands; none unless it is a container.
@@ -189,13 +178,11 @@ const fn is_subcommand(name: &str) -> bool {
 
 const fn only_key(specs: &[KeySpec]) -> u8 {
     match specs {
-        [
-            KeySpec {
-                access,
-                begin: Begin::Index(index),
-                find: Find::Range(0, _, _),
-            },
-        ] if !access.contains(Access::NOT_KEY) && *index > 0 && *index <= u8::MAX as i16 => *index as u8,
+        [KeySpec { access, begin: Begin::Index(index), find: Find::Range(0, _, _) }]
+            if !access.contains(Access::NOT_KEY) && *index > 0 && *index <= u8::MAX as i16 =>
+        {
+            *index as u8
+        }
         _ => 0,
     }
 }
@@ -245,31 +232,16 @@ mod tests {
         assert_eq!(by_id(id::SET).only_key(), Some(1));
         assert_eq!(by_id(id::OBJECT_FREQ).only_key(), Some(2));
         assert_eq!(by_id(id::PFDEBUG).only_key(), Some(2));
-        for id in [
-            id::MGET,
-            id::SORT,
-            id::MIGRATE,
-            id::XREAD,
-            id::GEORADIUS,
-            id::SPUBLISH,
-            id::PING,
-            id::EVAL,
-        ] {
+        for id in
+            [id::MGET, id::SORT, id::MIGRATE, id::XREAD, id::GEORADIUS, id::SPUBLISH, id::PING, id::EVAL]
+        {
             assert_eq!(by_id(id).only_key(), None, "{}", by_id(id).name);
         }
     }
 
     #[test]
     fn what_may_write_is_more_than_what_redis_calls_write() {
-        for id in [
-            id::SET,
-            id::EVAL,
-            id::FCALL,
-            id::EXEC,
-            id::FLUSHALL,
-            id::REPLICAOF,
-            id::XREADGROUP,
-        ] {
+        for id in [id::SET, id::EVAL, id::FCALL, id::EXEC, id::FLUSHALL, id::REPLICAOF, id::XREADGROUP] {
             assert!(by_id(id).may_write(), "{}", by_id(id).name);
         }
         for id in [id::GET, id::EVAL_RO, id::KEYS, id::PING, id::WATCH, id::PUBLISH] {

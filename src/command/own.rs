@@ -145,54 +145,30 @@ const NOT_CACHED: &[(Why, &str)] = &[
 ];
 
 const SESSION: &[(SessionNeed, &str)] = &[
-    (
-        SessionNeed::Local,
-        "ping echo hello auth select client reset quit info acl|whoami",
-    ),
+    (SessionNeed::Local, "ping echo hello auth select client reset quit info acl|whoami"),
     // Transactions and subscriptions.
     (SessionNeed::Lease, "multi exec discard watch unwatch"),
-    (
-        SessionNeed::Lease,
-        "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe monitor",
-    ),
+    (SessionNeed::Lease, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe monitor"),
     // They wait. XREAD and XREADGROUP do so only with BLOCK.
-    (
-        SessionNeed::Lease,
-        "blpop brpop blmove brpoplpush blmpop bzpopmin bzpopmax bzmpop wait",
-    ),
+    (SessionNeed::Lease, "blpop brpop blmove brpoplpush blmpop bzpopmin bzpopmax bzmpop wait"),
     // They must reach a server that is busy with a script, which may have come by the shared connection.
-    (
-        SessionNeed::Lease,
-        "script|kill function|kill function|stats shutdown",
-    ),
+    (SessionNeed::Lease, "script|kill function|kill function|stats shutdown"),
     // DEBUG PROTOCOL PUSH is answered by a push and nothing else.
     (SessionNeed::Lease, "debug"),
     // Replication, and the states of a cluster connection.
-    (
-        SessionNeed::Refused,
-        "sync psync replconf asking restore-asking readonly readwrite",
-    ),
+    (SessionNeed::Refused, "sync psync replconf asking restore-asking readonly readwrite"),
     // It makes a debugger session of the connection.
     (SessionNeed::Refused, "script|debug"),
 ];
 
 const REACH: &[(Reach, &str)] = &[
-    (
-        Reach::UndeclaredReads,
-        "eval_ro evalsha_ro fcall_ro sort sort_ro keys scan randomkey dbsize",
-    ),
-    (
-        Reach::UndeclaredReads,
-        "cluster|getkeysinslot cluster|countkeysinslot",
-    ),
+    (Reach::UndeclaredReads, "eval_ro evalsha_ro fcall_ro sort sort_ro keys scan randomkey dbsize"),
+    (Reach::UndeclaredReads, "cluster|getkeysinslot cluster|countkeysinslot"),
     // EXEC: whatever was queued.
     (Reach::UndeclaredWrites, "eval evalsha fcall exec module"),
     (Reach::OtherDatabase, "move copy"),
     (Reach::Keyspace, "flushall flushdb swapdb debug"),
-    (
-        Reach::Keyspace,
-        "replicaof slaveof failover cluster|replicate cluster|reset",
-    ),
+    (Reach::Keyspace, "replicaof slaveof failover cluster|replicate cluster|reset"),
 ];
 
 const FINDERS: &[(Finder, &str)] = &[
@@ -227,10 +203,7 @@ pub(super) const fn cache(name: &str, flags: Flags) -> Cache {
         }
         i += 1;
     }
-    assert!(
-        !flags.contains(Flags::READONLY),
-        "a read-only command must be in CACHEABLE or NOT_CACHED"
-    );
+    assert!(!flags.contains(Flags::READONLY), "a read-only command must be in CACHEABLE or NOT_CACHED");
     Cache::No(Why::NotARead)
 }
 
@@ -287,12 +260,7 @@ mod tests {
 
     fn lists() -> [Vec<&'static str>; 4] {
         let cacheable = CACHEABLE.iter().flat_map(|words| words.split(' '));
-        [
-            cacheable.chain(words(NOT_CACHED)).collect(),
-            words(SESSION),
-            words(REACH),
-            words(FINDERS),
-        ]
+        [cacheable.chain(words(NOT_CACHED)).collect(), words(SESSION), words(REACH), words(FINDERS)]
     }
 
     #[test]
@@ -313,16 +281,8 @@ mod tests {
 
     #[test]
     fn a_word_stands_for_itself_and_its_subcommands() {
-        assert!(
-            ["get", "mget", "client", "client|id"]
-                .iter()
-                .all(|name| listed("get mget client", name))
-        );
-        assert!(
-            !["ge", "gett", "m", "clients", "id", ""]
-                .iter()
-                .any(|name| listed("get mget client", name))
-        );
+        assert!(["get", "mget", "client", "client|id"].iter().all(|name| listed("get mget client", name)));
+        assert!(!["ge", "gett", "m", "clients", "id", ""].iter().any(|name| listed("get mget client", name)));
         assert!(listed("object|freq", "object|freq") && !listed("object|freq", "object"));
     }
 
@@ -332,28 +292,15 @@ mod tests {
             match row.cache {
                 Cache::Yes => {
                     assert!(row.flags.contains(Flags::READONLY), "{}", row.name);
-                    assert!(
-                        !row.flags.intersects(Flags::WRITE | Flags::BLOCKING),
-                        "{}",
-                        row.name
-                    );
+                    assert!(!row.flags.intersects(Flags::WRITE | Flags::BLOCKING), "{}", row.name);
                     assert!(!row.key_specs.is_empty(), "{}", row.name);
                     assert_eq!(row.session, SessionNeed::None, "{}", row.name);
                     assert_eq!(row.reach, Reach::Declared, "{}", row.name);
                 }
                 Cache::No(why) => {
                     assert!(!why.reason().is_empty());
-                    assert_eq!(
-                        why == Why::Write,
-                        row.flags.contains(Flags::WRITE),
-                        "{}",
-                        row.name
-                    );
-                    assert!(
-                        why != Why::NotARead || !row.flags.contains(Flags::READONLY),
-                        "{}",
-                        row.name
-                    );
+                    assert_eq!(why == Why::Write, row.flags.contains(Flags::WRITE), "{}", row.name);
+                    assert!(why != Why::NotARead || !row.flags.contains(Flags::READONLY), "{}", row.name);
                 }
             }
         }
@@ -363,11 +310,7 @@ mod tests {
     fn what_home_says_may_block_never_shares_a_connection_unasked() {
         for row in TABLE.iter().filter(|row| row.flags.contains(Flags::BLOCKING)) {
             let asks = row.finder == Finder::XRead;
-            let expected = if asks {
-                SessionNeed::None
-            } else {
-                SessionNeed::Lease
-            };
+            let expected = if asks { SessionNeed::None } else { SessionNeed::Lease };
             assert_eq!(row.session, expected, "{}", row.name);
         }
     }

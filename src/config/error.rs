@@ -65,13 +65,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(super) fn new(key: impl Into<String>, origin: Origin, wrong: impl Into<String>) -> Self {
-        Self {
-            key: key.into(),
-            origin,
-            wrong: wrong.into(),
-            accepted: None,
-            suggestion: None,
-        }
+        Self { key: key.into(), origin, wrong: wrong.into(), accepted: None, suggestion: None }
     }
 
     pub(super) fn accepted(mut self, accepted: impl Into<String>) -> Self {
@@ -177,18 +171,12 @@ mod tests {
             shown.starts_with("the configuration has 103 errors:\n  1. key0 (--set): wrong\n"),
             "{shown}"
         );
-        assert!(
-            shown.ends_with("100. key99 (--set): wrong\n     and 3 more"),
-            "{shown}"
-        );
+        assert!(shown.ends_with("100. key99 (--set): wrong\n     and 3 more"), "{shown}");
     }
 
     #[test]
     fn are_in_the_order_of_their_sources() {
-        let file = |line| Origin::File {
-            name: "f".into(),
-            line,
-        };
+        let file = |line| Origin::File { name: "f".into(), line };
         let mut errors = ConfigErrors::default();
         for origin in [Origin::Flag, Origin::Environment("V".into()), file(10), file(9)] {
             errors.push(ConfigError::new("k", origin, "w"));

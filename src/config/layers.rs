@@ -37,21 +37,13 @@ pub(super) struct Rules {
 pub(super) fn file(name: &str, bytes: &[u8], errors: &mut ConfigErrors) -> Vec<Setting> {
     let lines = Lines::new(name, bytes);
     if bytes.len() > MAX_FILE_SIZE {
-        errors.push(ConfigError::new(
-            "",
-            lines.whole(),
-            format!("is larger than {MAX_FILE_SIZE} bytes"),
-        ));
+        errors.push(ConfigError::new("", lines.whole(), format!("is larger than {MAX_FILE_SIZE} bytes")));
         return Vec::new();
     }
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
-            errors.push(ConfigError::new(
-                "",
-                lines.at(error.valid_up_to()),
-                "is not UTF-8",
-            ));
+            errors.push(ConfigError::new("", lines.at(error.valid_up_to()), "is not UTF-8"));
             return Vec::new();
         }
     };
@@ -63,20 +55,14 @@ pub(super) fn file(name: &str, bytes: &[u8], errors: &mut ConfigErrors) -> Vec<S
         }
         return Vec::new();
     }
-    let mut reader = Reader {
-        place: Place::File(lines),
-        settings: Vec::new(),
-        errors,
-    };
+    let mut reader = Reader { place: Place::File(lines), settings: Vec::new(), errors };
     reader.table("", document.get_ref());
     reader.settings
 }
 
 /// Never quotes the line, which may hold a secret: the parser's message says what it expected.
 fn syntax_error(error: &toml::de::Error, lines: &Lines) -> ConfigError {
-    let origin = error
-        .span()
-        .map_or_else(|| lines.whole(), |span| lines.at(span.start));
+    let origin = error.span().map_or_else(|| lines.whole(), |span| lines.at(span.start));
     let message = error.message().replace('\n', ", ");
     ConfigError::new("", origin, format!("is not TOML: {message}"))
 }
@@ -100,9 +86,7 @@ pub(super) fn environment(variables: &[(String, String)], errors: &mut ConfigErr
 /// STRATA_CONFIG names the file, which is the command line's affair. The others are what
 /// Kubernetes gives to every pod beside a service that is called `strata`.
 fn is_own(name: &str) -> bool {
-    let kubernetes = ["STRATA_SERVICE_", "STRATA_PORT_"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix));
+    let kubernetes = ["STRATA_SERVICE_", "STRATA_PORT_"].iter().any(|prefix| name.starts_with(prefix));
     name.starts_with("STRATA_") && name != "STRATA_CONFIG" && name != "STRATA_PORT" && !kubernetes
 }
 
@@ -114,19 +98,14 @@ fn path_of(variable: &str) -> Option<&'static str> {
     let exact = known().find(|path| raw::variable(path) == variable);
     exact.or_else(|| {
         raw::LATER.iter().copied().find(|later| {
-            variable
-                .strip_prefix(&raw::variable(later))
-                .is_some_and(|rest| rest.starts_with('_'))
+            variable.strip_prefix(&raw::variable(later)).is_some_and(|rest| rest.starts_with('_'))
         })
     })
 }
 
 fn unknown_variable(name: &str, origin: Origin) -> ConfigError {
     let known: Vec<String> = raw::paths().map(raw::variable).collect();
-    let near = nearest(
-        without_prefix(name),
-        known.iter().map(|known| without_prefix(known)),
-    );
+    let near = nearest(without_prefix(name), known.iter().map(|known| without_prefix(known)));
     let error = ConfigError::new("", origin, "is the variable of no key");
     match near {
         Some(near) => error.suggestion(format!("STRATA_{near}")),
@@ -157,11 +136,7 @@ pub(super) fn flags(arguments: &[String], errors: &mut ConfigErrors) -> Vec<Sett
 /// The settings of a value that stands alone. Tables and lists are read as TOML; so is a string in
 /// quotes, unless it is a secret; all else is taken letter by letter.
 fn word(path: &str, text: &str, origin: Origin, errors: &mut ConfigErrors) -> Vec<Setting> {
-    let mut reader = Reader {
-        place: Place::Fixed(origin.clone()),
-        settings: Vec::new(),
-        errors,
-    };
+    let mut reader = Reader { place: Place::Fixed(origin.clone()), settings: Vec::new(), errors };
     let key = match raw::find(path) {
         Named::Key(key) => key,
         Named::Later(_) if raw::OFF_SWITCHES.contains(&path) && text.trim() == "false" => return Vec::new(),
@@ -208,8 +183,7 @@ impl Reader<'_> {
                 // In quotes: it must not pass for a path.
                 let shown = format!("{path}{}{name:?}", if path.is_empty() { "" } else { "." });
                 let origin = self.place.at(at);
-                self.errors
-                    .push_with(|| ConfigError::new(shown, origin, "is not known"));
+                self.errors.push_with(|| ConfigError::new(shown, origin, "is not known"));
                 continue;
             }
             match path {
@@ -223,22 +197,16 @@ impl Reader<'_> {
         let origin = self.place.at(at);
         let error = match (raw::find(path), value.get_ref()) {
             (Named::Key(key), value) => {
-                self.settings.push(Setting::Key {
-                    key,
-                    value: Value::from_toml(value),
-                    origin,
-                });
+                self.settings.push(Setting::Key { key, value: Value::from_toml(value), origin });
                 return;
             }
             (Named::Table, DeValue::Table(table)) => return self.table(path, table),
             (Named::Policies, DeValue::Array(list)) => return self.policies(list),
             (Named::Later(_), DeValue::Table(table)) if is_off(path, table) => return,
             (Named::Later(later), _) => later_error(later, path, origin),
-            (Named::Table, other) => ConfigError::new(
-                path,
-                origin,
-                format!("is a section, not {}", a_kind(other.type_str())),
-            ),
+            (Named::Table, other) => {
+                ConfigError::new(path, origin, format!("is a section, not {}", a_kind(other.type_str())))
+            }
             (Named::Policies, other) => ConfigError::new(
                 path,
                 origin,
@@ -256,8 +224,7 @@ impl Reader<'_> {
             let origin = self.place.at(element.span().start);
             let Some(table) = element.get_ref().as_table() else {
                 let wrong = format!("is a section, not {}", a_kind(element.get_ref().type_str()));
-                self.errors
-                    .push(ConfigError::new(policy_path(index, ""), origin, wrong));
+                self.errors.push(ConfigError::new(policy_path(index, ""), origin, wrong));
                 continue;
             };
             let mut settings = Vec::new();
@@ -265,9 +232,7 @@ impl Reader<'_> {
                 let origin = self.place.at(name.span().start);
                 match POLICY_KEYS.iter().find(|key| key.name == name.get_ref()) {
                     Some(key) => settings.push((key, Value::from_toml(value.get_ref()), origin)),
-                    None => self
-                        .errors
-                        .push_with(|| unknown_policy_key(index, name.get_ref(), origin)),
+                    None => self.errors.push_with(|| unknown_policy_key(index, name.get_ref(), origin)),
                 }
             }
             policies.push(Rules { origin, settings });
@@ -294,10 +259,7 @@ fn is_off(path: &str, table: &DeTable<'_>) -> bool {
 
 fn later_error(later: &str, path: &str, origin: Origin) -> ConfigError {
     let error = ConfigError::new(path, origin, NOT_YET);
-    match raw::OFF_SWITCHES
-        .iter()
-        .find(|switch| switch.strip_suffix(".enabled") == Some(later))
-    {
+    match raw::OFF_SWITCHES.iter().find(|switch| switch.strip_suffix(".enabled") == Some(later)) {
         Some(switch) => error.accepted(format!("no [{later}] at all, or {switch} = false alone")),
         None => error,
     }
@@ -311,11 +273,7 @@ fn unknown_key(path: &str, origin: Origin) -> ConfigError {
     }
     let section = path.rsplit_once('.').map_or("", |(section, _)| section);
     let in_section = |key: &Key<Raw>| key.name.strip_prefix(section)?.strip_prefix('.');
-    let known: Vec<_> = raw::KEYS
-        .iter()
-        .filter_map(in_section)
-        .filter(|key| !key.contains('.'))
-        .collect();
+    let known: Vec<_> = raw::KEYS.iter().filter_map(in_section).filter(|key| !key.contains('.')).collect();
     match known.is_empty() {
         true => error.accepted("the sections server, l1, l2, targets and policy"),
         false => error.accepted(format!("in [{section}]: {}", known.join(", "))),
@@ -332,10 +290,7 @@ fn unknown_policy_key(index: usize, name: &str, origin: Origin) -> ConfigError {
     let error = ConfigError::new(path, origin, "is not known");
     match nearest(name, known()) {
         Some(near) => error.suggestion(near),
-        None => error.accepted(format!(
-            "in [[policy]]: {}",
-            known().collect::<Vec<_>>().join(", ")
-        )),
+        None => error.accepted(format!("in [[policy]]: {}", known().collect::<Vec<_>>().join(", "))),
     }
 }
 
@@ -363,29 +318,16 @@ struct Lines {
 
 impl Lines {
     fn new(name: &str, bytes: &[u8]) -> Self {
-        let ends = bytes
-            .iter()
-            .enumerate()
-            .filter(|(_, byte)| **byte == b'\n')
-            .map(|(at, _)| at);
-        Self {
-            name: name.into(),
-            ends: ends.collect(),
-        }
+        let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
+        Self { name: name.into(), ends: ends.collect() }
     }
 
     fn whole(&self) -> Origin {
-        Origin::File {
-            name: self.name.clone(),
-            line: 0,
-        }
+        Origin::File { name: self.name.clone(), line: 0 }
     }
 
     fn at(&self, offset: usize) -> Origin {
         let line = self.ends.partition_point(|end| *end < offset) + 1;
-        Origin::File {
-            name: self.name.clone(),
-            line,
-        }
+        Origin::File { name: self.name.clone(), line }
     }
 }

@@ -45,12 +45,7 @@ pub(super) fn parse(text: &str) -> Result<Location, String> {
 }
 
 fn plain(place: Place) -> Location {
-    Location {
-        place,
-        username: None,
-        password: None,
-        database: None,
-    }
+    Location { place, username: None, password: None, database: None }
 }
 
 fn socket(text: &str) -> Result<Location, String> {
@@ -62,13 +57,9 @@ fn socket(text: &str) -> Result<Location, String> {
         return Err("has more than a path: user, password and database have keys of their own".to_owned());
     }
     if path.len() > MAX_SOCKET_PATH {
-        return Err(format!(
-            "has a path longer than the {MAX_SOCKET_PATH} bytes of a socket's name"
-        ));
+        return Err(format!("has a path longer than the {MAX_SOCKET_PATH} bytes of a socket's name"));
     }
-    Ok(plain(Place::Unix {
-        path: PathBuf::from(path),
-    }))
+    Ok(plain(Place::Unix { path: PathBuf::from(path) }))
 }
 
 fn server(text: &str, tls: bool) -> Result<Location, String> {
@@ -90,12 +81,7 @@ fn server(text: &str, tls: bool) -> Result<Location, String> {
     Ok(Location {
         place: Place::Tcp { host, port, tls },
         username: Some(decoded(url.username())?).filter(|name| !name.is_empty()),
-        password: url
-            .password()
-            .map(decoded)
-            .transpose()?
-            .filter(|p| !p.is_empty())
-            .map(Secret::new),
+        password: url.password().map(decoded).transpose()?.filter(|p| !p.is_empty()).map(Secret::new),
         database: database(url.path())?,
     })
 }
@@ -138,11 +124,7 @@ mod tests {
     use super::*;
 
     fn tcp(host: &str, port: u16, tls: bool) -> Place {
-        Place::Tcp {
-            host: host.to_owned(),
-            port,
-            tls,
-        }
+        Place::Tcp { host: host.to_owned(), port, tls }
     }
 
     #[test]
@@ -153,22 +135,9 @@ mod tests {
             ("redis://cache/", tcp("cache", 6379, false)),
             ("REDIS://10.0.0.1:7000", tcp("10.0.0.1", 7000, false)),
             ("redis://[::1]:7000", tcp("::1", 7000, false)),
-            (
-                "rediss://my-cache_1.example.org:6380",
-                tcp("my-cache_1.example.org", 6380, true),
-            ),
-            (
-                "unix:///run/redis.sock",
-                Place::Unix {
-                    path: "/run/redis.sock".into(),
-                },
-            ),
-            (
-                "redis+unix:///run/a b%41.sock",
-                Place::Unix {
-                    path: "/run/a b%41.sock".into(),
-                },
-            ),
+            ("rediss://my-cache_1.example.org:6380", tcp("my-cache_1.example.org", 6380, true)),
+            ("unix:///run/redis.sock", Place::Unix { path: "/run/redis.sock".into() }),
+            ("redis+unix:///run/a b%41.sock", Place::Unix { path: "/run/a b%41.sock".into() }),
         ] {
             assert_eq!(parse(url), Ok(plain(place)), "{url}");
         }
@@ -182,10 +151,7 @@ mod tests {
         assert_eq!(location.password.as_ref().map(Secret::expose), Some("p@ss/wörd"));
         assert_eq!(location.database, Some(15));
         let location = parse("redis://:pw@cache").unwrap();
-        assert_eq!(
-            (location.username, location.password),
-            (None, Some(Secret::new("pw")))
-        );
+        assert_eq!((location.username, location.password), (None, Some(Secret::new("pw"))));
     }
 
     #[test]
@@ -202,35 +168,14 @@ mod tests {
             ("redis://:pw@", "is not a URL: empty host"),
             ("redis://cache:99999", "is not a URL: invalid port number"),
             ("redis://cache:0", "has port 0"),
-            (
-                "redis://a%20b",
-                "has a host that is neither a name nor an address",
-            ),
-            (
-                "redis://cache/x",
-                "has a path that is not the number of a database",
-            ),
-            (
-                "redis://cache/-1",
-                "has a path that is not the number of a database",
-            ),
-            (
-                "redis://cache/+1",
-                "has a path that is not the number of a database",
-            ),
-            (
-                "redis://cache/2147483648",
-                "has a path that is not the number of a database",
-            ),
+            ("redis://a%20b", "has a host that is neither a name nor an address"),
+            ("redis://cache/x", "has a path that is not the number of a database"),
+            ("redis://cache/-1", "has a path that is not the number of a database"),
+            ("redis://cache/+1", "has a path that is not the number of a database"),
+            ("redis://cache/2147483648", "has a path that is not the number of a database"),
             ("redis://cache?db=1", "has parameters, which are not known"),
-            (
-                "redis://:%zz@cache",
-                "has a user or a password with a wrong % sequence",
-            ),
-            (
-                "redis://:%ff@cache",
-                "has a user or a password with a wrong % sequence",
-            ),
+            ("redis://:%zz@cache", "has a user or a password with a wrong % sequence"),
+            ("redis://:%ff@cache", "has a user or a password with a wrong % sequence"),
             ("unix://run/redis.sock", "needs an absolute path after unix://"),
             ("unix:/run/redis.sock", "needs an absolute path after unix://"),
             (

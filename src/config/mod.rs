@@ -57,10 +57,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
         match read_bounded(path) {
             Ok(bytes) => settings.append(&mut layers::file(&name, &bytes, &mut errors)),
             Err(error) => {
-                let origin = Origin::File {
-                    name: name.into(),
-                    line: 0,
-                };
+                let origin = Origin::File { name: name.into(), line: 0 };
                 errors.push(ConfigError::new("", origin, format!("cannot be read: {error}")));
             }
         }
@@ -83,8 +80,6 @@ pub fn from_toml(name: &str, bytes: &[u8]) -> Result<Config, ConfigErrors> {
 /// At most one byte more than a file may have, so that a larger one is noticed.
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_FILE_SIZE as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    File::open(path)?.take(MAX_FILE_SIZE as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -202,9 +202,7 @@ pub enum Endpoint {
 
 impl Default for Endpoint {
     fn default() -> Self {
-        Self::Embedded {
-            binary: PathBuf::from("redis-server"),
-        }
+        Self::Embedded { binary: PathBuf::from("redis-server") }
     }
 }
 
@@ -305,12 +303,7 @@ pub struct HitRates {
 
 impl Default for HitRates {
     fn default() -> Self {
-        Self {
-            l1: 0.85,
-            l2: 0.80,
-            l3: 0.70,
-            overall: 0.80,
-        }
+        Self { l1: 0.85, l2: 0.80, l3: 0.70, overall: 0.80 }
     }
 }
 

@@ -70,24 +70,14 @@ impl From<&Config> for Raw {
             Endpoint::Tcp { tls: Some(tls), .. } => raw.set_tls(tls),
             Endpoint::Tcp { .. } | Endpoint::Unix { .. } => {}
         }
-        Self {
-            config: config.clone(),
-            server_password_file: String::new(),
-            l2: raw,
-        }
+        Self { config: config.clone(), server_password_file: String::new(), l2: raw }
     }
 }
 
 impl RawL2 {
     fn set_tls(&mut self, tls: &Tls) {
-        let Tls {
-            ca_file,
-            identity,
-            server_name,
-        } = tls;
-        self.ca_file = ca_file
-            .as_ref()
-            .map_or(String::new(), |file| file.display().to_string());
+        let Tls { ca_file, identity, server_name } = tls;
+        self.ca_file = ca_file.as_ref().map_or(String::new(), |file| file.display().to_string());
         if let Some(Identity { cert_file, key_file }) = identity {
             self.cert_file = cert_file.display().to_string();
             self.key_file = key_file.display().to_string();
@@ -200,19 +190,11 @@ const EVICTION: &[&str] = &["s3-fifo", "lru"];
 const MGET: &[&str] = &["atomic", "per-key"];
 
 fn set_eviction(raw: &mut Raw, name: &str) {
-    raw.config.l1.policy = if name == Eviction::Lru.name() {
-        Eviction::Lru
-    } else {
-        Eviction::S3Fifo
-    };
+    raw.config.l1.policy = if name == Eviction::Lru.name() { Eviction::Lru } else { Eviction::S3Fifo };
 }
 
 fn set_mget(policy: &mut Policy, name: &str) {
-    policy.mget = if name == Mget::PerKey.name() {
-        Mget::PerKey
-    } else {
-        Mget::Atomic
-    };
+    policy.mget = if name == Mget::PerKey.name() { Mget::PerKey } else { Mget::Atomic };
 }
 
 /// What a dotted path names.
@@ -234,10 +216,7 @@ pub(super) fn find(path: &str) -> Named {
     if path == "policy" {
         return Named::Policies;
     }
-    if let Some(later) = LATER
-        .iter()
-        .find(|later| path == **later || is_under(path, later))
-    {
+    if let Some(later) = LATER.iter().find(|later| path == **later || is_under(path, later)) {
         return Named::Later(later);
     }
     match KEYS.iter().any(|key| is_under(key.name, path)) {
@@ -252,19 +231,9 @@ fn is_under(path: &str, table: &str) -> bool {
 
 /// Every path that has a meaning: keys, tables, and what later versions know.
 pub(super) fn paths() -> impl Iterator<Item = &'static str> {
-    const TABLES: [&str; 7] = [
-        "server",
-        "l1",
-        "l2",
-        "targets",
-        "targets.hit_rate",
-        "targets.latency",
-        "policy",
-    ];
-    KEYS.iter()
-        .map(|key| key.name)
-        .chain(TABLES)
-        .chain(LATER.iter().copied())
+    const TABLES: [&str; 7] =
+        ["server", "l1", "l2", "targets", "targets.hit_rate", "targets.latency", "policy"];
+    KEYS.iter().map(|key| key.name).chain(TABLES).chain(LATER.iter().copied())
 }
 
 /// The environment variable of a path.
@@ -341,9 +310,6 @@ mod tests {
         let text = include_str!("../../config.toml");
         assert_eq!(given(text), sorted(KEYS));
         let (_, example) = text.split_once("# [[policy]]").unwrap();
-        assert_eq!(
-            given(&format!("[[policy]]{}", example.replace("\n# ", "\n"))),
-            sorted(POLICY_KEYS)
-        );
+        assert_eq!(given(&format!("[[policy]]{}", example.replace("\n# ", "\n"))), sorted(POLICY_KEYS));
     }
 }

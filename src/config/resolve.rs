@@ -19,11 +19,7 @@ const MAX_PASSWORD: u64 = 4096;
 
 /// Applies `settings`, of which a later one wins, to the defaults.
 pub(super) fn resolve(settings: Vec<Setting>, errors: &mut ConfigErrors) -> Config {
-    let mut resolver = Resolver {
-        raw: Raw::default(),
-        origins: BTreeMap::new(),
-        errors,
-    };
+    let mut resolver = Resolver { raw: Raw::default(), origins: BTreeMap::new(), errors };
     for setting in settings {
         resolver.apply(setting);
     }
@@ -66,8 +62,7 @@ impl Resolver<'_> {
     fn apply_policies(&mut self, list: Vec<Rules>) {
         if let Some(first) = list.get(MAX_POLICIES) {
             let error = ConfigError::new("policy", first.origin.clone(), "is one too many");
-            self.errors
-                .push(error.accepted(format!("at most {MAX_POLICIES} policies")));
+            self.errors.push(error.accepted(format!("at most {MAX_POLICIES} policies")));
             return;
         }
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
@@ -75,15 +70,8 @@ impl Resolver<'_> {
         for (index, rules) in list.into_iter().enumerate() {
             let policy = self.policy(index, &rules);
             if let Some(first) = seen.get(&policy.pattern).filter(|_| !policy.pattern.is_empty()) {
-                let wrong = format!(
-                    "is never used: policy[{}] matches the same keys before it",
-                    first + 1
-                );
-                self.errors.push(ConfigError::new(
-                    policy_path(index, "match"),
-                    rules.match_origin(),
-                    wrong,
-                ));
+                let wrong = format!("is never used: policy[{}] matches the same keys before it", first + 1);
+                self.errors.push(ConfigError::new(policy_path(index, "match"), rules.match_origin(), wrong));
             }
             seen.entry(policy.pattern.clone()).or_insert(index);
             self.raw.config.policies.push(policy);
@@ -98,11 +86,7 @@ impl Resolver<'_> {
                 let error = ConfigError::new(path, origin.clone(), wrong);
                 self.errors.push_with(|| error.accepted(key.slot.accepted()));
             } else if key.name == "match" && !(1..=MAX_PATTERN).contains(&policy.pattern.len()) {
-                let wrong = if policy.pattern.is_empty() {
-                    "is empty"
-                } else {
-                    "is too long"
-                };
+                let wrong = if policy.pattern.is_empty() { "is empty" } else { "is too long" };
                 let error = ConfigError::new(policy_path(index, "match"), origin.clone(), wrong);
                 self.errors.push(error.accepted(A_PATTERN));
             }
@@ -122,10 +106,7 @@ impl Resolver<'_> {
         self.raw.config.server.password = self.password(candidates);
         let server = &self.raw.config.server;
         if server.max_bulk > server.max_query_buffer {
-            self.fail(
-                "server.max_bulk",
-                "is more than server.max_query_buffer lets a client send",
-            );
+            self.fail("server.max_bulk", "is more than server.max_query_buffer lets a client send");
         }
     }
 
@@ -133,40 +114,25 @@ impl Resolver<'_> {
         let l2 = &self.raw.config.l2;
         let (enabled, backoff) = (l2.enabled, l2.backoff_min <= l2.backoff_max);
         if !enabled {
-            self.fail(
-                "l2.enabled",
-                "leaves no home: another than L2 is not available in this version yet",
-            );
+            self.fail("l2.enabled", "leaves no home: another than L2 is not available in this version yet");
         }
         if !backoff {
-            let key = if self.origins.contains_key("l2.backoff_min") {
-                "l2.backoff_min"
-            } else {
-                "l2.backoff_max"
-            };
-            self.fail(
-                key,
-                "makes the first delay (l2.backoff_min) longer than the longest (l2.backoff_max)",
-            );
+            let key =
+                if self.origins.contains_key("l2.backoff_min") { "l2.backoff_min" } else { "l2.backoff_max" };
+            self.fail(key, "makes the first delay (l2.backoff_min) longer than the longest (l2.backoff_max)");
         }
         match location::parse(&self.raw.l2.url) {
             Ok(location) => self.put_location(location),
             Err(wrong) => {
                 let wrong = format!("{:?} {wrong}", mask_url(&self.raw.l2.url));
                 let origin = self.origin("l2.url");
-                self.errors
-                    .push(ConfigError::new("l2.url", origin, wrong).accepted(location::ACCEPTED));
+                self.errors.push(ConfigError::new("l2.url", origin, wrong).accepted(location::ACCEPTED));
             }
         }
     }
 
     fn put_location(&mut self, location: Location) {
-        let Location {
-            place,
-            username,
-            password,
-            database,
-        } = location;
+        let Location { place, username, password, database } = location;
         let embedded = place == Place::Embedded;
         self.put_database(database);
         self.put_authentication(username, password, embedded);
@@ -176,9 +142,7 @@ impl Resolver<'_> {
                 if self.raw.l2.binary.is_empty() {
                     self.fail("l2.binary", "is empty");
                 }
-                Endpoint::Embedded {
-                    binary: PathBuf::from(&self.raw.l2.binary),
-                }
+                Endpoint::Embedded { binary: PathBuf::from(&self.raw.l2.binary) }
             }
             Place::Tcp { host, port, .. } => Endpoint::Tcp { host, port, tls },
             Place::Unix { path } => Endpoint::Unix { path },
@@ -189,10 +153,7 @@ impl Resolver<'_> {
         let mut candidates = Vec::new();
         candidates.extend(in_url.map(|value| self.candidate("l2.url", value)));
         // Its default, written beside a URL that names a database, is no contradiction.
-        let of_key = self.candidate(
-            "l2.database",
-            u32::try_from(self.raw.l2.database).unwrap_or_default(),
-        );
+        let of_key = self.candidate("l2.database", u32::try_from(self.raw.l2.database).unwrap_or_default());
         if of_key.value != 0 || of_key.origin.layer() > self.origin("l2.url").layer() {
             candidates.push(of_key);
         }
@@ -201,38 +162,25 @@ impl Resolver<'_> {
 
     fn put_authentication(&mut self, username: Option<String>, password: Option<Secret>, embedded: bool) {
         let raw = self.raw.l2.clone();
-        let mut users: Vec<_> = username
-            .map(|name| self.candidate("l2.url", name))
-            .into_iter()
-            .collect();
+        let mut users: Vec<_> = username.map(|name| self.candidate("l2.url", name)).into_iter().collect();
         if !raw.username.is_empty() {
             users.push(self.candidate("l2.username", raw.username));
         }
-        let mut passwords: Vec<_> = password
-            .map(|secret| self.candidate("l2.url", Given::Text(secret)))
-            .into_iter()
-            .collect();
+        let mut passwords: Vec<_> =
+            password.map(|secret| self.candidate("l2.url", Given::Text(secret))).into_iter().collect();
         let keys = ["l2.password", "l2.password_file"];
         passwords.extend(self.password_candidates(keys, raw.password, raw.password_file));
         if embedded {
-            let keys: Vec<_> = users
-                .iter()
-                .map(|c| c.key)
-                .chain(passwords.iter().map(|c| c.key))
-                .collect();
+            let keys: Vec<_> = users.iter().map(|c| c.key).chain(passwords.iter().map(|c| c.key)).collect();
             for key in keys {
-                self.fail(
-                    key,
-                    "has no meaning for an embedded Redis, which nobody else can reach",
-                );
+                self.fail(key, "has no meaning for an embedded Redis, which nobody else can reach");
             }
             return;
         }
         let user = self.pick(users);
         if let Some(user) = user.as_ref().filter(|_| passwords.is_empty()) {
             let error = ConfigError::new(user.key, user.origin.clone(), "names a user without a password");
-            self.errors
-                .push(error.accepted("a user together with l2.password or l2.password_file"));
+            self.errors.push(error.accepted("a user together with l2.password or l2.password_file"));
         }
         self.raw.config.l2.username = user.map(|user| user.value);
         self.raw.config.l2.password = self.password(passwords);
@@ -260,10 +208,7 @@ impl Resolver<'_> {
             (true, false) => self.fail("l2.key_file", "needs l2.cert_file beside it"),
             _ => {}
         }
-        let identity = Identity {
-            cert_file: raw.cert_file.into(),
-            key_file: raw.key_file.into(),
-        };
+        let identity = Identity { cert_file: raw.cert_file.into(), key_file: raw.key_file.into() };
         wanted.then(|| Tls {
             ca_file: Some(PathBuf::from(raw.ca_file)).filter(|file| !file.as_os_str().is_empty()),
             identity: Some(identity).filter(|identity| !identity.cert_file.as_os_str().is_empty()),
@@ -301,10 +246,7 @@ impl Resolver<'_> {
     fn pick<T>(&mut self, candidates: Vec<Candidate<T>>) -> Option<Candidate<T>> {
         let mut picked: Option<Candidate<T>> = None;
         for candidate in candidates {
-            match picked
-                .as_ref()
-                .map(|other| (other, other.origin.layer().cmp(&candidate.origin.layer())))
-            {
+            match picked.as_ref().map(|other| (other, other.origin.layer().cmp(&candidate.origin.layer()))) {
                 Some((other, std::cmp::Ordering::Equal)) => {
                     let wrong = format!("is given by {} ({}) already", other.key, other.origin);
                     let error = ConfigError::new(candidate.key, candidate.origin, wrong);
@@ -318,11 +260,7 @@ impl Resolver<'_> {
     }
 
     fn candidate<T>(&self, key: &'static str, value: T) -> Candidate<T> {
-        Candidate {
-            key,
-            origin: self.origin(key),
-            value,
-        }
+        Candidate { key, origin: self.origin(key), value }
     }
 
     fn origin(&self, key: &str) -> Origin {

@@ -61,21 +61,12 @@ mod tests {
     fn passwords_are_not_shown() {
         let text = "server.password = 'swordfish'\nl2.url = 'redis://app:swordfish@cache/3'";
         let config = from_toml("f", text.as_bytes()).unwrap();
-        assert_eq!(
-            config.l2.password.as_ref().map(|secret| secret.expose()),
-            Some("swordfish")
-        );
+        assert_eq!(config.l2.password.as_ref().map(|secret| secret.expose()), Some("swordfish"));
         let shown = config.to_toml_masked();
-        assert!(
-            !shown.contains("swordfish") && !format!("{config:?}").contains("swordfish"),
-            "{shown}"
-        );
-        for line in [
-            "password = \"***\"",
-            "url = \"redis://cache:6379\"",
-            "username = \"app\"",
-            "database = 3",
-        ] {
+        assert!(!shown.contains("swordfish") && !format!("{config:?}").contains("swordfish"), "{shown}");
+        for line in
+            ["password = \"***\"", "url = \"redis://cache:6379\"", "username = \"app\"", "database = 3"]
+        {
             assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
         }
     }

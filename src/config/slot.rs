@@ -118,11 +118,7 @@ impl<T> Slot<T> {
 }
 
 fn alternatives(names: &[&str]) -> String {
-    names
-        .iter()
-        .map(|name| format!("{name:?}"))
-        .collect::<Vec<_>>()
-        .join(" or ")
+    names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" or ")
 }
 
 fn quoted(text: impl Display) -> String {
@@ -145,12 +141,8 @@ fn show_size(bytes: usize) -> String {
         ("KB", 1_000),
         ("KiB", 1 << 10),
     ];
-    let whole = UNITS
-        .iter()
-        .find(|(_, unit)| bytes != 0 && bytes.is_multiple_of(*unit));
-    whole.map_or(format!("{bytes}B"), |(name, unit)| {
-        format!("{}{name}", bytes / unit)
-    })
+    let whole = UNITS.iter().find(|(_, unit)| bytes != 0 && bytes.is_multiple_of(*unit));
+    whole.map_or(format!("{bytes}B"), |(name, unit)| format!("{}{name}", bytes / unit))
 }
 
 #[cfg(test)]

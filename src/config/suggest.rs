@@ -57,13 +57,7 @@ fn distance(a: &str, b: &str) -> usize {
 mod tests {
     use super::*;
 
-    const KNOWN: [&str; 5] = [
-        "server.listen",
-        "server.max_clients",
-        "l1.max_size",
-        "l1.ttl",
-        "l2.ttl",
-    ];
+    const KNOWN: [&str; 5] = ["server.listen", "server.max_clients", "l1.max_size", "l1.ttl", "l2.ttl"];
 
     #[test]
     fn finds_what_was_meant() {
@@ -90,12 +84,7 @@ mod tests {
 
     #[test]
     fn measures_edits() {
-        for (a, b, edits) in [
-            ("", "", 0),
-            ("", "abc", 3),
-            ("abc", "acb", 1),
-            ("kitten", "sitting", 3),
-        ] {
+        for (a, b, edits) in [("", "", 0), ("", "abc", 3), ("abc", "acb", 1), ("kitten", "sitting", 3)] {
             assert_eq!(distance(a, b), edits, "{a} {b}");
             assert_eq!(distance(b, a), edits, "{b} {a}");
         }

@@ -109,21 +109,17 @@ pub(super) fn number(value: &Value) -> Result<f64, String> {
 pub(super) fn size(value: &Value) -> Result<usize, String> {
     let found = match value {
         Value::Integer(number) => usize::try_from(*number).ok(),
-        Value::Text(text) | Value::Word(text) => text
-            .trim()
-            .parse::<ByteSize>()
-            .ok()
-            .and_then(|size| usize::try_from(size.as_u64()).ok()),
+        Value::Text(text) | Value::Word(text) => {
+            text.trim().parse::<ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok())
+        }
         _ => None,
     };
     found.ok_or_else(|| not(value, "a size"))
 }
 
 pub(super) fn span(value: &Value) -> Result<Duration, String> {
-    let found = value
-        .text()
-        .filter(|text| is_bounded(text))
-        .and_then(|text| humantime::parse_duration(text).ok());
+    let found =
+        value.text().filter(|text| is_bounded(text)).and_then(|text| humantime::parse_duration(text).ok());
     found.ok_or_else(|| match value {
         Value::Integer(_) => format!("{} has no unit", value.shown()),
         Value::Word(word) if word.trim().parse::<u64>().is_ok() => format!("{} has no unit", value.shown()),
@@ -134,10 +130,7 @@ pub(super) fn span(value: &Value) -> Result<Duration, String> {
 /// `humantime` panics on sums beyond `Duration::MAX`: 32 numbers of nine digits cannot reach it,
 /// in whatever unit.
 fn is_bounded(text: &str) -> bool {
-    let longest = text
-        .split(|c: char| !c.is_ascii_digit() && !c.is_whitespace())
-        .map(str::len)
-        .max();
+    let longest = text.split(|c: char| !c.is_ascii_digit() && !c.is_whitespace()).map(str::len).max();
     text.len() <= 64 && longest.unwrap_or(0) <= 9
 }
 
@@ -172,10 +165,7 @@ pub(super) fn filter(value: &Value) -> Result<String, String> {
     let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
     for directive in text.split(',') {
         if !directive.contains(['=', '[', ']', '{', '}']) && !is_level(directive) {
-            return Err(format!(
-                "{} is not a level",
-                Value::Text(directive.to_owned()).shown()
-            ));
+            return Err(format!("{} is not a level", Value::Text(directive.to_owned()).shown()));
         }
     }
     match tracing_subscriber::EnvFilter::builder().parse(&text) {
@@ -185,9 +175,7 @@ pub(super) fn filter(value: &Value) -> Result<String, String> {
 }
 
 pub(super) fn one_of(names: &[&'static str], value: &Value) -> Result<&'static str, String> {
-    let found = value
-        .text()
-        .and_then(|text| names.iter().find(|name| **name == text.trim()));
+    let found = value.text().and_then(|text| names.iter().find(|name| **name == text.trim()));
     found.copied().ok_or_else(|| not(value, "one of the choices"))
 }
 
@@ -247,42 +235,25 @@ mod tests {
     /// `humantime` 2.4 panics on each of these.
     #[test]
     fn durations_beyond_their_type_are_refused() {
-        for text in [
-            "18446744073709551615s 1000000000ns",
-            "18446744073709551615s 1 0 0 0ms",
-        ] {
+        for text in ["18446744073709551615s 1000000000ns", "18446744073709551615s 1 0 0 0ms"] {
             assert_eq!(span(&word(text)), Err(format!("{text:?} is not a duration")));
         }
         let most = "999999999y".repeat(6);
-        assert!(
-            span(&word(&most)).is_ok(),
-            "the longest that is tried does not overflow"
-        );
+        assert!(span(&word(&most)).is_ok(), "the longest that is tried does not overflow");
     }
 
     #[test]
     fn filters_name_levels() {
-        for text in [
-            "info",
-            "DEBUG",
-            "off",
-            "info,strata=debug",
-            "strata::l1=trace",
-            "warn,strata[lane]=trace",
-        ] {
+        for text in
+            ["info", "DEBUG", "off", "info,strata=debug", "strata::l1=trace", "warn,strata[lane]=trace"]
+        {
             assert_eq!(filter(&word(text)), Ok(text.to_owned()));
         }
         assert_eq!(filter(&word("inof")), Err("\"inof\" is not a level".to_owned()));
-        assert_eq!(
-            filter(&word("info, warn")),
-            Err("\" warn\" is not a level".to_owned())
-        );
+        assert_eq!(filter(&word("info, warn")), Err("\" warn\" is not a level".to_owned()));
         assert_eq!(filter(&word("info,")), Err("\"\" is not a level".to_owned()));
         assert_eq!(filter(&word("")), Err("\"\" is not a level".to_owned()));
-        assert_eq!(
-            filter(&word("strata=loud")),
-            Err("\"strata=loud\" is not a filter".to_owned())
-        );
+        assert_eq!(filter(&word("strata=loud")), Err("\"strata=loud\" is not a filter".to_owned()));
     }
 
     #[test]

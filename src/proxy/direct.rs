@@ -41,11 +41,8 @@ impl Proxy {
     pub fn direct(self: &Rc<Self>, ask: &Ask<'_>, effect: Effect, keys: &[KeyRef]) {
         let keys = match &self.shared.copies {
             Some(copies) if effect != Effect::None => {
-                let hash = |k: &KeyRef| {
-                    copies
-                        .l1()
-                        .hash(ask.request.arg(k.index as usize).unwrap_or_default())
-                };
+                let hash =
+                    |k: &KeyRef| copies.l1().hash(ask.request.arg(k.index as usize).unwrap_or_default());
                 match keys {
                     [] => Keys::None,
                     [key] => Keys::One(hash(key)),
@@ -55,6 +52,13 @@ impl Proxy {
             _ => Keys::None,
         };
         self.count(ask, effect);
+        match effect {
+            Effect::None => {}
+            Effect::Reads | Effect::Writes => ask.client.unsettle(ask.slot, Some(keys.as_slice())),
+            Effect::ReadsUnnamed | Effect::WritesUnnamed | Effect::WritesAll => {
+                ask.client.unsettle(ask.slot, None)
+            }
+        }
         let direct = Direct {
             proxy: self.clone(),
             client: ask.client.clone(),
@@ -131,8 +135,7 @@ impl Direct {
             Outcome::Failed(failure) => {
                 proxy.counters.errors.add(1);
                 let text = failure_text(&proxy.shared.node, &failure);
-                self.client
-                    .deliver(self.slot, Reply::Owned(error_reply(&text)), now);
+                self.client.deliver(self.slot, Reply::Owned(error_reply(&text)), now);
             }
         }
     }

@@ -60,12 +60,7 @@ impl Proxy {
         encode::array(out, keys.len());
         for k in keys {
             let key = arg(k);
-            let identity = Identity {
-                hash: copies.l1().hash(key),
-                key,
-                kind,
-                tail: b"",
-            };
+            let identity = Identity { hash: copies.l1().hash(key), key, kind, tail: b"" };
             match self.copy(reader, &identity, ask.now) {
                 Some(reply) => out.extend_from_slice(reply),
                 None => {
@@ -84,11 +79,7 @@ impl Proxy {
     /// Reads all keys at home in one request; those without a copy get one.
     pub fn multi_get(self: &Rc<Self>, ask: &Ask<'_>, keys: &[KeyRef]) {
         let kind = kind(id::GET, ask.lane.proto, ask.lane.db);
-        let copies = self
-            .shared
-            .copies
-            .clone()
-            .filter(|_| self.shared.confirmations.guarded());
+        let copies = self.shared.copies.clone().filter(|_| self.shared.confirmations.guarded());
         let (Some(copies), Some(kind)) = (copies, kind) else {
             return self.direct(ask, Effect::Reads, keys);
         };
@@ -98,12 +89,7 @@ impl Proxy {
         let reader = copies.l1().reader();
         let flights = keys.iter().map(|k| {
             let key = arg(k);
-            let identity = Identity {
-                hash: copies.l1().hash(key),
-                key,
-                kind,
-                tail: b"",
-            };
+            let identity = Identity { hash: copies.l1().hash(key), key, kind, tail: b"" };
             let kept = reader.get(identity.hash, key, kind, b"", ask.now).is_some();
             let wanted = admitted && !kept && copies.policies().cacheable(key);
             let flight =
@@ -112,6 +98,9 @@ impl Proxy {
         });
         let flights: Vec<_> = flights.collect();
         drop(reader);
+        for (hash, _) in &flights {
+            ask.client.unsettle(ask.slot, Some(&[*hash]));
+        }
         let mget = Rc::new(Mget {
             proxy: self.clone(),
             client: ask.client.clone(),
@@ -129,12 +118,7 @@ impl Proxy {
         self.send(ask.lane, ask.request.raw(), Ticket::Mget(mget.clone()), ask.now);
         for (index, (key, (_, flight))) in keys.iter().zip(&mget.keys).enumerate() {
             if flight.is_some() {
-                self.send_pttl(
-                    ask.lane,
-                    arg(key),
-                    Ticket::MgetExpiry(mget.clone(), index),
-                    ask.now,
-                );
+                self.send_pttl(ask.lane, arg(key), Ticket::MgetExpiry(mget.clone(), index), ask.now);
             }
         }
     }
@@ -161,25 +145,16 @@ impl Mget {
             if state.outstanding > 0 {
                 return;
             }
-            (
-                state.reply.take(),
-                state.failure.take(),
-                std::mem::take(&mut state.expiries),
-            )
+            (state.reply.take(), state.failure.take(), std::mem::take(&mut state.expiries))
         };
         let Some(reply) = reply else {
             let failure = failure.unwrap_or_else(|| Failure::Lost("no reply".into()));
             self.proxy.counters.errors.add(1);
             let text = failure_text(&self.proxy.shared.node, &failure);
-            return self
-                .client
-                .deliver(self.slot, Reply::Owned(error_reply(&text)), now);
+            return self.client.deliver(self.slot, Reply::Owned(error_reply(&text)), now);
         };
         self.proxy.counters.home_hits.add(1);
-        self.proxy
-            .counters
-            .home_get
-            .record(now.saturating_sub(self.sent), 1);
+        self.proxy.counters.home_get.record(now.saturating_sub(self.sent), 1);
         let mut elements = reply::elements(&reply);
         for ((_, flight), expiry) in self.keys.iter().zip(expiries) {
             let (Some(element), Some(flight)) = (elements.next(), flight) else {
@@ -202,7 +177,6 @@ impl Mget {
         let life = expiry
             .filter(|e| absent == (*e == Expiry::Absent))
             .and_then(|e| self.copies.policies().life(&flight.key, absent, e, flight.begun));
-        self.copies
-            .land(flight, life.map(|life| (Bytes::copy_from_slice(element), life)));
+        self.copies.land(flight, life.map(|life| (Bytes::copy_from_slice(element), life)));
     }
 }

@@ -84,6 +84,9 @@ pub enum Message {
 pub trait Client {
     /// The reply for the request at `slot`, which came from home at `now`.
     fn deliver(&self, slot: u64, reply: Reply<'_>, now: u64);
+    /// The request at `slot` goes home; until it is answered, copies of these keys (None: of any) do not answer
+    /// this client.
+    fn unsettle(&self, slot: u64, keys: Option<&[u64]>);
     /// Ends the session once its replies are out.
     fn close(&self);
     /// Has the session look at what changed around it.
@@ -113,6 +116,8 @@ pub struct Ask<'a> {
     pub lane: LaneKey,
     /// Since when.
     pub lane_since: u64,
+    /// Its keys are in requests of this client that home has not answered: nothing older may answer it.
+    pub follows: bool,
     /// The command.
     pub command: Option<&'static Command>,
     /// The request.
@@ -229,12 +234,7 @@ impl Proxy {
             return lane.clone();
         }
         let db = u16::try_from(key.db).unwrap_or(u16::MAX);
-        let lane = Rc::new(Lane::new(
-            self.shared.node.clone(),
-            key.proto,
-            db,
-            self.counters.clone(),
-        ));
+        let lane = Rc::new(Lane::new(self.shared.node.clone(), key.proto, db, self.counters.clone()));
         self.lanes.borrow_mut().push((key, lane.clone()));
         lane
     }
@@ -251,9 +251,7 @@ impl Proxy {
             self.sample(id, now);
         }
         if self.touching.get() && hit.touch_due(clock::seconds(now) as u16, TOUCH_EVERY) {
-            self.touched
-                .borrow_mut()
-                .push((u32::from(id.kind as u16), id.key.into()));
+            self.touched.borrow_mut().push((u32::from(id.kind as u16), id.key.into()));
         }
         Some(hit.reply())
     }
@@ -279,11 +277,7 @@ impl Proxy {
     }
 
     fn waiter(&self, ask: &Ask<'_>) -> Waiter {
-        Waiter {
-            worker: self.worker,
-            session: ask.session,
-            slot: ask.slot,
-        }
+        Waiter { worker: self.worker, session: ask.session, slot: ask.slot }
     }
 
     fn hand(&self, receiver: Receiver, reply: &Bytes, now: u64) {
@@ -314,12 +308,7 @@ impl Proxy {
 
     /// Releases a reply once the guard has confirmed everything that it may show.
     fn after_confirmation(&self, receivers: Vec<Receiver>, reply: Bytes, unnamed_write: bool, now: u64) {
-        let held = |number| Held {
-            number,
-            unnamed_write,
-            receivers,
-            reply,
-        };
+        let held = |number| Held { number, unnamed_write, receivers, reply };
         match self.shared.confirmations.ask() {
             Some(number) => self.held.borrow_mut().push_back(held(number)),
             None => self.release(held(0), false, now),
@@ -361,11 +350,7 @@ impl Proxy {
         let lanes: Vec<_> = self.lanes.borrow().iter().map(|(_, lane)| lane.clone()).collect();
         lanes.iter().for_each(|lane| lane.tick(now));
         self.release_confirmed(now);
-        let by_use = self
-            .shared
-            .facts
-            .evicts_by_use
-            .load(std::sync::atomic::Ordering::Relaxed);
+        let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);
         self.touching.set(by_use);
         self.report_hits(now);
     }
@@ -381,36 +366,22 @@ impl Proxy {
             words.extend(here.iter().map(|(_, key)| &**key));
             let mut request = Vec::new();
             encode::command(&mut request, &words);
-            self.lane(LaneKey {
-                proto: Proto::Resp2,
-                db,
-            })
-            .send(&request, Ticket::Nobody, now);
+            self.lane(LaneKey { proto: Proto::Resp2, db }).send(&request, Ticket::Nobody, now);
         }
     }
 
-    /// The identity of the copy that a read of `key` (argument `index`) asks for.
-    pub fn identity<'a>(
-        &self,
-        ask: &Ask<'a>,
-        command: &Command,
-        key: &'a [u8],
-        index: usize,
-    ) -> Option<Identity<'a>> {
+    /// The identity of the copy that answers a read whose first key is `key`.
+    pub fn identity<'a>(&self, ask: &Ask<'a>, command: &Command, key: &'a [u8]) -> Option<Identity<'a>> {
         let copies = self.shared.copies.as_ref()?;
         let kind = kind(command.id, ask.lane.proto, ask.lane.db)?;
-        let tail = if index == 1 {
-            ask.request.tail(1)
-        } else {
-            ask.request.tail(0)
-        };
-        Some(Identity {
-            hash: copies.l1().hash(key),
-            key,
-            kind,
-            tail,
-        })
+        Some(Identity { hash: copies.l1().hash(key), key, kind, tail: tail(command, ask.request) })
     }
+}
+
+/// What besides the key distinguishes the copies of a request: the arguments behind a key that comes first, all of
+/// them where it does not or where there may be several.
+pub fn tail<'a>(command: &Command, request: &Request<'a>) -> &'a [u8] {
+    request.tail(if command.only_key() == Some(1) { 1 } else { 0 })
 }
 
 /// What the client is told when home did not answer.
@@ -419,10 +390,7 @@ fn failure_text(node: &Node, failure: &Failure) -> String {
     match failure {
         Failure::Unreachable(u) if u.retry_in > Duration::ZERO => {
             let next = u.retry_in.as_millis();
-            format!(
-                "ERR strata: home {home} cannot be reached ({}); next attempt in {next} ms",
-                u.reason
-            )
+            format!("ERR strata: home {home} cannot be reached ({}); next attempt in {next} ms", u.reason)
         }
         Failure::Unreachable(u) => format!("ERR strata: home {home} cannot be reached ({})", u.reason),
         Failure::Lost(reason) => {
@@ -444,12 +412,6 @@ fn error_reply(text: &str) -> Bytes {
 
 /// Errors by which home says that it does not serve now, rather than that the request is wrong.
 fn is_outage(reply: &[u8]) -> bool {
-    const OUTAGES: [&[u8]; 5] = [
-        b"-LOADING",
-        b"-MASTERDOWN",
-        b"-CLUSTERDOWN",
-        b"-BUSY ",
-        b"-TRYAGAIN",
-    ];
+    const OUTAGES: [&[u8]; 5] = [b"-LOADING", b"-MASTERDOWN", b"-CLUSTERDOWN", b"-BUSY ", b"-TRYAGAIN"];
     OUTAGES.iter().any(|o| reply.starts_with(o))
 }

@@ -44,12 +44,7 @@ impl Proxy {
     /// Reads what has no copy. `keys` are the request's keys, the first names the copy.
     pub fn read(self: &Rc<Self>, ask: &Ask<'_>, command: &Command, keys: &[KeyRef]) {
         let direct = |proxy: &Rc<Self>| proxy.direct(ask, Effect::Reads, keys);
-        let Some(copies) = self
-            .shared
-            .copies
-            .clone()
-            .filter(|_| self.shared.confirmations.guarded())
-        else {
+        let Some(copies) = self.shared.copies.clone().filter(|_| self.shared.confirmations.guarded()) else {
             return direct(self);
         };
         let arg = |k: &KeyRef| ask.request.arg(k.index as usize).unwrap_or_default();
@@ -59,7 +54,7 @@ impl Proxy {
         if !keys.iter().all(|k| copies.policies().cacheable(arg(k))) {
             return direct(self);
         }
-        let Some(identity) = self.identity(ask, command, arg(first), first.index as usize) else {
+        let Some(identity) = self.identity(ask, command, arg(first)) else {
             return direct(self);
         };
         let others: Vec<u64> = keys[1..].iter().map(|k| copies.l1().hash(arg(k))).collect();
@@ -69,10 +64,14 @@ impl Proxy {
             seen: ask.seen,
             lane_since: ask.lane_since,
             now: ask.now,
+            follows: ask.follows,
             admitted,
         };
         match copies.begin(&identity, &others, &asker) {
-            Start::Joined => self.counters.flight_joins.add(1),
+            Start::Joined => {
+                self.counters.flight_joins.add(1);
+                unsettle(ask, identity.hash, &others);
+            }
             Start::Landed(reply) if !holds_any(&copies, identity.hash, &others) => {
                 ask.client.deliver(ask.slot, Reply::Owned(reply), ask.now);
             }
@@ -80,6 +79,7 @@ impl Proxy {
             Start::Landed(_) | Start::Apart => direct(self),
             Start::Begun(flight) => {
                 self.counters.home_reads.add(1);
+                unsettle(ask, identity.hash, &others);
                 let read = Rc::new(Read {
                     proxy: self.clone(),
                     copies,
@@ -111,6 +111,13 @@ impl Proxy {
         let mut request = Vec::with_capacity(key.len() + 32);
         encode::command(&mut request, &[b"PTTL", key]);
         self.send(lane, &request, ticket, now);
+    }
+}
+
+fn unsettle(ask: &Ask<'_>, first: u64, others: &[u64]) {
+    ask.client.unsettle(ask.slot, Some(&[first]));
+    if !others.is_empty() {
+        ask.client.unsettle(ask.slot, Some(others));
     }
 }
 
@@ -183,8 +190,7 @@ impl Read {
             (state.retried, state.outstanding, state.expiry) = (true, 1, None);
         }
         self.proxy.counters.home_retries.add(1);
-        self.proxy
-            .send(self.lane, &self.request, Ticket::Read(self.clone()), now);
+        self.proxy.send(self.lane, &self.request, Ticket::Read(self.clone()), now);
     }
 
     fn land(&self, reply: Bytes, now: u64) {
@@ -195,15 +201,11 @@ impl Read {
         counters.home_get.record(now.saturating_sub(self.flight.begun), 1);
         let life = match self.state.borrow().expiry {
             Some(expiry) if !reply::is_error(&reply) => {
-                self.copies
-                    .policies()
-                    .life(&self.flight.key, absent, expiry, self.flight.begun)
+                self.copies.policies().life(&self.flight.key, absent, expiry, self.flight.begun)
             }
             _ => None,
         };
-        let waiters = self
-            .copies
-            .land(&self.flight, life.map(|life| (reply.clone(), life)));
+        let waiters = self.copies.land(&self.flight, life.map(|life| (reply.clone(), life)));
         self.release(waiters, reply, now);
     }
 
@@ -219,17 +221,11 @@ impl Read {
 
     fn release(&self, waiters: Vec<Waiter>, reply: Bytes, now: u64) {
         let own = Receiver::Client(self.client.clone(), self.slot);
-        let receivers = if waiters.is_empty() {
-            vec![own]
-        } else {
-            vec![own, Receiver::Waiters(waiters)]
-        };
+        let receivers = if waiters.is_empty() { vec![own] } else { vec![own, Receiver::Waiters(waiters)] };
         if holds_any(&self.copies, self.flight.hash, &self.others) {
             self.proxy.after_confirmation(receivers, reply, false, now);
         } else {
-            receivers
-                .into_iter()
-                .for_each(|r| self.proxy.hand(r, &reply, now));
+            receivers.into_iter().for_each(|r| self.proxy.hand(r, &reply, now));
         }
     }
 }

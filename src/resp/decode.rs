@@ -32,12 +32,7 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            max_bulk: 512 << 20,
-            max_args: 1 << 20,
-            max_inline: 64 << 10,
-            authenticated: true,
-        }
+        Self { max_bulk: 512 << 20, max_args: 1 << 20, max_inline: 64 << 10, authenticated: true }
     }
 }
 
@@ -142,35 +137,26 @@ impl RequestParser {
         limits: &Limits,
     ) -> Result<Step, Stop> {
         let mut cursor = match short_length(command, b'*') {
-            Some((count, at)) if limits.allow_args(count) && count > 0 => Cursor {
-                at,
-                searched: 0,
-                missing: count as usize,
-            },
+            Some((count, at)) if limits.allow_args(count) && count > 0 => {
+                Cursor { at, searched: 0, missing: count as usize }
+            }
             _ => match read_count(command, &mut self.cursor.searched, limits)? {
                 (0, at) => {
                     self.cursor = Cursor::default();
                     return Ok(Step::Nothing { end: base + at });
                 }
-                (missing, at) => Cursor {
-                    at,
-                    searched: 0,
-                    missing,
-                },
+                (missing, at) => Cursor { at, searched: 0, missing },
             },
         };
         let (first, shift) = (spans.len(), base as u32);
         match read_arguments(command, &mut cursor, shift, spans, limits) {
             Ok(()) => {
                 self.cursor = Cursor::default();
-                Ok(Step::Command {
-                    end: base + cursor.at,
-                })
+                Ok(Step::Command { end: base + cursor.at })
             }
             Err(stop) => {
                 self.cursor = cursor;
-                self.partial
-                    .extend(spans.drain(first..).map(|span| span.earlier(shift)));
+                self.partial.extend(spans.drain(first..).map(|span| span.earlier(shift)));
                 Err(stop)
             }
         }
@@ -195,24 +181,14 @@ impl RequestParser {
     #[cold]
     fn line(&mut self, command: &[u8], base: usize, limits: &Limits) -> Result<Step, Stop> {
         let searched = &mut self.cursor.searched;
-        let newline = find_in_line(
-            command,
-            b'\n',
-            searched,
-            limits.max_inline,
-            ProtocolError::TooBigInline,
-        )?;
+        let newline = find_in_line(command, b'\n', searched, limits.max_inline, ProtocolError::TooBigInline)?;
         *searched = 0;
         let line = &command[..newline];
         let end = base + newline + 1;
         if !self.inline.set(line.strip_suffix(b"\r").unwrap_or(line)) {
             return Err(Stop::Fail(ProtocolError::UnbalancedQuotes));
         }
-        Ok(if self.inline.is_empty() {
-            Step::Nothing { end }
-        } else {
-            Step::Inline { end }
-        })
+        Ok(if self.inline.is_empty() { Step::Nothing { end } } else { Step::Inline { end } })
     }
 }
 
@@ -241,10 +217,7 @@ fn read_arguments(
             Some(_) => return Err(Stop::Fail(ProtocolError::InvalidBulkLength)),
             None => return Err(Stop::Need(end + 2 - command.len())),
         }
-        spans.push(Span {
-            start: shift + start as u32,
-            end: shift + end as u32,
-        });
+        spans.push(Span { start: shift + start as u32, end: shift + end as u32 });
         cursor.at = end + 2;
         cursor.searched = 0;
         cursor.missing -= 1;
@@ -269,12 +242,7 @@ fn short_length(bytes: &[u8], marker: u8) -> Option<(i64, usize)> {
 /// The argument count that `*` announces, 0 for none, and the size of its line.
 #[cold]
 fn read_count(command: &[u8], searched: &mut usize, limits: &Limits) -> Result<(usize, usize), Stop> {
-    let line = whole_line(
-        command,
-        searched,
-        limits.max_inline,
-        ProtocolError::TooBigMultibulkCount,
-    )?;
+    let line = whole_line(command, searched, limits.max_inline, ProtocolError::TooBigMultibulkCount)?;
     let invalid = Stop::Fail(ProtocolError::InvalidMultibulkLength);
     let Some(count) = length_in(line) else {
         return Err(invalid);

@@ -56,18 +56,9 @@ pub fn error(out: &mut Vec<u8>, message: impl AsRef<[u8]>) {
     let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
     let message = message.as_ref();
     let begin = message.iter().take_while(|byte| is_break(byte)).count();
-    let end = message.len()
-        - message[begin..]
-            .iter()
-            .rev()
-            .take_while(|byte| is_break(byte))
-            .count();
+    let end = message.len() - message[begin..].iter().rev().take_while(|byte| is_break(byte)).count();
     out.push(b'-');
-    out.extend(
-        message[begin..end]
-            .iter()
-            .map(|byte| if is_break(byte) { b' ' } else { *byte }),
-    );
+    out.extend(message[begin..end].iter().map(|byte| if is_break(byte) { b' ' } else { *byte }));
     out.extend_from_slice(b"\r\n");
 }
 
@@ -166,11 +157,7 @@ fn seventeen_digits(value: f64) -> String {
 }
 
 fn trim_fraction(number: &str) -> &str {
-    if number.contains('.') {
-        number.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        number
-    }
+    if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number }
 }
 
 #[cfg(test)]
@@ -191,10 +178,7 @@ mod tests {
         assert_eq!(encoded(|out| integer(out, -42)), ":-42\r\n");
         assert_eq!(encoded(|out| integer(out, i64::MIN)), ":-9223372036854775808\r\n");
         assert_eq!(encoded(|out| simple(out, "OK")), "+OK\r\n");
-        assert_eq!(
-            encoded(|out| command(out, &[b"GET", b"k"])),
-            "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"
-        );
+        assert_eq!(encoded(|out| command(out, &[b"GET", b"k"])), "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n");
     }
 
     #[test]
@@ -212,14 +196,8 @@ mod tests {
         assert_eq!(encoded(|out| null_array(out, Resp3)), "_\r\n");
         assert_eq!(encoded(|out| boolean(out, Resp2, true)), ":1\r\n");
         assert_eq!(encoded(|out| boolean(out, Resp3, false)), "#f\r\n");
-        assert_eq!(
-            encoded(|out| verbatim(out, Resp2, "txt", b"a\n")),
-            "$2\r\na\n\r\n"
-        );
-        assert_eq!(
-            encoded(|out| verbatim(out, Resp3, "txt", b"a\n")),
-            "=6\r\ntxt:a\n\r\n"
-        );
+        assert_eq!(encoded(|out| verbatim(out, Resp2, "txt", b"a\n")), "$2\r\na\n\r\n");
+        assert_eq!(encoded(|out| verbatim(out, Resp3, "txt", b"a\n")), "=6\r\ntxt:a\n\r\n");
         assert_eq!(encoded(|out| double(out, Resp2, 1.5)), "$3\r\n1.5\r\n");
         assert_eq!(encoded(|out| double(out, Resp3, 1.5)), ",1.5\r\n");
     }

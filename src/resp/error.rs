@@ -25,10 +25,7 @@ impl ProtocolError {
     pub fn encode(self, out: &mut Vec<u8>) {
         match self {
             Self::ExpectedBulk(byte) => {
-                encode::error(
-                    out,
-                    [b"ERR Protocol error: expected '$', got '", &[byte][..], b"'"].concat(),
-                );
+                encode::error(out, [b"ERR Protocol error: expected '$', got '", &[byte][..], b"'"].concat());
             }
             other => encode::error(out, format!("ERR {other}")),
         }
@@ -66,10 +63,7 @@ mod tests {
             ProtocolError::UnbalancedQuotes.to_string(),
             "Protocol error: unbalanced quotes in request"
         );
-        assert_eq!(
-            ProtocolError::ExpectedBulk(b'x').to_string(),
-            "Protocol error: expected '$', got 'x'"
-        );
+        assert_eq!(ProtocolError::ExpectedBulk(b'x').to_string(), "Protocol error: expected '$', got 'x'");
         assert_eq!(
             ProtocolError::ExpectedBulk(0xff).to_string(),
             "Protocol error: expected '$', got '\\xff'"

@@ -20,18 +20,12 @@ pub struct Span {
 impl Span {
     /// The range moved `by` bytes toward the end of the buffer.
     pub(super) fn later(self, by: u32) -> Self {
-        Self {
-            start: self.start + by,
-            end: self.end + by,
-        }
+        Self { start: self.start + by, end: self.end + by }
     }
 
     /// The range moved `by` bytes toward the start of the buffer.
     pub(super) fn earlier(self, by: u32) -> Self {
-        Self {
-            start: self.start - by,
-            end: self.end - by,
-        }
+        Self { start: self.start - by, end: self.end - by }
     }
 }
 
@@ -53,12 +47,7 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn new(buf: &'a [u8], start: usize, end: usize, spans: &'a [Span]) -> Self {
         debug_assert!(!spans.is_empty(), "a command has a name");
-        Self {
-            buf,
-            spans,
-            start,
-            end,
-        }
+        Self { buf, spans, start, end }
     }
 
     /// Number of arguments, the name included.
@@ -95,21 +84,14 @@ impl<'a> Request<'a> {
     /// The encoded arguments that follow argument `i`: `$1\r\nx\r\n...`, empty after the last one and beyond.
     #[must_use]
     pub fn tail(&self, i: usize) -> &'a [u8] {
-        self.spans
-            .get(i)
-            .map_or(&[], |span| &self.buf[span.end as usize + 2..self.end])
+        self.spans.get(i).map_or(&[], |span| &self.buf[span.end as usize + 2..self.end])
     }
 }
 
 /// Shows the name only: arguments may be secrets.
 impl fmt::Debug for Request<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Request({}, {} arguments)",
-            self.name().escape_ascii(),
-            self.len()
-        )
+        write!(f, "Request({}, {} arguments)", self.name().escape_ascii(), self.len())
     }
 }
 
@@ -124,11 +106,7 @@ mod tests {
     #[test]
     fn a_request_gives_its_arguments_and_what_follows_them() {
         let buf = b"junk*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$0\r\n\r\nmore";
-        let spans = [
-            Span { start: 12, end: 15 },
-            Span { start: 21, end: 22 },
-            Span { start: 28, end: 28 },
-        ];
+        let spans = [Span { start: 12, end: 15 }, Span { start: 21, end: 22 }, Span { start: 28, end: 28 }];
         let request = Request::new(buf, 4, 30, &spans);
         assert_eq!(request.len(), 3);
         assert_eq!(request.name(), b"SET");

@@ -24,10 +24,7 @@ impl Inline {
             encode::bulk(&mut self.raw, arg);
             // An encoded line is at most some 8 times the line long: far below 2^32.
             let end = (self.raw.len() - 2) as u32;
-            self.spans.push(Span {
-                start: end - arg.len() as u32,
-                end,
-            });
+            self.spans.push(Span { start: end - arg.len() as u32, end });
         }
         true
     }
@@ -149,12 +146,7 @@ mod tests {
     use super::*;
 
     fn args(line: &[u8]) -> Option<Vec<String>> {
-        Some(
-            split_args(line)?
-                .iter()
-                .map(|arg| arg.escape_ascii().to_string())
-                .collect(),
-        )
+        Some(split_args(line)?.iter().map(|arg| arg.escape_ascii().to_string()).collect())
     }
 
     // Every row was also answered so by Redis 7.0.15.
@@ -171,10 +163,7 @@ mod tests {
             (b"echo \"\"", &["echo", ""]),
             (b"echo \"\\x41\\xfF\"", &["echo", "A\\xff"]),
             (b"echo \"\\x4\"", &["echo", "x4"]),
-            (
-                b"echo \"\\n\\r\\t\\b\\a\\\\\\\"\\q\"",
-                &["echo", "\\n\\r\\t\\x08\\x07\\\\\\\"q"],
-            ),
+            (b"echo \"\\n\\r\\t\\b\\a\\\\\\\"\\q\"", &["echo", "\\n\\r\\t\\x08\\x07\\\\\\\"q"]),
             (b"echo '\\n\\'\"'", &["echo", "\\\\n\\'\\\""]),
             (b"echo a\x0bb", &["echo", "a\\x0bb"]),
             (b"echo \x0ba", &["echo", "a"]),
@@ -191,16 +180,9 @@ mod tests {
 
     #[test]
     fn unbalanced_quotes_are_refused() {
-        for line in [
-            "echo \"a",
-            "echo 'a",
-            "echo \"a\"b",
-            "echo 'a'b",
-            "echo \"a\\",
-            "echo \"a\\\"",
-            "\"",
-            "a'",
-        ] {
+        for line in
+            ["echo \"a", "echo 'a", "echo \"a\"b", "echo 'a'b", "echo \"a\\", "echo \"a\\\"", "\"", "a'"]
+        {
             assert_eq!(args(line.as_bytes()), None, "{line}");
         }
     }
@@ -209,10 +191,7 @@ mod tests {
     fn the_canonical_encoding_replaces_the_line() {
         let mut inline = Inline::default();
         assert!(inline.set(b"set k \"a b\""));
-        assert_eq!(
-            inline.request().raw(),
-            b"*3\r\n$3\r\nset\r\n$1\r\nk\r\n$3\r\na b\r\n"
-        );
+        assert_eq!(inline.request().raw(), b"*3\r\n$3\r\nset\r\n$1\r\nk\r\n$3\r\na b\r\n");
         assert!(inline.set(b"echo ''"));
         assert_eq!(inline.request().iter().collect::<Vec<_>>(), [&b"echo"[..], b""]);
         assert!(inline.set(b"  "));

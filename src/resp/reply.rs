@@ -76,10 +76,7 @@ impl<'a> Elements<'a> {
             return Self { rest: &[], left: 0 };
         };
         let entries = parse_i64(&header[1..]).and_then(|entries| u64::try_from(entries).ok());
-        Self {
-            rest: &reply[header.len() + 2..],
-            left: entries.unwrap_or(0).saturating_mul(per_entry),
-        }
+        Self { rest: &reply[header.len() + 2..], left: entries.unwrap_or(0).saturating_mul(per_entry) }
     }
 }
 
@@ -101,10 +98,7 @@ impl<'a> Iterator for Elements<'a> {
     /// Every element takes three bytes at least: what is announced beyond that is not there.
     fn size_hint(&self) -> (usize, Option<usize>) {
         let bound = self.rest.len() / 3;
-        (
-            0,
-            Some(usize::try_from(self.left).map_or(bound, |left| left.min(bound))),
-        )
+        (0, Some(usize::try_from(self.left).map_or(bound, |left| left.min(bound))))
     }
 }
 
@@ -113,11 +107,7 @@ impl FusedIterator for Elements<'_> {}
 /// The reply without the attributes before it.
 #[inline]
 fn body(reply: &[u8]) -> &[u8] {
-    if reply.first() == Some(&b'|') {
-        skip_attributes(reply)
-    } else {
-        reply
-    }
+    if reply.first() == Some(&b'|') { skip_attributes(reply) } else { reply }
 }
 
 #[cold]
@@ -149,11 +139,7 @@ mod tests {
 
     /// The reply alone and behind one and two attributes.
     fn variants(reply: &[u8]) -> [Vec<u8>; 3] {
-        [
-            reply.to_vec(),
-            [ATTRIBUTE, reply].concat(),
-            [ATTRIBUTE, b"|0\r\n", reply].concat(),
-        ]
+        [reply.to_vec(), [ATTRIBUTE, reply].concat(), [ATTRIBUTE, b"|0\r\n", reply].concat()]
     }
 
     #[test]
@@ -227,10 +213,7 @@ mod tests {
     #[test]
     fn elements_come_as_they_are_encoded() {
         for (reply, expected) in [
-            (
-                "*3\r\n:1\r\n*1\r\n+x\r\n$1\r\na\r\n",
-                &[":1\r\n", "*1\r\n+x\r\n", "$1\r\na\r\n"][..],
-            ),
+            ("*3\r\n:1\r\n*1\r\n+x\r\n$1\r\na\r\n", &[":1\r\n", "*1\r\n+x\r\n", "$1\r\na\r\n"][..]),
             ("~1\r\n|1\r\n+k\r\n+v\r\n#t\r\n", &["|1\r\n+k\r\n+v\r\n#t\r\n"]),
             (">2\r\n+invalidate\r\n_\r\n", &["+invalidate\r\n", "_\r\n"]),
             ("%1\r\n+k\r\n:1\r\n", &["+k\r\n", ":1\r\n"]),
@@ -251,25 +234,12 @@ mod tests {
 
     #[test]
     fn what_is_no_reply_gives_nothing() {
-        for bytes in [
-            "",
-            "\r\n",
-            "|",
-            "|1\r\n",
-            "|1\r\n+a\r\n",
-            "|-1\r\n",
-            "*",
-            "$",
-            "*x\r\n",
-            "=3\r\n",
-            "nonsense",
-        ] {
+        for bytes in
+            ["", "\r\n", "|", "|1\r\n", "|1\r\n+a\r\n", "|-1\r\n", "*", "$", "*x\r\n", "=3\r\n", "nonsense"]
+        {
             let bytes = bytes.as_bytes();
             assert!(!is_error(bytes) && !is_push(bytes) && !is_absent(bytes));
-            assert_eq!(
-                (parse_integer(bytes), bulk(bytes), elements(bytes).next()),
-                (None, None, None)
-            );
+            assert_eq!((parse_integer(bytes), bulk(bytes), elements(bytes).next()), (None, None, None));
         }
     }
 }

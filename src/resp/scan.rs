@@ -110,10 +110,7 @@ fn read_element(rest: &[u8], searched: &mut usize) -> Result<Element, Stop> {
         // An attribute stands before an element: after its pairs comes what would have come in its place.
         b'|' => {
             let pairs = aggregate(rest, 2, false)?;
-            Ok(Element {
-                size: pairs.size,
-                children: pairs.children + 1,
-            })
+            Ok(Element { size: pairs.size, children: pairs.children + 1 })
         }
         other => Err(Stop::Fail(ReplyError::UnknownType(other))),
     }
@@ -127,10 +124,7 @@ fn line(rest: &[u8], searched: &mut usize) -> Result<Element, Stop> {
         match rest.get(cr + 1) {
             Some(b'\n') => {
                 *searched = 0;
-                return Ok(Element {
-                    size: cr + 2,
-                    children: 0,
-                });
+                return Ok(Element { size: cr + 2, children: 0 });
             }
             Some(_) => from = cr + 1,
             None => {
@@ -151,10 +145,7 @@ fn string(rest: &[u8], nullable: bool) -> Result<Element, Stop> {
     };
     let end = header + length;
     match rest.get(end..end + 2) {
-        Some(b"\r\n") => Ok(Element {
-            size: end + 2,
-            children: 0,
-        }),
+        Some(b"\r\n") => Ok(Element { size: end + 2, children: 0 }),
         Some(_) => Err(Stop::Fail(ReplyError::MissingTerminator)),
         None => Err(Stop::Need(end + 2 - rest.len())),
     }
@@ -163,21 +154,14 @@ fn string(rest: &[u8], nullable: bool) -> Result<Element, Stop> {
 fn aggregate(rest: &[u8], per_entry: u64, nullable: bool) -> Result<Element, Stop> {
     let (length, header) = read_length(rest)?;
     match u64::try_from(length) {
-        Ok(entries) => Ok(Element {
-            size: header,
-            children: entries * per_entry,
-        }),
+        Ok(entries) => Ok(Element { size: header, children: entries * per_entry }),
         Err(_) => null(header, nullable),
     }
 }
 
 /// RESP2 writes the absent string and the absent array with a length of -1.
 fn null(size: usize, nullable: bool) -> Result<Element, Stop> {
-    if nullable {
-        Ok(Element { size, children: 0 })
-    } else {
-        Err(Stop::Fail(ReplyError::InvalidLength))
-    }
+    if nullable { Ok(Element { size, children: 0 }) } else { Err(Stop::Fail(ReplyError::InvalidLength)) }
 }
 
 /// The length after the marker, -1 at least, and the size of its line.
@@ -245,11 +229,7 @@ mod tests {
             let shown = reply.escape_ascii();
             let stream = [b"..", *reply, b"+next\r\n"].concat();
             let end = 2 + reply.len();
-            assert_eq!(
-                ReplyScanner::new().step(&stream, 2),
-                Scan::Complete { end },
-                "{shown}"
-            );
+            assert_eq!(ReplyScanner::new().step(&stream, 2), Scan::Complete { end }, "{shown}");
             for cut in 0..reply.len() {
                 assert!(
                     matches!(scan(&reply[..cut]), Scan::Incomplete { need: 1.. }),
@@ -281,10 +261,7 @@ mod tests {
         for (stream, error) in table {
             assert_eq!(scan(stream), Scan::Error(*error), "{}", stream.escape_ascii());
         }
-        assert_eq!(
-            ReplyError::UnknownType(b'\r').to_string(),
-            "a reply begins with '\\r'"
-        );
+        assert_eq!(ReplyError::UnknownType(b'\r').to_string(), "a reply begins with '\\r'");
     }
 
     #[test]
@@ -307,10 +284,7 @@ mod tests {
     fn counts_do_not_overflow() {
         let stream = b"%4294967295\r\n".repeat(100_000);
         assert_eq!(scan(&stream), Scan::Incomplete { need: 1 });
-        let mut scanner = ReplyScanner {
-            more: u64::MAX - 1,
-            ..ReplyScanner::default()
-        };
+        let mut scanner = ReplyScanner { more: u64::MAX - 1, ..ReplyScanner::default() };
         assert_eq!(scanner.step(b"*3\r\n", 0), Scan::Error(ReplyError::InvalidLength));
     }
 
@@ -321,10 +295,7 @@ mod tests {
         let mut scanner = ReplyScanner::new();
         for read in (0..stream.len()).step_by(701).skip(1) {
             let before = scanner.at;
-            assert!(matches!(
-                scanner.step(&stream[..read], 0),
-                Scan::Incomplete { .. }
-            ));
+            assert!(matches!(scanner.step(&stream[..read], 0), Scan::Incomplete { .. }));
             assert!(scanner.at > before);
         }
         let moved = [b"....", &stream[..]].concat();

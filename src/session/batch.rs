@@ -9,7 +9,7 @@ use super::replies::Shape;
 use super::{ReplyMode, Session};
 use crate::clock;
 use crate::command::{Args, Command, KeyRef, Unknown, id, resolve};
-use crate::proxy::Ask;
+use crate::proxy::{Ask, tail};
 use crate::resp::{ProtocolError, Request, Span, Step, encode};
 use crate::router::{Effect, Route, route};
 use crate::tier::copies::{Copies, kind};
@@ -173,19 +173,10 @@ impl Session {
             for p in &group {
                 let spans = &scratch.spans[p.spans.0 as usize..p.spans.1 as usize];
                 let request = Request::new(buf, p.start as usize, p.end as usize, spans);
-                self.run_one(
-                    &request,
-                    p.command,
-                    p.hash,
-                    reader,
-                    now,
-                    &mut tally,
-                    &mut scratch.keys,
-                );
+                self.run_one(&request, p.command, p.hash, reader, now, &mut tally, &mut scratch.keys);
             }
             self.settle(&tally, group.len() as u64, now);
-            self.info
-                .note(now, last.command.ok().map(|c| c.id), group.len() as u64);
+            self.info.note(now, last.command.ok().map(|c| c.id), group.len() as u64);
         }
         scratch.group = group;
     }
@@ -197,15 +188,7 @@ impl Session {
         let mut tally = Tally::default();
         let request = parser.inline();
         let command = resolve(&request);
-        self.run_one(
-            &request,
-            command,
-            None,
-            reader,
-            now,
-            &mut tally,
-            &mut scratch.keys,
-        );
+        self.run_one(&request, command, None, reader, now, &mut tally, &mut scratch.keys);
         self.settle(&tally, 1, now);
         self.info.note(now, command.ok().map(|c| c.id), 1);
         self.parser = parser;
@@ -218,9 +201,7 @@ impl Session {
             self.context.proxy.tally(tally.hits, tally.misses);
         }
         if tally.hits > 0 {
-            counters
-                .l1_get
-                .record(clock::now().saturating_sub(began) / commands, tally.hits);
+            counters.l1_get.record(clock::now().saturating_sub(began) / commands, tally.hits);
         }
     }
 
@@ -253,6 +234,12 @@ impl Session {
         self.run_slow(request, command, reader, now, tally, keys);
     }
 
+    /// Whether this client has requests about one of these keys on their way home.
+    fn follows(&self, hashes: impl IntoIterator<Item = u64>) -> bool {
+        let unsettled = self.core.unsettled.borrow();
+        !unsettled.is_empty() && hashes.into_iter().any(|hash| unsettled.contains(hash))
+    }
+
     /// Answers from a copy.
     fn hit(
         &self,
@@ -264,30 +251,15 @@ impl Session {
     ) -> bool {
         let proxy = &self.context.proxy;
         let index = command.only_key().unwrap_or(1);
-        let (Some(key), Some(kind)) = (
-            request.arg(index),
-            kind(command.id, self.lane.proto, self.lane.db),
-        ) else {
+        let (Some(key), Some(kind)) = (request.arg(index), kind(command.id, self.lane.proto, self.lane.db))
+        else {
             return false;
         };
-        if proxy.vouched(now).is_none() {
+        if proxy.vouched(now).is_none() || self.follows([hash]) {
             return false;
         }
-        let tail = if index == 1 {
-            request.tail(1)
-        } else {
-            request.tail(0)
-        };
-        match proxy.copy(
-            reader,
-            &Identity {
-                hash,
-                key,
-                kind,
-                tail,
-            },
-            now,
-        ) {
+        let tail = tail(command, request);
+        match proxy.copy(reader, &Identity { hash, key, kind, tail }, now) {
             Some(reply) => {
                 self.core.replies.borrow_mut().now().extend_from_slice(reply);
                 true
@@ -355,14 +327,19 @@ impl Session {
     ) {
         let context = self.context.clone();
         let proxy = &context.proxy;
+        let follows = self.follows_keys(request, keys);
         // One key at a fixed place has been looked up before.
-        if keys.len() > 1
+        if command.only_key().is_none()
+            && !follows
             && let (Some(copies), Some(reader)) = (proxy.vouched(now), reader)
         {
-            let found = self.with_ask(request, Some(command), 0, now, |ask| {
+            let found = self.with_ask(request, Some(command), 0, follows, now, |ask| {
                 let key = request.arg(keys[0].index as usize)?;
-                let identity = proxy.identity(ask, command, key, 0)?;
-                copies.spanning(reader, &identity, now)
+                let identity = proxy.identity(ask, command, key)?;
+                match keys {
+                    [_] => proxy.copy(reader, &identity, now),
+                    _ => copies.spanning(reader, &identity, now),
+                }
             });
             if let Some(reply) = found {
                 tally.hits += 1;
@@ -371,9 +348,15 @@ impl Session {
         }
         tally.misses += 1;
         let slot = self.open();
-        self.with_ask(request, Some(command), slot, now, |ask| {
-            proxy.read(ask, command, keys)
-        });
+        self.with_ask(request, Some(command), slot, follows, now, |ask| proxy.read(ask, command, keys));
+    }
+
+    fn follows_keys(&self, request: &Request<'_>, keys: &[KeyRef]) -> bool {
+        let Some(copies) = &self.context.proxy.shared.copies else {
+            return false;
+        };
+        let hash = |k: &KeyRef| copies.l1().hash(request.arg(k.index as usize).unwrap_or_default());
+        self.follows(keys.iter().map(hash))
     }
 
     fn run_multi_get(
@@ -387,11 +370,12 @@ impl Session {
     ) {
         let context = self.context.clone();
         let proxy = &context.proxy;
-        if let Some(reader) = reader {
+        let follows = self.follows_keys(request, keys);
+        if let Some(reader) = reader.filter(|_| !follows) {
             for key in keys.iter().filter_map(|k| request.arg(k.index as usize)) {
                 reader.prefetch_slot(proxy.shared.copies.as_ref().map_or(0, |c| c.l1().hash(key)));
             }
-            let whole = self.with_ask(request, Some(command), 0, now, |ask| {
+            let whole = self.with_ask(request, Some(command), 0, follows, now, |ask| {
                 let mut replies = self.core.replies.borrow_mut();
                 proxy.multi_get_copies(reader, ask, keys, replies.now())
             });
@@ -402,9 +386,7 @@ impl Session {
         }
         tally.misses += 1;
         let slot = self.open();
-        self.with_ask(request, Some(command), slot, now, |ask| {
-            proxy.multi_get(ask, keys)
-        });
+        self.with_ask(request, Some(command), slot, follows, now, |ask| proxy.multi_get(ask, keys));
     }
 
     /// Straight home.
@@ -429,9 +411,7 @@ impl Session {
         now: u64,
         keys: &[KeyRef],
     ) {
-        self.with_ask(request, command, slot, now, |ask| {
-            self.context.proxy.direct(ask, effect, keys)
-        });
+        self.with_ask(request, command, slot, true, now, |ask| self.context.proxy.direct(ask, effect, keys));
     }
 
     fn open(&self) -> u64 {
@@ -443,6 +423,7 @@ impl Session {
         request: &Request<'_>,
         command: Option<&'static Command>,
         slot: u64,
+        follows: bool,
         now: u64,
         run: impl FnOnce(&Ask<'_>) -> R,
     ) -> R {
@@ -453,6 +434,7 @@ impl Session {
             seen: self.core.seen.get(),
             lane: self.lane,
             lane_since: self.lane_since,
+            follows,
             command,
             request,
             now,

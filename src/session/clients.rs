@@ -53,10 +53,8 @@ impl ClientInfo {
     /// Notes a batch of commands.
     pub fn note(&self, now: u64, command: Option<CommandId>, commands: u64) {
         self.active.store(now, Relaxed);
-        self.command
-            .store(command.map_or(0, |c| c.index() as u32 + 1), Relaxed);
-        self.commands
-            .store(self.commands.load(Relaxed) + commands, Relaxed);
+        self.command.store(command.map_or(0, |c| c.index() as u32 + 1), Relaxed);
+        self.commands.store(self.commands.load(Relaxed) + commands, Relaxed);
     }
 
     /// The line of CLIENT LIST, without its end: the fields of Redis 7.0 in their order. What strata has no

@@ -7,6 +7,7 @@ mod batch;
 pub mod clients;
 mod local;
 mod replies;
+mod unsettled;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -26,6 +27,7 @@ use crate::proxy::{Client, LaneKey, Proxy};
 use crate::resp::{Limits, Proto, RequestParser};
 use clients::{ClientInfo, Clients};
 use replies::{Replies, Shape};
+use unsettled::Unsettled;
 
 pub use batch::Scratch;
 
@@ -51,6 +53,7 @@ pub struct Context {
 /// What replies need of a session.
 struct Core {
     replies: RefCell<Replies>,
+    unsettled: RefCell<Unsettled>,
     waker: RefCell<Option<Waker>>,
     woken: Cell<bool>,
     closing: Cell<bool>,
@@ -74,6 +77,7 @@ impl Core {
 impl Client for Core {
     fn deliver(&self, slot: u64, reply: Reply<'_>, now: u64) {
         self.seen.set(now);
+        self.unsettled.borrow_mut().settle(slot);
         let mut replies = self.replies.borrow_mut();
         if replies.shape(slot) == Some(Shape::Info) {
             let composed = local::compose_info(&self.context, reply.bytes());
@@ -83,6 +87,10 @@ impl Client for Core {
         }
         drop(replies);
         self.wake();
+    }
+
+    fn unsettle(&self, slot: u64, keys: Option<&[u64]>) {
+        self.unsettled.borrow_mut().add(slot, keys);
     }
 
     fn close(&self) {
@@ -138,6 +146,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
     let number = info.id;
     let core = Rc::new(Core {
         replies: RefCell::default(),
+        unsettled: RefCell::default(),
         waker: RefCell::default(),
         woken: Cell::new(false),
         closing: Cell::new(false),
@@ -150,15 +159,8 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
     let server = &context.config.server;
     let authenticated = server.password.is_none();
     let mut session = Session {
-        limits: Limits {
-            max_bulk: server.max_bulk,
-            authenticated,
-            ..Limits::default()
-        },
-        lane: LaneKey {
-            proto: Proto::Resp2,
-            db: context.config.l2.database,
-        },
+        limits: Limits { max_bulk: server.max_bulk, authenticated, ..Limits::default() },
+        lane: LaneKey { proto: Proto::Resp2, db: context.config.l2.database },
         lane_since: 0,
         parser: RequestParser::new(),
         core,
@@ -271,11 +273,9 @@ impl Session {
         } else {
             let old = self.input.len();
             // What is announced is not believed: the buffer at most doubles.
-            self.input
-                .resize(old + self.need.clamp(READ_STEP, old.max(READ_STEP)), 0);
+            self.input.resize(old + self.need.clamp(READ_STEP, old.max(READ_STEP)), 0);
             let polled = poll_into(&mut self.stream, cx, &mut self.input[old..]);
-            self.input
-                .truncate(old + if let Poll::Ready(Ok(n)) = polled { n } else { 0 });
+            self.input.truncate(old + if let Poll::Ready(Ok(n)) = polled { n } else { 0 });
             let n = std::task::ready!(polled)?;
             self.run_from(scratch);
             n
@@ -309,7 +309,5 @@ impl Session {
 
 fn poll_into(stream: &mut TcpStream, cx: &mut Cx<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
     let mut buffer = ReadBuf::new(space);
-    Pin::new(stream)
-        .poll_read(cx, &mut buffer)
-        .map_ok(|()| buffer.filled().len())
+    Pin::new(stream).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
 }

@@ -84,10 +84,7 @@ impl Replies {
 
     /// What a slot waits for; None if it does not.
     pub(super) fn shape(&self, slot: u64) -> Option<Shape> {
-        match self
-            .slots
-            .get(usize::try_from(slot.checked_sub(self.first)?).ok()?)?
-        {
+        match self.slots.get(usize::try_from(slot.checked_sub(self.first)?).ok()?)? {
             Slot::Waiting(shape) => Some(*shape),
             Slot::Ready(_) | Slot::Made(_) => None,
         }
@@ -106,11 +103,7 @@ impl Replies {
             self.advance();
             return;
         }
-        let ready = if shape == Shape::Silent {
-            Bytes::new()
-        } else {
-            reply.into_bytes()
-        };
+        let ready = if shape == Shape::Silent { Bytes::new() } else { reply.into_bytes() };
         self.held += ready.len();
         self.slots[(slot - self.first) as usize] = Slot::Ready(ready);
     }

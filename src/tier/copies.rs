@@ -39,11 +39,7 @@ pub fn kind_database(kind: u32) -> u16 {
 
 /// The protocol of a kind.
 pub fn kind_proto(kind: u32) -> Proto {
-    if kind >> 16 & 1 == 1 {
-        Proto::Resp3
-    } else {
-        Proto::Resp2
-    }
+    if kind >> 16 & 1 == 1 { Proto::Resp3 } else { Proto::Resp2 }
 }
 
 /// The place of a kind's command in the table.
@@ -158,13 +154,8 @@ impl Copies {
             return None;
         }
         let reader = self.l1.reader();
-        let hit = reader.get_stale(
-            flight.hash,
-            &flight.key,
-            flight.kind,
-            &flight.tail,
-            clock::seconds(now),
-        )?;
+        let hit =
+            reader.get_stale(flight.hash, &flight.key, flight.kind, &flight.tail, clock::seconds(now))?;
         match flight.token.spans() {
             false => Some(Bytes::copy_from_slice(hit.reply())),
             true => self.fences.strip(hit.reply()).map(Bytes::copy_from_slice),
@@ -187,19 +178,13 @@ impl Copies {
         }
         let token = self.token(id.hash, others);
         // A flight that landed between the reader's look into L1 and now has left its copy there.
-        if others.is_empty() && self.vouched(asker.now) {
+        if others.is_empty() && !asker.follows && self.vouched(asker.now) {
             let reader = self.l1.reader();
             if let Some(hit) = reader.get(id.hash, id.key, id.kind, id.tail, asker.now) {
                 return Start::Copy(Bytes::copy_from_slice(hit.reply()));
             }
         }
-        let flight = Arc::new(Flight::new(
-            id,
-            token,
-            asker.now,
-            asker.waiter.worker,
-            asker.admitted,
-        ));
+        let flight = Arc::new(Flight::new(id, token, asker.now, asker.waiter.worker, asker.admitted));
         self.flights.begin(&flight);
         Start::Begun(flight)
     }
@@ -212,11 +197,7 @@ impl Copies {
     /// A flight's reply was read. With a life it becomes a copy once confirmed. Returns who joined.
     pub fn land(&self, flight: &Arc<Flight>, reply: Option<(Bytes, Life)>) -> Vec<Waiter> {
         if reply.is_none() || !self.confirmations.guarded() || !self.fences.current(&flight.token) {
-            let refused = if reply.is_some() {
-                &self.counters.l1_fenced
-            } else {
-                &self.counters.l1_refused
-            };
+            let refused = if reply.is_some() { &self.counters.l1_fenced } else { &self.counters.l1_refused };
             if flight.admitted {
                 refused.bump();
             }
@@ -249,12 +230,7 @@ impl Copies {
 
     fn abandon_landed(&self) {
         let landing = std::mem::take(&mut *self.landing.lock());
-        for flight in landing
-            .rounds
-            .iter()
-            .flat_map(|(_, flights)| flights)
-            .chain(&landing.open)
-        {
+        for flight in landing.rounds.iter().flat_map(|(_, flights)| flights).chain(&landing.open) {
             self.flights.end(flight);
             flight.land(None);
         }
@@ -346,13 +322,7 @@ impl Sink for Copies {
         {
             let mut landing = self.landing.lock();
             while landing.rounds.front().is_some_and(|(r, _)| *r <= round) {
-                confirmed.extend(
-                    landing
-                        .rounds
-                        .pop_front()
-                        .into_iter()
-                        .flat_map(|(_, flights)| flights),
-                );
+                confirmed.extend(landing.rounds.pop_front().into_iter().flat_map(|(_, flights)| flights));
             }
         }
         if !confirmed.is_empty() {

@@ -33,10 +33,7 @@ pub struct Token {
 
 impl Default for Fences {
     fn default() -> Self {
-        Fences {
-            epoch: AtomicU64::new(0),
-            slots: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
-        }
+        Fences { epoch: AtomicU64::new(0), slots: (0..SLOTS).map(|_| AtomicU32::new(0)).collect() }
     }
 }
 
@@ -47,20 +44,13 @@ fn slot_of(hash: u64) -> usize {
 impl Fences {
     fn mark(&self, hash: u64) -> Mark {
         let slot = slot_of(hash);
-        Mark {
-            slot: slot as u32,
-            version: self.slots[slot].load(SeqCst),
-        }
+        Mark { slot: slot as u32, version: self.slots[slot].load(SeqCst) }
     }
 
     /// A token for a reply over these keys (at least one).
     pub fn token(&self, first: u64, others: impl Iterator<Item = u64>) -> Token {
         let epoch = self.epoch.load(SeqCst);
-        Token {
-            epoch,
-            first: self.mark(first),
-            others: others.map(|h| self.mark(h)).collect(),
-        }
+        Token { epoch, first: self.mark(first), others: others.map(|h| self.mark(h)).collect() }
     }
 
     /// Refuses every flight over this key that is under way.
@@ -81,9 +71,7 @@ impl Fences {
     }
 
     fn holds(&self, mark: Mark) -> bool {
-        self.slots
-            .get(mark.slot as usize)
-            .is_some_and(|s| s.load(SeqCst) == mark.version)
+        self.slots.get(mark.slot as usize).is_some_and(|s| s.load(SeqCst) == mark.version)
     }
 
     /// Whether a reply stored with these marks in front (see [`Token::prefix`]) still stands; its own bytes.
@@ -92,10 +80,7 @@ impl Fences {
         for _ in 0..u32::from_le_bytes(*count) {
             let (slot, after) = rest.split_first_chunk::<4>()?;
             let (version, after) = after.split_first_chunk::<4>()?;
-            if !self.holds(Mark {
-                slot: u32::from_le_bytes(*slot),
-                version: u32::from_le_bytes(*version),
-            }) {
+            if !self.holds(Mark { slot: u32::from_le_bytes(*slot), version: u32::from_le_bytes(*version) }) {
                 return None;
             }
             rest = after;

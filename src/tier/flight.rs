@@ -128,6 +128,8 @@ pub struct Asker {
     pub lane_since: u64,
     /// Now.
     pub now: u64,
+    /// Other requests of the reader about these keys are on their way home: only what is asked now is new enough.
+    pub follows: bool,
     /// Whether a copy is wanted.
     pub admitted: bool,
 }
@@ -169,21 +171,15 @@ pub struct Flights {
 
 impl Default for Flights {
     fn default() -> Self {
-        Flights {
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            hasher: Default::default(),
-        }
+        Flights { shards: (0..SHARDS).map(|_| Shard::default()).collect(), hasher: Default::default() }
     }
 }
 
 impl Flights {
     fn place(&self, hash: u64, kind: u32, tail: &[u8]) -> (u64, &Shard) {
         use std::hash::BuildHasher;
-        let name = if tail.is_empty() {
-            hash ^ u64::from(kind)
-        } else {
-            self.hasher.hash_one((hash, kind, tail))
-        };
+        let name =
+            if tail.is_empty() { hash ^ u64::from(kind) } else { self.hasher.hash_one((hash, kind, tail)) };
         (name, &self.shards[(name >> 40) as usize % SHARDS])
     }
 
@@ -193,13 +189,7 @@ impl Flights {
     /// answered after everything that the reader had from that lane; one on another lane, or one that has
     /// landed, is safe only if it began after the reader's last reply from home.
     pub fn meet(&self, id: &Identity<'_>, asker: &Asker, usable: impl Fn(&Token) -> bool) -> Meeting {
-        let Asker {
-            waiter,
-            seen,
-            lane_since,
-            now,
-            ..
-        } = *asker;
+        let Asker { waiter, seen, lane_since, now, .. } = *asker;
         let (name, shard) = self.place(id.hash, id.kind, id.tail);
         let Some(flight) = shard.lock().get(&name).cloned() else {
             return Meeting::None;
@@ -211,6 +201,7 @@ impl Flights {
             return Meeting::None;
         }
         match &mut *flight.stage.lock() {
+            Stage::Waiting(_) | Stage::Landed(..) if asker.follows => Meeting::Apart,
             Stage::Waiting(waiters)
                 if seen <= flight.begun || flight.worker == waiter.worker && lane_since <= flight.begun =>
             {

@@ -92,10 +92,7 @@ mod tests {
             ("", ""),
         ];
         for (pattern, text) in yes {
-            assert!(
-                matches(pattern.as_bytes(), text.as_bytes()),
-                "{pattern} should match {text}"
-            );
+            assert!(matches(pattern.as_bytes(), text.as_bytes()), "{pattern} should match {text}");
         }
         let no: &[(&str, &str)] = &[
             ("", "a"),
@@ -109,10 +106,7 @@ mod tests {
             ("*a", "b"),
         ];
         for (pattern, text) in no {
-            assert!(
-                !matches(pattern.as_bytes(), text.as_bytes()),
-                "{pattern} should not match {text}"
-            );
+            assert!(!matches(pattern.as_bytes(), text.as_bytes()), "{pattern} should not match {text}");
         }
     }
 

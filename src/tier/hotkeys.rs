@@ -26,10 +26,7 @@ pub struct Sampler {
 
 impl Default for Sampler {
     fn default() -> Self {
-        Sampler {
-            left: Cell::new(SAMPLE),
-            random: Cell::new(0x9E37_79B9),
-        }
+        Sampler { left: Cell::new(SAMPLE), random: Cell::new(0x9E37_79B9) }
     }
 }
 
@@ -89,11 +86,7 @@ impl HotKeys {
             Some(_) => {}
             None if self.entries.len() < ENTRIES => {
                 self.places.insert(hash, self.entries.len());
-                self.entries.push(Entry {
-                    hash,
-                    key: key.into(),
-                    count: 0,
-                });
+                self.entries.push(Entry { hash, key: key.into(), count: 0 });
                 self.grow(self.entries.len() - 1);
             }
             None => {
@@ -137,8 +130,7 @@ impl HotKeys {
     pub fn top(&mut self, n: usize, now: u64) -> Vec<(Box<[u8]>, u64)> {
         self.decay(now);
         let top = self.entries.iter().take(n);
-        top.map(|e| (e.key.clone(), e.count * u64::from(SAMPLE)))
-            .collect()
+        top.map(|e| (e.key.clone(), e.count * u64::from(SAMPLE))).collect()
     }
 }
 
@@ -169,25 +161,15 @@ mod tests {
             };
             note(&mut hot, key, 1);
         }
-        let top: Vec<String> = hot
-            .top(5, 1)
-            .into_iter()
-            .map(|(key, _)| String::from_utf8_lossy(&key).into_owned())
-            .collect();
+        let top: Vec<String> =
+            hot.top(5, 1).into_iter().map(|(key, _)| String::from_utf8_lossy(&key).into_owned()).collect();
         assert_eq!(top, ["5", "4", "3", "2", "1"]);
         let (_, hits) = hot.top(1, 1).remove(0);
         let real = 20_000 * 5 / 32 * u64::from(SAMPLE);
         let bound = 20_000 / ENTRIES as u64 * u64::from(SAMPLE);
-        assert!(
-            (real..=real + bound).contains(&hits),
-            "{hits} is not within {bound} above {real}"
-        );
+        assert!((real..=real + bound).contains(&hits), "{hits} is not within {bound} above {real}");
         assert!(hot.entries.is_sorted_by(|a, b| a.count >= b.count));
-        assert!(
-            hot.places
-                .iter()
-                .all(|(hash, place)| hot.entries[*place].hash == *hash)
-        );
+        assert!(hot.places.iter().all(|(hash, place)| hot.entries[*place].hash == *hash));
         assert_eq!((hot.entries.len(), hot.places.len()), (ENTRIES, ENTRIES));
     }
 

@@ -50,17 +50,11 @@ impl Expiry {
 impl Policies {
     /// The rules of a configuration.
     pub fn new(l1: &L1Config, rules: Vec<Rule>) -> Self {
-        Policies {
-            ttl: l1.ttl,
-            negative_ttl: l1.negative_ttl,
-            rules,
-        }
+        Policies { ttl: l1.ttl, negative_ttl: l1.negative_ttl, rules }
     }
 
     fn rule(&self, key: &[u8]) -> Option<&Rule> {
-        self.rules
-            .iter()
-            .find(|r| glob::matches(r.pattern.as_bytes(), key))
+        self.rules.iter().find(|r| glob::matches(r.pattern.as_bytes(), key))
     }
 
     /// Whether copies of this key may be kept at all.
@@ -86,10 +80,7 @@ impl Policies {
             // Gone between the read and PTTL: the value belongs to a key that no longer is.
             Expiry::Absent if !reply_absent => return None,
             Expiry::In(0) => return None,
-            Expiry::Absent => (
-                rule.and_then(|r| r.negative_ttl).unwrap_or(self.negative_ttl),
-                None,
-            ),
+            Expiry::Absent => (rule.and_then(|r| r.negative_ttl).unwrap_or(self.negative_ttl), None),
             Expiry::Never => (rule.and_then(|r| r.l1_ttl).unwrap_or(self.ttl), None),
             Expiry::In(ms) => {
                 let own = sent.saturating_add(ms.saturating_mul(1_000_000));
@@ -99,19 +90,9 @@ impl Policies {
         let end_of_key = own.unwrap_or(u64::MAX);
         let fresh_until = sent.saturating_add(clock::nanos(ttl)).min(end_of_key);
         let absent = expiry == Expiry::Absent;
-        let stale = rule
-            .and_then(|r| r.stale_if_error)
-            .filter(|_| !absent)
-            .unwrap_or_default();
-        let stale_until = sent
-            .saturating_add(clock::nanos(stale))
-            .min(end_of_key)
-            .max(fresh_until);
-        Some(Life {
-            fresh_until,
-            stale_until: clock::seconds(stale_until),
-            absent,
-        })
+        let stale = rule.and_then(|r| r.stale_if_error).filter(|_| !absent).unwrap_or_default();
+        let stale_until = sent.saturating_add(clock::nanos(stale)).min(end_of_key).max(fresh_until);
+        Some(Life { fresh_until, stale_until: clock::seconds(stale_until), absent })
     }
 }
 
@@ -120,11 +101,7 @@ mod tests {
     use super::*;
 
     fn policies(rules: Vec<Rule>) -> Policies {
-        Policies {
-            ttl: Duration::from_secs(60),
-            negative_ttl: Duration::from_secs(1),
-            rules,
-        }
+        Policies { ttl: Duration::from_secs(60), negative_ttl: Duration::from_secs(1), rules }
     }
 
     const SECOND: u64 = 1_000_000_000;

@@ -131,10 +131,7 @@ fn ours(words: &Words) -> Result<Found, InvalidKeys> {
     let row = command::resolve(words.as_slice()).expect("a command");
     let mut keys = Vec::new();
     command::extract(row, words.as_slice(), &mut keys)?;
-    Ok(keys
-        .iter()
-        .map(|key| (words[key.index as usize].clone(), access_names(key.access)))
-        .collect())
+    Ok(keys.iter().map(|key| (words[key.index as usize].clone(), access_names(key.access))).collect())
 }
 
 /// None where the server finds no keys, or will not say.
@@ -146,28 +143,21 @@ fn theirs(reply: &Reply) -> Option<Found> {
 
 fn ask(requests: &[Words]) -> Vec<Option<Found>> {
     let prefix = [b"COMMAND".to_vec(), b"GETKEYSANDFLAGS".to_vec()];
-    let questions: Vec<Words> = requests
-        .iter()
-        .map(|words| prefix.iter().chain(words).cloned().collect())
-        .collect();
+    let questions: Vec<Words> =
+        requests.iter().map(|words| prefix.iter().chain(words).cloned().collect()).collect();
     let server = Server::start();
     server.connect().call_all(&questions).iter().map(theirs).collect()
 }
 
 fn shown(words: &Words) -> String {
-    words
-        .iter()
-        .map(|word| format!("{:?} ", String::from_utf8_lossy(word)))
-        .collect()
+    words.iter().map(|word| format!("{:?} ", String::from_utf8_lossy(word))).collect()
 }
 
 #[test]
 fn requests_that_make_sense_have_the_keys_the_server_finds() {
     let mut rng = StdRng::seed_from_u64(1);
-    let requests: Vec<Words> = FORMS
-        .iter()
-        .flat_map(|form| (0..300).map(|_| expand(form, &mut rng)).collect::<Vec<_>>())
-        .collect();
+    let requests: Vec<Words> =
+        FORMS.iter().flat_map(|form| (0..300).map(|_| expand(form, &mut rng)).collect::<Vec<_>>()).collect();
     for (words, expected) in requests.iter().zip(ask(&requests)) {
         assert_eq!(ours(words).ok(), expected, "{}", shown(words));
     }
@@ -199,10 +189,7 @@ fn commands_with_keys_in_fixed_places_have_the_keys_the_server_finds() {
         }
         let row = command::resolve(words.as_slice()).expect("a command");
         if let Some(only) = row.only_key() {
-            assert_eq!(
-                found.iter().map(|(key, _)| key).collect::<Vec<_>>(),
-                [&words[only]]
-            );
+            assert_eq!(found.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&words[only]]);
         }
     }
     assert!(with_keys > 700, "{with_keys}");
@@ -225,13 +212,8 @@ fn numbers_of_keys_that_are_none_are_refused() {
         "1e0",
         "\0",
     ];
-    let commands = [
-        "eval s # a b",
-        "zunion # a b",
-        "zunionstore d # a b",
-        "blmpop 0 # a b",
-        "fcall_ro f # a b",
-    ];
+    let commands =
+        ["eval s # a b", "zunion # a b", "zunionstore d # a b", "blmpop 0 # a b", "fcall_ro f # a b"];
     for number in numbers {
         for command in commands {
             let words: Words = command
@@ -256,10 +238,7 @@ fn what_waits_is_told_by_its_options() {
     let need = |text: &str| {
         let words: Vec<&str> = text.split(' ').collect();
         let row = command::resolve(words.as_slice()).expect("a command");
-        (
-            command::blocks(row, words.as_slice()),
-            command::session_need(row, words.as_slice()),
-        )
+        (command::blocks(row, words.as_slice()), command::session_need(row, words.as_slice()))
     };
     let shared = (false, SessionNeed::None);
     let waits = (true, SessionNeed::Lease);
@@ -279,32 +258,17 @@ fn what_waits_is_told_by_its_options() {
 
 /// Asks everything that depends on arguments, of one command, or of every command, about any arguments.
 fn check(rows: &[Command], words: &[Vec<u8>]) {
-    let mut keys = vec![KeyRef {
-        index: u32::MAX,
-        access: command::Access::RO,
-    }];
+    let mut keys = vec![KeyRef { index: u32::MAX, access: command::Access::RO }];
     for row in rows {
         let found = command::extract(row, words, &mut keys);
         assert!(found.is_ok() || keys.is_empty());
-        assert!(
-            keys.iter()
-                .all(|key| key.index > 0 && (key.index as usize) < words.len()),
-            "{}",
-            row.name
-        );
+        assert!(keys.iter().all(|key| key.index > 0 && (key.index as usize) < words.len()), "{}", row.name);
         assert!(keys.len() <= 2 * words.len());
         if let (Ok(()), Some(only)) = (found, row.only_key()) {
-            assert_eq!(
-                keys.iter().map(|key| key.index as usize).collect::<Vec<_>>(),
-                [only]
-            );
+            assert_eq!(keys.iter().map(|key| key.index as usize).collect::<Vec<_>>(), [only]);
         }
         let need = command::session_need(row, words);
-        assert!(
-            !command::blocks(row, words) || need == SessionNeed::Lease,
-            "{}",
-            row.name
-        );
+        assert!(!command::blocks(row, words) || need == SessionNeed::Lease, "{}", row.name);
     }
     if let Err(unknown) = command::resolve(words) {
         let text = unknown.message(words);
@@ -316,9 +280,7 @@ const KEYWORD: &str = "(?i:store|storedist|by|get|limit|streams|block|count|grou
     |set|incrby|overflow|-?[0-9]{1,20}|[0-3])";
 
 fn arguments() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    let keyword = proptest::string::string_regex(KEYWORD)
-        .expect("a pattern")
-        .prop_map(String::into_bytes);
+    let keyword = proptest::string::string_regex(KEYWORD).expect("a pattern").prop_map(String::into_bytes);
     let word = prop_oneof![4 => keyword, 1 => prop::collection::vec(any::<u8>(), 0..40)];
     prop::collection::vec(word, 0..24)
 }

@@ -27,22 +27,12 @@ fn ours(row: &command::Command) -> Row {
     Row {
         arity: row.arity.into(),
         flags: row.flags.iter_names().map(|(name, _)| lower(name)).collect(),
-        acl: row
-            .acl
-            .iter_names()
-            .map(|(name, _)| format!("@{}", lower(name)))
-            .collect(),
+        acl: row.acl.iter_names().map(|(name, _)| format!("@{}", lower(name))).collect(),
         range: [row.first_key, row.last_key, row.step].map(i64::from),
         keys: row
             .key_specs
             .iter()
-            .map(|spec| {
-                (
-                    access_names(spec.access),
-                    format!("{:?}", spec.begin),
-                    format!("{:?}", spec.find),
-                )
-            })
+            .map(|spec| (access_names(spec.access), format!("{:?}", spec.begin), format!("{:?}", spec.find)))
             .collect(),
         tips: row.tips.iter().map(ToString::to_string).collect(),
         subcommands: row.subcommands().iter().map(|row| row.name.to_owned()).collect(),
@@ -50,17 +40,11 @@ fn ours(row: &command::Command) -> Row {
 }
 
 pub(crate) fn access_names(access: command::Access) -> BTreeSet<String> {
-    access
-        .iter_names()
-        .map(|(name, _)| name.to_ascii_lowercase())
-        .collect()
+    access.iter_names().map(|(name, _)| name.to_ascii_lowercase()).collect()
 }
 
 pub(crate) fn lower_names(list: &Reply) -> BTreeSet<String> {
-    list.items()
-        .iter()
-        .map(|name| name.text().to_ascii_lowercase())
-        .collect()
+    list.items().iter().map(|name| name.text().to_ascii_lowercase()).collect()
 }
 
 fn begin(search: &Reply) -> String {
@@ -68,11 +52,7 @@ fn begin(search: &Reply) -> String {
     match search.field("type").text().as_str() {
         "index" => format!("Index({})", spec.field("index").integer()),
         "keyword" => {
-            format!(
-                "Keyword({:?}, {})",
-                spec.field("keyword").text(),
-                spec.field("startfrom").integer()
-            )
+            format!("Keyword({:?}, {})", spec.field("keyword").text(), spec.field("startfrom").integer())
         }
         "unknown" => "Unknown".to_owned(),
         other => panic!("begin_search {other}"),
@@ -81,11 +61,7 @@ fn begin(search: &Reply) -> String {
 
 fn find(keys: &Reply) -> String {
     let spec = keys.field("spec");
-    let three = |names: [&str; 3]| {
-        names
-            .map(|name| spec.field(name).integer().to_string())
-            .join(", ")
-    };
+    let three = |names: [&str; 3]| names.map(|name| spec.field(name).integer().to_string()).join(", ");
     match keys.field("type").text().as_str() {
         "range" => format!("Range({})", three(["lastkey", "keystep", "limit"])),
         "keynum" => format!("KeyNum({})", three(["keynumidx", "firstkey", "keystep"])),
@@ -97,11 +73,7 @@ fn find(keys: &Reply) -> String {
 fn theirs(reply: &Reply, rows: &mut BTreeMap<String, Row>) {
     let facts = reply.items();
     let spec = |spec: &Reply| {
-        (
-            lower_names(spec.field("flags")),
-            begin(spec.field("begin_search")),
-            find(spec.field("find_keys")),
-        )
+        (lower_names(spec.field("flags")), begin(spec.field("begin_search")), find(spec.field("find_keys")))
     };
     let row = Row {
         arity: facts[1].integer(),

@@ -31,12 +31,8 @@ impl Server {
         loop {
             match UnixStream::connect(self.dir.path().join("socket")) {
                 Ok(stream) => {
-                    stream
-                        .set_read_timeout(Some(Duration::from_secs(20)))
-                        .expect("a timeout");
-                    return Client {
-                        stream: BufReader::new(stream),
-                    };
+                    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+                    return Client { stream: BufReader::new(stream) };
                 }
                 Err(error) => assert!(Instant::now() < until, "redis-server did not start: {error}"),
             }
@@ -133,24 +129,15 @@ impl Client {
             bytes.extend(word.as_ref());
             bytes.extend(b"\r\n");
         }
-        self.stream
-            .get_mut()
-            .write_all(&bytes)
-            .expect("redis-server takes requests");
+        self.stream.get_mut().write_all(&bytes).expect("redis-server takes requests");
     }
 
     pub(crate) fn read(&mut self) -> Reply {
         let mut line = Vec::new();
-        self.stream
-            .read_until(b'\n', &mut line)
-            .expect("redis-server answers");
+        self.stream.read_until(b'\n', &mut line).expect("redis-server answers");
         assert!(line.ends_with(b"\r\n"), "cut off: {}", line.escape_ascii());
         let body = &line[1..line.len() - 2];
-        let number = || {
-            std::str::from_utf8(body)
-                .ok()
-                .and_then(|text| text.parse::<i64>().ok())
-        };
+        let number = || std::str::from_utf8(body).ok().and_then(|text| text.parse::<i64>().ok());
         let count = || usize::try_from(number().expect("a number"));
         match line[0] {
             b'+' => Reply::Text(body.to_vec()),

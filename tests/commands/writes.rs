@@ -76,10 +76,7 @@ fn name(rng: &mut StdRng) -> &'static str {
 
 fn request(rng: &mut StdRng) -> Words {
     let head = HEADS.choose(rng).expect("heads");
-    let mut words: Words = head
-        .split(' ')
-        .map(|word| word.replace('*', name(rng)).into_bytes())
-        .collect();
+    let mut words: Words = head.split(' ').map(|word| word.replace('*', name(rng)).into_bytes()).collect();
     words.extend((0..rng.random_range(0..6)).map(|_| name(rng).into()));
     if rng.random_bool(0.2) {
         let place = rng.random_range(1..=words.len());
@@ -152,10 +149,7 @@ fn nothing_changes_but_what_is_said_to_be_written() {
         let changed = announced(&mut watcher);
         changes += usize::from(!changed.is_empty());
         let shown: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
-        assert!(
-            changed.is_subset(&said),
-            "{shown:?} changed {changed:?}, said {said:?}, reply {reply:?}"
-        );
+        assert!(changed.is_subset(&said), "{shown:?} changed {changed:?}, said {said:?}, reply {reply:?}");
     }
     assert!(changes > 2000, "{changes}");
 }

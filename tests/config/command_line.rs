@@ -18,8 +18,7 @@ struct Told {
 impl Program for Told {
     fn run(&self, config: Config) -> anyhow::Result<()> {
         self.ran.borrow_mut().push(config);
-        self.failure
-            .map_or(Ok(()), |why| Err(anyhow::anyhow!(why).context("cannot serve")))
+        self.failure.map_or(Ok(()), |why| Err(anyhow::anyhow!(why).context("cannot serve")))
     }
 
     fn try_backends(&self, _: &Config) -> Vec<Trial> {
@@ -32,15 +31,9 @@ impl Told {
     fn execute(&self, line: &str, env: &[(&str, &str)]) -> (u8, String, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let arguments = line.split_whitespace().map(OsString::from);
-        let variables = env
-            .iter()
-            .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let variables = env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let code = execute(arguments, variables, self, &mut out, &mut err).expect("a vector takes all");
-        (
-            code,
-            String::from_utf8(out).expect("text"),
-            String::from_utf8(err).expect("text"),
-        )
+        (code, String::from_utf8(out).expect("text"), String::from_utf8(err).expect("text"))
     }
 }
 
@@ -52,11 +45,7 @@ fn runs_with_and_without_the_command() {
         "strata run --set l1.ttl=1s --log warn",
         "strata --set l1.ttl=9s --log trace run -s l1.ttl=1s --log=warn",
     ] {
-        assert_eq!(
-            told.execute(line, &[]),
-            (OK, String::new(), String::new()),
-            "{line}"
-        );
+        assert_eq!(told.execute(line, &[]), (OK, String::new(), String::new()), "{line}");
         let config = told.ran.borrow_mut().pop().unwrap();
         assert_eq!(config.l1.ttl, Duration::from_secs(1), "{line}");
         assert_eq!(config.server.log, "warn", "{line}");
@@ -69,10 +58,7 @@ fn finds_its_file() {
     let path = directory.path().join("it.toml").display().to_string();
     std::fs::write(&path, "l1.ttl = '7s'").unwrap();
     let told = Told::default();
-    told.execute(
-        &format!("strata --config {path}"),
-        &[("STRATA_CONFIG", "/nonexistent")],
-    );
+    told.execute(&format!("strata --config {path}"), &[("STRATA_CONFIG", "/nonexistent")]);
     told.execute("strata", &[("STRATA_CONFIG", &path)]);
     let ran = told.ran.borrow();
     let ttls: Vec<_> = ran.iter().map(|config| config.l1.ttl.as_secs()).collect();
@@ -81,15 +67,8 @@ fn finds_its_file() {
 
 #[test]
 fn a_failure_is_told_with_its_causes() {
-    let told = Told {
-        failure: Some("the port is taken"),
-        ..Told::default()
-    };
-    let expected = (
-        FAILED,
-        String::new(),
-        "strata: cannot serve: the port is taken\n".to_owned(),
-    );
+    let told = Told { failure: Some("the port is taken"), ..Told::default() };
+    let expected = (FAILED, String::new(), "strata: cannot serve: the port is taken\n".to_owned());
     assert_eq!(told.execute("strata", &[]), expected);
 }
 
@@ -101,14 +80,8 @@ fn all_errors_are_told_in_one_block() {
         1. l1.ttl (STRATA_L1_TTL): \"60\" has no unit; accepted: a duration from 1ms to 1year, such as \
         \"60s\" or \"500ms\"\n  \
         2. l1.max_sise (--set): is not known; did you mean `l1.max_size`?\n";
-    for line in [
-        "strata --set l1.max_sise=5MB",
-        "strata check --set l1.max_sise=5MB",
-    ] {
-        assert_eq!(
-            told.execute(line, &env),
-            (USAGE, String::new(), expected.to_owned())
-        );
+    for line in ["strata --set l1.max_sise=5MB", "strata check --set l1.max_sise=5MB"] {
+        assert_eq!(told.execute(line, &env), (USAGE, String::new(), expected.to_owned()));
     }
     assert_eq!(told.execute("strata check", &env).0, FAILED);
     assert!(told.ran.borrow().is_empty());
@@ -116,15 +89,9 @@ fn all_errors_are_told_in_one_block() {
 
 #[test]
 fn check_tries_the_backends() {
-    let trial = |outcome| Trial {
-        name: "l2 embedded".to_owned(),
-        took: Duration::from_micros(1250),
-        outcome,
-    };
-    let mut told = Told {
-        trials: vec![trial(Ok("redis 7.0.15".to_owned()))],
-        ..Told::default()
-    };
+    let trial =
+        |outcome| Trial { name: "l2 embedded".to_owned(), took: Duration::from_micros(1250), outcome };
+    let mut told = Told { trials: vec![trial(Ok("redis 7.0.15".to_owned()))], ..Told::default() };
     let (code, out, err) = told.execute("strata check --config config.toml", &[]);
     let well = "ok      configuration (config.toml)\nok      l2 embedded: redis 7.0.15 (1.2 ms)\n";
     assert_eq!((code, out.as_str(), err.as_str()), (OK, well, ""));
@@ -139,14 +106,8 @@ fn check_prints_what_is_in_force() {
     let env = [("STRATA_SERVER_PASSWORD", "swordfish")];
     let (code, out, err) = Told::default().execute("strata check --print --set l1.max_size=7MB", &env);
     assert_eq!((code, err.as_str()), (OK, ""));
-    assert!(
-        out.starts_with("[server]\nlisten = \"127.0.0.1:7379\"\n"),
-        "{out}"
-    );
-    assert!(
-        out.contains("password = \"***\"\n") && out.contains("max_size = \"7MB\"\n"),
-        "{out}"
-    );
+    assert!(out.starts_with("[server]\nlisten = \"127.0.0.1:7379\"\n"), "{out}");
+    assert!(out.contains("password = \"***\"\n") && out.contains("max_size = \"7MB\"\n"), "{out}");
     assert!(!out.contains("swordfish"), "{out}");
 }
 
@@ -156,32 +117,20 @@ fn help_and_version_are_no_errors() {
     for line in ["strata --help", "strata check --help", "strata run -h"] {
         let (code, out, err) = told.execute(line, &[]);
         assert_eq!((code, err.as_str()), (OK, ""));
-        for part in [
-            "Usage: strata",
-            "--config <FILE>",
-            "--set <KEY=VALUE>",
-            "STRATA_L1_MAX_SIZE",
-            "Examples:",
-        ] {
+        for part in
+            ["Usage: strata", "--config <FILE>", "--set <KEY=VALUE>", "STRATA_L1_MAX_SIZE", "Examples:"]
+        {
             assert!(out.contains(part), "{line}: {part}\n{out}");
         }
     }
     let version = format!("strata {}\n", env!("CARGO_PKG_VERSION"));
-    assert_eq!(
-        told.execute("strata --version", &[]),
-        (OK, version, String::new())
-    );
+    assert_eq!(told.execute("strata --version", &[]), (OK, version, String::new()));
 }
 
 #[test]
 fn wrong_usage_has_its_own_code() {
     let told = Told::default();
-    for line in [
-        "strata --sett l1.ttl=1s",
-        "strata serve",
-        "strata --config",
-        "strata run --print",
-    ] {
+    for line in ["strata --sett l1.ttl=1s", "strata serve", "strata --config", "strata run --print"] {
         let (code, out, err) = told.execute(line, &[]);
         assert_eq!((code, out.as_str()), (USAGE, ""), "{line}");
         assert!(err.starts_with("error: "), "{line}: {err}");
@@ -195,14 +144,7 @@ fn a_variable_that_is_not_text_is_named() {
     let value = || OsString::from_vec(vec![0xff]);
     let variables = [("OTHER".into(), value()), ("STRATA_L2_PASSWORD".into(), value())];
     let mut err = Vec::new();
-    let code = execute(
-        ["strata".into()],
-        variables,
-        &Told::default(),
-        &mut Vec::new(),
-        &mut err,
-    )
-    .unwrap();
+    let code = execute(["strata".into()], variables, &Told::default(), &mut Vec::new(), &mut err).unwrap();
     assert_eq!(code, USAGE);
     assert_eq!(err, b"strata: the value of STRATA_L2_PASSWORD is not UTF-8\n");
 }

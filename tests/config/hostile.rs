@@ -39,10 +39,7 @@ fn hostile_files_are_answered() {
         "[l1]\n".repeat(200_000),
         "a=".to_owned() + &"\"\"\"\n".repeat(250_000),
         format!("policy=[{}]", "{},".repeat(300_000)),
-        format!(
-            "policy=[{{{}}}]",
-            (0..50_000).map(|at| format!("key{at}=1,")).collect::<String>()
-        ),
+        format!("policy=[{{{}}}]", (0..50_000).map(|at| format!("key{at}=1,")).collect::<String>()),
         many_unknown,
     ] {
         let errors = file(&text).unwrap_err();

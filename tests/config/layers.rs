@@ -11,10 +11,7 @@ use crate::{file, sources, wrong};
 #[test]
 fn the_file_of_the_repository_holds_the_defaults() {
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml"));
-    let loaded = config::load(&Sources {
-        file: Some(path),
-        ..Sources::default()
-    });
+    let loaded = config::load(&Sources { file: Some(path), ..Sources::default() });
     assert_eq!(loaded, Ok(Config::default()));
     assert_eq!(config::load(&Sources::default()), Ok(Config::default()));
 }
@@ -33,11 +30,7 @@ fn later_layers_win() {
             ("STRATA_LOG", "warn"),
             ("PATH", "/bin"),
         ],
-        &[
-            "l1.negative_ttl=100s",
-            "l1.negative_ttl=200s",
-            "policy=[{match='b'}]",
-        ],
+        &["l1.negative_ttl=100s", "l1.negative_ttl=200s", "policy=[{match='b'}]"],
     );
     sources.file = Some(path);
     let config = config::load(&sources).unwrap();
@@ -46,11 +39,7 @@ fn later_layers_win() {
     assert_eq!(config.l1.negative_ttl, Duration::from_secs(200));
     assert_eq!(config.l1.policy, Eviction::Lru);
     assert_eq!(config.server.log, "warn");
-    let patterns: Vec<_> = config
-        .policies
-        .iter()
-        .map(|policy| policy.pattern.as_str())
-        .collect();
+    let patterns: Vec<_> = config.policies.iter().map(|policy| policy.pattern.as_str()).collect();
     assert_eq!(patterns, ["b"]);
 }
 
@@ -67,12 +56,7 @@ fn words_mean_what_their_key_takes() {
             ("STRATA_POLICY", "[{ match = 'a:*', mget = 'per-key' }]"),
             ("STRATA_L3_ENABLED", "false"),
         ],
-        &[
-            "l1.max_size=100000",
-            "server.password=007",
-            "l1.policy='lru'",
-            "targets.latency={l1=\"2ms\"}",
-        ],
+        &["l1.max_size=100000", "server.password=007", "l1.policy='lru'", "targets.latency={l1=\"2ms\"}"],
     ))
     .unwrap();
     assert_eq!(config.server.workers, 2);
@@ -82,10 +66,7 @@ fn words_mean_what_their_key_takes() {
     assert_eq!(config.l2.password, Some(Secret::new("\"12345\"")));
     assert_eq!(config.server.password, Some(Secret::new("007")));
     let rates = &config.targets.hit_rate;
-    assert_eq!(
-        (rates.l1, rates.l2, rates.l3, rates.overall),
-        (0.5, 1.0, 0.7, 0.25)
-    );
+    assert_eq!((rates.l1, rates.l2, rates.l3, rates.overall), (0.5, 1.0, 0.7, 0.25));
     assert_eq!(config.targets.latency.l1, Duration::from_millis(2));
     assert_eq!(config.policies[0].mget, Mget::PerKey);
 }
@@ -112,26 +93,14 @@ fn variables_of_a_service_called_strata_are_ignored() {
 #[test]
 fn urls_become_endpoints() {
     let config = file("[l2]\nurl = 'rediss://app:p%40ss@cache/7'\nserver_name = 'a.b'").unwrap();
-    let tls = Tls {
-        server_name: Some("a.b".to_owned()),
-        ..Tls::default()
-    };
-    let endpoint = Endpoint::Tcp {
-        host: "cache".to_owned(),
-        port: 6379,
-        tls: Some(tls),
-    };
+    let tls = Tls { server_name: Some("a.b".to_owned()), ..Tls::default() };
+    let endpoint = Endpoint::Tcp { host: "cache".to_owned(), port: 6379, tls: Some(tls) };
     assert_eq!(config.l2.endpoint, endpoint);
     assert_eq!(config.l2.username.as_deref(), Some("app"));
     assert_eq!(config.l2.password, Some(Secret::new("p@ss")));
     assert_eq!(config.l2.database, 7);
     let embedded = file("l2.binary = '/opt/redis-server'").unwrap().l2.endpoint;
-    assert_eq!(
-        embedded,
-        Endpoint::Embedded {
-            binary: "/opt/redis-server".into()
-        }
-    );
+    assert_eq!(embedded, Endpoint::Embedded { binary: "/opt/redis-server".into() });
 }
 
 #[test]
@@ -139,12 +108,7 @@ fn passwords_may_stand_in_files() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("password");
     let text = format!("server.password_file = '{}'", path.display());
-    for (content, password) in [
-        ("pw", "pw"),
-        ("pw\n", "pw"),
-        ("pw\r\n", "pw"),
-        (" p w \n", " p w "),
-    ] {
+    for (content, password) in [("pw", "pw"), ("pw\n", "pw"), ("pw\r\n", "pw"), (" p w \n", " p w ")] {
         fs::write(&path, content).unwrap();
         assert_eq!(file(&text).unwrap().server.password, Some(Secret::new(password)));
     }
@@ -156,10 +120,7 @@ fn passwords_may_stand_in_files() {
         (&[b'x'; 4097], "holds more than 4096 bytes"),
     ] {
         fs::write(&path, content).unwrap();
-        assert_eq!(
-            wrong(file(&text)),
-            [format!("server.password_file (f:1): {message}")]
-        );
+        assert_eq!(wrong(file(&text)), [format!("server.password_file (f:1): {message}")]);
     }
     fs::remove_file(&path).unwrap();
     let message = "server.password_file (f:1): cannot be read: No such file or directory (os error 2)";
@@ -172,20 +133,11 @@ fn passwords_may_stand_in_files() {
 fn a_later_password_replaces_one_given_otherwise() {
     let directory = tempfile::tempdir().unwrap();
     let [config_path, password_path] = ["config", "password"].map(|name| directory.path().join(name));
-    fs::write(
-        &config_path,
-        "[l2]\nurl = 'redis://:url@cache'\n[server]\npassword = 'file'",
-    )
-    .unwrap();
+    fs::write(&config_path, "[l2]\nurl = 'redis://:url@cache'\n[server]\npassword = 'file'").unwrap();
     fs::write(&password_path, "other").unwrap();
     let password_path = password_path.display().to_string();
-    let mut sources = sources(
-        &[
-            ("STRATA_L2_PASSWORD", "env"),
-            ("STRATA_SERVER_PASSWORD_FILE", &password_path),
-        ],
-        &[],
-    );
+    let mut sources =
+        sources(&[("STRATA_L2_PASSWORD", "env"), ("STRATA_SERVER_PASSWORD_FILE", &password_path)], &[]);
     sources.file = Some(config_path);
     let config = config::load(&sources).unwrap();
     assert_eq!(config.l2.password, Some(Secret::new("env")));

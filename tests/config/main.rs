@@ -14,19 +14,12 @@ fn file(text: &str) -> Result<Config, ConfigErrors> {
 fn sources(env: &[(&str, &str)], sets: &[&str]) -> Sources {
     Sources {
         file: None,
-        env: env
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .collect(),
+        env: env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
         sets: sets.iter().map(|set| set.to_string()).collect(),
     }
 }
 
 /// The errors, one a line.
 fn wrong(result: Result<Config, ConfigErrors>) -> Vec<String> {
-    result
-        .expect_err("is accepted")
-        .iter()
-        .map(|error| error.to_string())
-        .collect()
+    result.expect_err("is accepted").iter().map(|error| error.to_string()).collect()
 }

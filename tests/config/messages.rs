@@ -52,10 +52,7 @@ fn wrong_values_are_named_with_what_is_accepted() {
             "server.max_bulk = '2GiB'",
             "server.max_bulk (f:1): is more than server.max_query_buffer lets a client send",
         ),
-        (
-            "l1.enabled = 'yes'",
-            "l1.enabled (f:1): \"yes\" is not true or false; accepted: true or false",
-        ),
+        ("l1.enabled = 'yes'", "l1.enabled (f:1): \"yes\" is not true or false; accepted: true or false"),
         (
             "l1.max_size = '5XB'",
             &format!("l1.max_size (f:1): \"5XB\" is not a size; accepted: a size from 64KB to 1TB, {SIZE}"),
@@ -132,18 +129,9 @@ fn wrong_values_are_named_with_what_is_accepted() {
 #[test]
 fn unknown_keys_are_named_with_what_was_meant() {
     let table: &[(&str, &str)] = &[
-        (
-            "[l1]\nmax_sise = '5MB'",
-            "l1.max_sise (f:2): is not known; did you mean `l1.max_size`?",
-        ),
-        (
-            "max_clients = 1",
-            "max_clients (f:1): is not known; did you mean `server.max_clients`?",
-        ),
-        (
-            "[sever]\nlisten = ''",
-            "sever (f:1): is not known; did you mean `server`?",
-        ),
+        ("[l1]\nmax_sise = '5MB'", "l1.max_sise (f:2): is not known; did you mean `l1.max_size`?"),
+        ("max_clients = 1", "max_clients (f:1): is not known; did you mean `server.max_clients`?"),
+        ("[sever]\nlisten = ''", "sever (f:1): is not known; did you mean `server`?"),
         (
             "[l1]\ncolour = 'red'",
             "l1.colour (f:2): is not known; accepted: in [l1]: enabled, max_size, ttl, negative_ttl, policy",
@@ -176,11 +164,9 @@ fn unknown_keys_are_named_with_what_was_meant() {
 
 #[test]
 fn what_later_versions_know_is_not_ignored_in_silence() {
-    for text in [
-        "l3.enabled = false",
-        "[l4]\nenabled = false",
-        "[l3]\nenabled = false\n[l4]\nenabled = false",
-    ] {
+    for text in
+        ["l3.enabled = false", "[l4]\nenabled = false", "[l3]\nenabled = false\n[l4]\nenabled = false"]
+    {
         assert_eq!(file(text), Ok(Config::default()), "{text}");
     }
     let table: &[(&str, &str)] = &[
@@ -196,14 +182,8 @@ fn what_later_versions_know_is_not_ignored_in_silence() {
             "[[l4.source]]\nmatch = 'a'",
             "l4 (f:1): is not available in this version yet; accepted: no [l4] at all, or l4.enabled = false alone",
         ),
-        (
-            "[warm]\nenabled = false",
-            "warm (f:1): is not available in this version yet",
-        ),
-        (
-            "server.admin = '127.0.0.1:9379'",
-            "server.admin (f:1): is not available in this version yet",
-        ),
+        ("[warm]\nenabled = false", "warm (f:1): is not available in this version yet"),
+        ("server.admin = '127.0.0.1:9379'", "server.admin (f:1): is not available in this version yet"),
         (
             "[[policy]]\nmatch = 'a'\nwrite = 'through'",
             "policy[1].write (f:3): \"through\" is not available in this version yet; accepted: \"home\"",
@@ -257,13 +237,8 @@ mget = 'none'";
     let mut found = wrong(file(&long));
     found.sort();
     assert_eq!(found, expected);
-    let many: String = (0..1001)
-        .map(|at| format!("[[policy]]\nmatch = '{at}'\n"))
-        .collect();
-    assert_eq!(
-        wrong(file(&many)),
-        ["policy (f:2001): is one too many; accepted: at most 1000 policies"]
-    );
+    let many: String = (0..1001).map(|at| format!("[[policy]]\nmatch = '{at}'\n")).collect();
+    assert_eq!(wrong(file(&many)), ["policy (f:2001): is one too many; accepted: at most 1000 policies"]);
 }
 
 #[test]
@@ -306,31 +281,16 @@ fn the_parts_of_l2_must_fit_together() {
     for (text, messages) in table {
         assert_eq!(wrong(file(text)), *messages, "{text}");
     }
-    assert_eq!(
-        file("l2.url = 'redis://cache/1'\nl2.database = 0")
-            .unwrap()
-            .l2
-            .database,
-        1
-    );
-    let over = config::load(&sources(
-        &[("STRATA_L2_URL", "redis://cache/1")],
-        &["l2.database=0"],
-    ));
+    assert_eq!(file("l2.url = 'redis://cache/1'\nl2.database = 0").unwrap().l2.database, 1);
+    let over = config::load(&sources(&[("STRATA_L2_URL", "redis://cache/1")], &["l2.database=0"]));
     assert_eq!(over.unwrap().l2.database, 0);
 }
 
 #[test]
 fn what_is_not_toml_is_named_by_its_line() {
     let table: &[(&[u8], &[&str])] = &[
-        (
-            b"[l1]\nttl = \n",
-            &["f:2: is not TOML: string values must be quoted, expected literal string"],
-        ),
-        (
-            b"[l1]\nttl = '1s'\nttl = '2s'",
-            &["f:3: is not TOML: duplicate key"],
-        ),
+        (b"[l1]\nttl = \n", &["f:2: is not TOML: string values must be quoted, expected literal string"]),
+        (b"[l1]\nttl = '1s'\nttl = '2s'", &["f:3: is not TOML: duplicate key"]),
         (
             b"[l1\nx = 1\n[l2]\n= 5",
             &[
@@ -343,33 +303,16 @@ fn what_is_not_toml_is_named_by_its_line() {
     for (text, messages) in table {
         assert_eq!(wrong(config::from_toml("f", text)), *messages);
     }
-    assert_eq!(
-        file("\u{feff}l1.ttl = '1s'").unwrap().l1.ttl,
-        Duration::from_secs(1)
-    );
+    assert_eq!(file("\u{feff}l1.ttl = '1s'").unwrap().l1.ttl, Duration::from_secs(1));
     let large = vec![b'\n'; config::MAX_FILE_SIZE + 1];
-    assert_eq!(
-        wrong(config::from_toml("f", &large)),
-        ["f: is larger than 1048576 bytes"]
-    );
+    assert_eq!(wrong(config::from_toml("f", &large)), ["f: is larger than 1048576 bytes"]);
 }
 
 #[test]
 fn environment_and_flags_are_named_as_sources() {
     let result = config::load(&sources(
-        &[
-            ("STRATA_L1_MAXSIZE", "1MB"),
-            ("STRATA_L1_TTL", "60"),
-            ("STRATA_TARGETS", "{"),
-            ("STRATA_X", ""),
-        ],
-        &[
-            "l1.max_sise=5MB",
-            "l1.ttl",
-            "l2.lease=1ms",
-            "server.workers=many",
-            "l1.enabled=1",
-        ],
+        &[("STRATA_L1_MAXSIZE", "1MB"), ("STRATA_L1_TTL", "60"), ("STRATA_TARGETS", "{"), ("STRATA_X", "")],
+        &["l1.max_sise=5MB", "l1.ttl", "l2.lease=1ms", "server.workers=many", "l1.enabled=1"],
     ));
     let expected = [
         format!("l1.ttl (STRATA_L1_TTL): \"60\" has no unit; accepted: a duration from 1ms to 1year, {SPAN}"),
@@ -385,10 +328,7 @@ fn environment_and_flags_are_named_as_sources() {
     let found = wrong(result);
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for message in &expected {
-        assert!(
-            found.iter().any(|found| found.starts_with(message.as_str())),
-            "{message}\n{found:#?}"
-        );
+        assert!(found.iter().any(|found| found.starts_with(message.as_str())), "{message}\n{found:#?}");
     }
 }
 
@@ -397,9 +337,6 @@ fn a_file_that_cannot_be_read_does_not_hide_the_rest() {
     let mut sources = sources(&[], &["l1.ttl=x"]);
     sources.file = Some("/nonexistent/strata.toml".into());
     let found = wrong(config::load(&sources));
-    assert_eq!(
-        found[0],
-        "/nonexistent/strata.toml: cannot be read: No such file or directory (os error 2)"
-    );
+    assert_eq!(found[0], "/nonexistent/strata.toml: cannot be read: No such file or directory (os error 2)");
     assert_eq!(found.len(), 2);
 }

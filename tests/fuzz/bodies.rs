@@ -19,12 +19,7 @@ const ORACLE_DEPTH: u32 = 32;
 const SINGLE_BYTES: usize = 2048;
 
 /// Limits small enough for a fuzzer to reach.
-const TIGHT: Limits = Limits {
-    max_bulk: 40,
-    max_args: 12,
-    max_inline: 32,
-    authenticated: false,
-};
+const TIGHT: Limits = Limits { max_bulk: 40, max_args: 12, max_inline: 32, authenticated: false };
 
 /// The request parser finds the same commands however the stream is cut, and whatever it accepts means the same to
 /// another decoder.
@@ -32,11 +27,7 @@ pub(crate) fn request(stream: &[u8]) {
     for limits in [Limits::default(), TIGHT] {
         let whole = commands(stream, &[stream.len()], &limits);
         for pieces in cuts(stream) {
-            assert_eq!(
-                commands(stream, &pieces, &limits),
-                whole,
-                "in pieces of {pieces:?}"
-            );
+            assert_eq!(commands(stream, &pieces, &limits), whole, "in pieces of {pieces:?}");
         }
     }
 }
@@ -51,13 +42,7 @@ pub(crate) fn reply(stream: &[u8]) {
     for range in whole.0 {
         check_reply(&stream[range]);
     }
-    let _ = (
-        is_error(stream),
-        is_push(stream),
-        is_absent(stream),
-        parse_integer(stream),
-        bulk(stream),
-    );
+    let _ = (is_error(stream), is_push(stream), is_absent(stream), parse_integer(stream), bulk(stream));
     assert!(elements(stream).count() <= stream.len() / 3);
 }
 
@@ -153,10 +138,7 @@ impl Buffer {
     fn expect(&mut self, need: usize) {
         assert!(need > 0);
         let expected = self.bytes.len() + need;
-        assert!(
-            expected >= self.expected,
-            "the bound of what is missing never falls"
-        );
+        assert!(expected >= self.expected, "the bound of what is missing never falls");
         self.expected = expected;
     }
 }
@@ -168,32 +150,17 @@ fn check_request(request: &Request<'_>) {
     assert_eq!(request.arg(args.len()), None);
     let mut encoded = Vec::new();
     encode::command(&mut encoded, &args.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    assert_eq!(
-        request.raw(),
-        encoded,
-        "there is one way only to encode a command"
-    );
+    assert_eq!(request.raw(), encoded, "there is one way only to encode a command");
     for (i, arg) in args.iter().enumerate().take(64) {
         assert_eq!(request.arg(i), Some(arg.as_slice()));
         encoded.clear();
-        args[i + 1..]
-            .iter()
-            .for_each(|arg| encode::bulk(&mut encoded, arg));
+        args[i + 1..].iter().for_each(|arg| encode::bulk(&mut encoded, arg));
         assert_eq!(request.tail(i), encoded);
     }
     let mut spans: Vec<Span> = Vec::new();
     let again = RequestParser::new().step(request.raw(), 0, &mut spans, &Limits::default());
-    assert_eq!(
-        again,
-        Step::Command {
-            end: request.raw().len()
-        }
-    );
-    assert!(
-        Request::new(request.raw(), 0, request.raw().len(), &spans)
-            .iter()
-            .eq(request.iter())
-    );
+    assert_eq!(again, Step::Command { end: request.raw().len() });
+    assert!(Request::new(request.raw(), 0, request.raw().len(), &spans).iter().eq(request.iter()));
 
     let decoded = decode_resp2(request.raw()).expect("a valid command");
     let frames = args.into_iter().map(OwnedFrame::BulkString).collect();
@@ -232,9 +199,7 @@ fn cuts(stream: &[u8]) -> Vec<Vec<usize>> {
     });
     let mut sizes = |below: u64| {
         let mut next = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             1 + ((state >> 33) % below) as usize
         };
         (0..16).map(|_| next()).collect::<Vec<_>>()

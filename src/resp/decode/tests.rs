@@ -71,16 +71,9 @@ fn counts_are_judged_like_redis_does() {
 
 #[test]
 fn counts_of_nothing_get_no_reply() {
-    for nothing in [
-        "*0\r\n",
-        "*-1\r\n",
-        "*-5\r\n",
-        "*-9223372036854775808\r\n",
-        "\r\n",
-        "\n",
-        "  \r\n",
-        "\r\r\n",
-    ] {
+    for nothing in
+        ["*0\r\n", "*-1\r\n", "*-5\r\n", "*-9223372036854775808\r\n", "\r\n", "\n", "  \r\n", "\r\r\n"]
+    {
         let stream = [nothing.as_bytes(), b"*1\r\n$4\r\nPING\r\n"].concat();
         check(&[(&stream, 1, None)], &Limits::default());
         let step = RequestParser::new().step(&stream, 0, &mut Vec::new(), &Limits::default());
@@ -103,37 +96,13 @@ fn lengths_are_judged_like_redis_does() {
         (b"*1\r\n$99999999999999999999\r\n", 0, BULK),
         (b"*1\r\n$4\0\r\nPING\r\n", 0, None),
         (b"*1\r\n$1\r\n\r\n", 0, None),
-        (
-            b"*1\r\nPING\r\n",
-            0,
-            Some(b"-ERR Protocol error: expected '$', got 'P'\r\n"),
-        ),
-        (
-            b"*1\r\n:4\r\n",
-            0,
-            Some(b"-ERR Protocol error: expected '$', got ':'\r\n"),
-        ),
-        (
-            b"*1\r\n\r\n",
-            0,
-            Some(b"-ERR Protocol error: expected '$', got ' '\r\n"),
-        ),
-        (
-            b"*1\r\n\r\r\n",
-            0,
-            Some(b"-ERR Protocol error: expected '$', got ' '\r\n"),
-        ),
-        (
-            b"*1\r\n\xff\r\n",
-            0,
-            Some(b"-ERR Protocol error: expected '$', got '\xff'\r\n"),
-        ),
+        (b"*1\r\nPING\r\n", 0, Some(b"-ERR Protocol error: expected '$', got 'P'\r\n")),
+        (b"*1\r\n:4\r\n", 0, Some(b"-ERR Protocol error: expected '$', got ':'\r\n")),
+        (b"*1\r\n\r\n", 0, Some(b"-ERR Protocol error: expected '$', got ' '\r\n")),
+        (b"*1\r\n\r\r\n", 0, Some(b"-ERR Protocol error: expected '$', got ' '\r\n")),
+        (b"*1\r\n\xff\r\n", 0, Some(b"-ERR Protocol error: expected '$', got '\xff'\r\n")),
         (b"*2\r\n$4\r\nECHO\r\nx", 0, None),
-        (
-            b"*2\r\n$4\r\nECHO\r\n+x\r\n",
-            0,
-            Some(b"-ERR Protocol error: expected '$', got '+'\r\n"),
-        ),
+        (b"*2\r\n$4\r\nECHO\r\n+x\r\n", 0, Some(b"-ERR Protocol error: expected '$', got '+'\r\n")),
     ];
     check(rows, &Limits::default());
 }
@@ -177,10 +146,7 @@ fn inline_commands_are_parsed_like_redis_does() {
 
 #[test]
 fn clients_that_are_not_authenticated_get_little() {
-    let limits = Limits {
-        authenticated: false,
-        ..Limits::default()
-    };
+    let limits = Limits { authenticated: false, ..Limits::default() };
     let count = Some(&b"-ERR Protocol error: unauthenticated multibulk length\r\n"[..]);
     let length = Some(&b"-ERR Protocol error: unauthenticated bulk length\r\n"[..]);
     let rows: &[Row<'_>] = &[
@@ -209,23 +175,14 @@ fn terminators_must_be_crlf_unlike_in_redis() {
 
 #[test]
 fn configured_limits_hold_for_short_numbers_too() {
-    let limits = Limits {
-        max_bulk: 5,
-        max_args: 2,
-        max_inline: 8,
-        authenticated: true,
-    };
+    let limits = Limits { max_bulk: 5, max_args: 2, max_inline: 8, authenticated: true };
     let rows: &[Row<'_>] = &[
         (b"*2\r\n$4\r\nECHO\r\n$5\r\nabcde\r\n", 1, None),
         (b"*3\r\n", 0, MULTIBULK),
         (b"*12\r\n", 0, MULTIBULK),
         (b"*1\r\n$6\r\n", 0, BULK),
         (b"ECHO abc\n", 1, None),
-        (
-            b"ECHO abcd\n",
-            0,
-            Some(b"-ERR Protocol error: too big inline request\r\n"),
-        ),
+        (b"ECHO abcd\n", 0, Some(b"-ERR Protocol error: too big inline request\r\n")),
     ];
     check(rows, &limits);
 }
@@ -236,10 +193,7 @@ fn spans_are_appended_and_absolute() {
     let (mut parser, mut spans) = (RequestParser::new(), vec![Span { start: 1, end: 2 }]);
     let step = parser.step(buf, 8, &mut spans, &Limits::default());
     assert_eq!(step, Step::Command { end: 40 });
-    assert_eq!(
-        spans[1..],
-        [Span { start: 16, end: 19 }, Span { start: 26, end: 38 }]
-    );
+    assert_eq!(spans[1..], [Span { start: 16, end: 19 }, Span { start: 26, end: 38 }]);
     let step = parser.step(buf, 40, &mut spans, &Limits::default());
     assert_eq!(step, Step::Incomplete { need: 1 });
     assert_eq!(spans.len(), 3);
@@ -253,10 +207,7 @@ fn a_command_resumes_at_another_place() {
     let first = [b"........", &command[..]].concat();
     let step = parser.step(&first, 8, &mut spans, &Limits::default());
     assert_eq!(step, Step::Incomplete { need: 202 });
-    assert!(
-        spans.is_empty(),
-        "an unfinished command keeps its spans to itself"
-    );
+    assert!(spans.is_empty(), "an unfinished command keeps its spans to itself");
     let whole = [b"..", &command[..], &value, b"\r\nrest"].concat();
     let step = parser.step(&whole, 2, &mut spans, &Limits::default());
     assert_eq!(step, Step::Command { end: whole.len() - 4 });
@@ -275,18 +226,12 @@ fn a_million_arguments_in_a_thousand_reads_are_scanned_once() {
         let step = parser.step(&stream[..read], 0, &mut spans, &Limits::default());
         assert!(matches!(step, Step::Incomplete { .. }));
         assert!(parser.cursor.at > before, "every read is left behind");
-        assert!(
-            parser.partial.capacity() <= 4 * read / 7 + 4,
-            "memory follows what has arrived"
-        );
+        assert!(parser.partial.capacity() <= 4 * read / 7 + 4, "memory follows what has arrived");
     }
     let step = parser.step(&stream, 0, &mut spans, &Limits::default());
     assert_eq!(step, Step::Command { end: stream.len() });
     assert_eq!(spans.len(), args);
-    assert!(
-        parser.partial.capacity() <= KEPT_SPANS,
-        "a huge command leaves nothing behind"
-    );
+    assert!(parser.partial.capacity() <= KEPT_SPANS, "a huge command leaves nothing behind");
 }
 
 // The first read leaves off within `$1`; what it searched must not be skipped in a later line.

@@ -117,11 +117,7 @@ impl Session {
             return self.reply_error(about("ERR Unrecognized option '", option, "'"));
         }
         if !is_label(value) {
-            let text = about(
-                "ERR ",
-                option,
-                " cannot contain spaces, newlines or special characters.",
-            );
+            let text = about("ERR ", option, " cannot contain spaces, newlines or special characters.");
             return self.reply_error(text);
         }
         // CLIENT LIST of 7.0 has no place for it.
@@ -135,11 +131,8 @@ impl Session {
     }
 
     fn client_list(&self, request: &Request<'_>, now: u64) {
-        let is = |i: usize, name: &str| {
-            request
-                .arg(i)
-                .is_some_and(|a| a.eq_ignore_ascii_case(name.as_bytes()))
-        };
+        let is =
+            |i: usize, name: &str| request.arg(i).is_some_and(|a| a.eq_ignore_ascii_case(name.as_bytes()));
         let mut chosen: Vec<Arc<ClientInfo>> = Vec::new();
         if request.len() == 4 && is(2, "type") {
             let word = request.arg(3).unwrap_or_default();
@@ -153,11 +146,7 @@ impl Session {
                 let Some(number) = parse_i64(word) else {
                     return self.reply_error("ERR Invalid client ID");
                 };
-                chosen.extend(
-                    u64::try_from(number)
-                        .ok()
-                        .and_then(|n| self.context.clients.get(n)),
-                );
+                chosen.extend(u64::try_from(number).ok().and_then(|n| self.context.clients.get(n)));
             }
         } else if request.len() != 2 {
             return self.reply_error(SYNTAX);
@@ -175,10 +164,7 @@ impl Session {
     fn client_kill(&mut self, request: &Request<'_>) {
         let old_form = request.len() == 3;
         let victims = if old_form {
-            Victims {
-                address: request.arg(2),
-                ..Victims::default()
-            }
+            Victims { address: request.arg(2), ..Victims::default() }
         } else {
             match victims(request) {
                 Ok(victims) => victims,
@@ -209,14 +195,7 @@ impl Session {
             return false;
         }
         self.context.clients.remove(client.id);
-        if let Some(inbox) = self
-            .context
-            .proxy
-            .shared
-            .inboxes
-            .read()
-            .get(client.worker as usize)
-        {
+        if let Some(inbox) = self.context.proxy.shared.inboxes.read().get(client.worker as usize) {
             // A worker that is gone has no clients.
             let _ = inbox.send(Message::Close(client.id));
         }
@@ -279,9 +258,7 @@ impl Session {
                     return Err("ERR A client can only redirect to a single other client");
                 }
                 redirect = parse_i64(value).ok_or(NOT_AN_INTEGER)?;
-                let target = u64::try_from(redirect)
-                    .ok()
-                    .and_then(|n| self.context.clients.get(n));
+                let target = u64::try_from(redirect).ok().and_then(|n| self.context.clients.get(n));
                 target.ok_or("ERR The client ID you want redirect to does not exist")?;
                 i += 1;
             } else if is("prefix") && value.is_some() {
@@ -321,18 +298,13 @@ fn on_or_off(word: Option<&[u8]>) -> Option<bool> {
 /// # Errors
 /// Redis' error for the first that is wrong.
 fn victims<'a, A: Args + ?Sized>(request: &'a A) -> Result<Victims<'a>, Vec<u8>> {
-    let mut victims = Victims {
-        skip_me: true,
-        ..Victims::default()
-    };
+    let mut victims = Victims { skip_me: true, ..Victims::default() };
     let mut i = 2;
     while let Some(option) = request.arg(i) {
         let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
         let value = request.arg(i + 1).ok_or(SYNTAX)?;
         if is("id") {
-            let number = parse_i64(value)
-                .and_then(|n| u64::try_from(n).ok())
-                .filter(|n| *n > 0);
+            let number = parse_i64(value).and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
             victims.id = Some(number.ok_or("ERR client-id should be greater than 0")?);
         } else if is("type") {
             let kind = Kind::of(value).ok_or_else(|| about("ERR Unknown client type '", value, "'"))?;

@@ -37,11 +37,7 @@ pub(in crate::session) fn compose(context: &Context, home: &[u8]) -> Vec<u8> {
     };
     let separator = if text.is_empty() { "" } else { "\r\n" };
     let text = [text, separator.as_bytes(), section(context).as_bytes()].concat();
-    let proto = if home.first() == Some(&b'=') {
-        Proto::Resp3
-    } else {
-        Proto::Resp2
-    };
+    let proto = if home.first() == Some(&b'=') { Proto::Resp3 } else { Proto::Resp2 };
     let mut out = Vec::with_capacity(text.len() + 32);
     encode::verbatim(&mut out, proto, "txt", &text);
     out
@@ -54,10 +50,7 @@ fn section(context: &Context) -> String {
     let mut lines = Lines("# Strata\r\n".to_owned());
     lines.add("version", env!("CARGO_PKG_VERSION"));
     lines.add("process_id", std::process::id());
-    lines.add(
-        "uptime_in_seconds",
-        snapshot.now.saturating_sub(shared.started) / 1_000_000_000,
-    );
+    lines.add("uptime_in_seconds", snapshot.now.saturating_sub(shared.started) / 1_000_000_000);
     lines.add("workers", shared.inboxes.read().len());
     lines.add("connected_clients", context.clients.len());
     lines.add("tiers", if snapshot.l1.is_some() { "l1,l2" } else { "l2" });
@@ -72,14 +65,7 @@ fn section(context: &Context) -> String {
         lines.add("lease_left_ms", snapshot.lease_left.as_millis());
     }
     lines.add("l2_address", &shared.node.dial.address);
-    lines.add(
-        "l2_state",
-        if snapshot.trouble.is_some() {
-            "unreachable"
-        } else {
-            "reachable"
-        },
-    );
+    lines.add("l2_state", if snapshot.trouble.is_some() { "unreachable" } else { "reachable" });
     lines.add("l2_trouble", snapshot.trouble.as_deref().unwrap_or_default());
     lines.add("l2_health", snapshot.l2_verdict().0.name());
     lines.rate("l1", snapshot.l1_hit_rate());
@@ -114,9 +100,6 @@ impl Lines {
     fn times(&mut self, operation: &str, summary: &LatencySummary) {
         let quantile = |q| micros(summary.quantile(q));
         let (mean, p50, p99) = (micros(summary.mean()), quantile(0.5), quantile(0.99));
-        self.add(
-            &format!("{operation}_usec"),
-            format_args!("avg={mean},p50={p50},p99={p99}"),
-        );
+        self.add(&format!("{operation}_usec"), format_args!("avg={mean},p50={p50},p99={p99}"));
     }
 }

@@ -79,9 +79,8 @@ impl Session {
         };
         if i32::try_from(number).is_err() {
             let (low, high) = (i32::MIN, i32::MAX);
-            return self.reply_error(format!(
-                "ERR value is out of range, value must between {low} and {high}"
-            ));
+            return self
+                .reply_error(format!("ERR value is out of range, value must between {low} and {high}"));
         }
         let databases = self.context.proxy.shared.facts.databases.load(Relaxed);
         match u32::try_from(number) {

@@ -58,10 +58,7 @@ impl Snapshot {
 
     /// Share of all reads that found something in any tier.
     pub(super) fn overall_hit_rate(&self) -> Option<f64> {
-        share(
-            self.totals.l1_hits + self.totals.home_hits,
-            self.totals.home_misses,
-        )
+        share(self.totals.l1_hits + self.totals.home_hits, self.totals.home_misses)
     }
 
     /// None: there is no L1.
@@ -79,10 +76,7 @@ impl Snapshot {
 
     pub(super) fn l2_verdict(&self) -> Verdict {
         match (&self.trouble, &self.checkup) {
-            (Some(reason), _) => (
-                State::Unhealthy,
-                vec![format!("home cannot be reached: {reason}")],
-            ),
+            (Some(reason), _) => (State::Unhealthy, vec![format!("home cannot be reached: {reason}")]),
             (None, Some(checkup)) => (checkup.state, checkup.reasons.clone()),
             (None, None) => (State::Degraded, vec!["home was not looked at yet".to_owned()]),
         }

@@ -17,12 +17,7 @@ pub(super) enum Value {
 impl Value {
     /// A map of names known at compile time.
     pub(super) fn map<const N: usize>(pairs: [(&str, Value); N]) -> Value {
-        Value::Map(
-            pairs
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
-        )
+        Value::Map(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
     /// A share from 0 to 1, with four digits.
@@ -86,11 +81,7 @@ pub(super) fn micros(nanos: u64) -> String {
 /// Mean and quantiles of an operation, as `<name>_avg_usec` and so on.
 pub(super) fn times(name: &str, summary: &LatencySummary) -> [(String, Value); 3] {
     let figure = |nanos: u64| {
-        if summary.count == 0 {
-            Value::Nothing
-        } else {
-            text(micros(nanos))
-        }
+        if summary.count == 0 { Value::Nothing } else { text(micros(nanos)) }
     };
     [
         (format!("{name}_avg_usec"), figure(summary.mean())),
@@ -123,14 +114,7 @@ mod tests {
 
     #[test]
     fn times_are_in_microseconds() {
-        assert_eq!(
-            [0, 9, 213, 1_000, 1_234_567].map(micros),
-            ["0.00", "0.00", "0.21", "1.00", "1234.56"]
-        );
-        assert!(
-            times("get", &LatencySummary::default())
-                .iter()
-                .all(|(_, v)| *v == Value::Nothing)
-        );
+        assert_eq!([0, 9, 213, 1_000, 1_234_567].map(micros), ["0.00", "0.00", "0.21", "1.00", "1234.56"]);
+        assert!(times("get", &LatencySummary::default()).iter().all(|(_, v)| *v == Value::Nothing));
     }
 }

@@ -37,10 +37,7 @@ impl Ghost {
     pub(super) fn remember(&mut self, fingerprint: u32, capacity: usize) {
         self.fit(capacity);
         self.now = self.now.wrapping_add(1).max(1);
-        let entry = Entry {
-            fingerprint,
-            since: self.now,
-        };
+        let entry = Entry { fingerprint, since: self.now };
         self.place(entry);
     }
 
@@ -50,10 +47,7 @@ impl Ghost {
         let Some(bucket) = self.bucket(fingerprint) else {
             return false;
         };
-        let found = bucket
-            .0
-            .iter_mut()
-            .find(|entry| entry.since != 0 && entry.fingerprint == fingerprint);
+        let found = bucket.0.iter_mut().find(|entry| entry.since != 0 && entry.fingerprint == fingerprint);
         let Some(entry) = found else {
             return false;
         };
@@ -94,9 +88,7 @@ impl Ghost {
         if want > have || want * 4 <= have {
             let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); want]);
             let entries = old.iter().flat_map(|bucket| bucket.0);
-            entries
-                .filter(|entry| entry.since != 0)
-                .for_each(|entry| self.place(entry));
+            entries.filter(|entry| entry.since != 0).for_each(|entry| self.place(entry));
         }
     }
 }
@@ -128,12 +120,7 @@ mod tests {
         assert_eq!(ghost.bytes(), 0);
         (1..=100).for_each(|n| ghost.remember(fingerprint(n), 100));
         ghost.remember(fingerprint(200), 10_000);
-        assert!(
-            (0..=100)
-                .filter(|&n| ghost.recall(fingerprint(n), 10_000))
-                .count()
-                > 90
-        );
+        assert!((0..=100).filter(|&n| ghost.recall(fingerprint(n), 10_000)).count() > 90);
         assert!(ghost.bytes() >= 10_000 * size_of::<Entry>());
         ghost.remember(fingerprint(300), 100);
         assert!(ghost.bytes() < 5_000);

@@ -20,10 +20,7 @@ pub(super) struct Lru {
 
 impl Lru {
     pub(super) fn new() -> Lru {
-        Lru {
-            order: LruCache::unbounded(),
-            peak: 0,
-        }
+        Lru { order: LruCache::unbounded(), peak: 0 }
     }
 
     /// Makes the map anew when it has become far larger than its use.

@@ -136,10 +136,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    pub const START: Cursor = Cursor {
-        shard: 0,
-        below: u32::MAX,
-    };
+    pub const START: Cursor = Cursor { shard: 0, below: u32::MAX };
 }
 
 /// The store of reply copies. See the module.
@@ -221,9 +218,7 @@ impl L1 {
         let place = self.place(fill.hash, fill.kind, fill.tail);
         if need > BIG {
             // First free, then allocate.
-            self.edit(shard, &pinned, |edit| {
-                self.make_room(edit, shard, need, fill.filled_at)
-            });
+            self.edit(shard, &pinned, |edit| self.make_room(edit, shard, need, fill.filled_at));
             pinned.collect(&self.budget, 0, 2);
         }
         let kept = self.edit(shard, &pinned, |edit| {
@@ -253,13 +248,7 @@ impl L1 {
             return None;
         }
         let Fill { key, tail, reply, .. } = *fill;
-        let need = Draft {
-            key,
-            tail,
-            reply,
-            ..Draft::default()
-        }
-        .footprint();
+        let need = Draft { key, tail, reply, ..Draft::default() }.footprint();
         pinned.collect(&self.budget, self.budget.garbage_to_refuse(), 16);
         (need <= largest && self.budget.garbage() <= self.budget.garbage_to_refuse()).then_some(need)
     }
@@ -333,9 +322,7 @@ impl L1 {
         budget: usize,
         mut matches: impl FnMut(&[u8]) -> bool,
     ) -> Option<Cursor> {
-        self.walk(from, budget, |edit, below| {
-            edit.visit(below, SLICE, |key| self.hash(key), &mut matches)
-        })
+        self.walk(from, budget, |edit, below| edit.visit(below, SLICE, |key| self.hash(key), &mut matches))
     }
 
     /// Removes expired copies among the next `budget` ones, from where the last call ended, and returns how many. To be

@@ -18,10 +18,7 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     #[inline]
     pub(super) fn new(l1: &'a L1) -> Reader<'a> {
-        Reader {
-            l1,
-            pinned: Pinned::new(),
-        }
+        Reader { l1, pinned: Pinned::new() }
     }
 
     /// First stage: asks for the table's line.
@@ -74,9 +71,7 @@ impl<'a> Reader<'a> {
         view.mark();
         if self.l1.policy.follows_hits() {
             let hash = view.hash();
-            self.l1.writers[self.l1.shard(hash)]
-                .lock()
-                .promote(view.address());
+            self.l1.writers[self.l1.shard(hash)].lock().promote(view.address());
         }
         Hit(view)
     }

@@ -28,10 +28,7 @@ pub(super) const MAX_FREQ: u8 = 3;
 pub(super) const NS_PER_S: u64 = 1_000_000_000;
 /// Bits of an address; the rest of a word is free for a tag.
 pub(super) const ADDRESS_BITS: u32 = 48;
-const _: () = assert!(
-    usize::BITS == 64,
-    "table words hold a 48-bit address and a 16-bit tag"
-);
+const _: () = assert!(usize::BITS == 64, "table words hold a 48-bit address and a 16-bit tag");
 
 /// The fixed part of a record.
 #[repr(C)]
@@ -106,13 +103,8 @@ impl Record {
     pub(super) fn new(draft: &Draft<'_>) -> Record {
         let layout = layout(draft.len());
         // SAFETY: the layout is at least as large as a header, so never of size 0.
-        let Some(base) = NonNull::new(unsafe { alloc(layout) }) else {
-            handle_alloc_error(layout)
-        };
-        assert!(
-            base.addr().get() >> ADDRESS_BITS == 0,
-            "an address of more than 48 bits"
-        );
+        let Some(base) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        assert!(base.addr().get() >> ADDRESS_BITS == 0, "an address of more than 48 bits");
         let record = base.cast::<Header>();
         // SAFETY: the allocation is aligned for and holds a header and the three slices, and nobody else has it yet.
         unsafe {
@@ -190,10 +182,7 @@ impl<'g> View<'g> {
     /// # Safety
     /// The record must live for `'g`: its reader is pinned, or its shard locked.
     pub(super) unsafe fn new(record: NonNull<Header>) -> View<'g> {
-        View {
-            record,
-            lives: PhantomData,
-        }
+        View { record, lives: PhantomData }
     }
 
     #[inline]
@@ -239,10 +228,7 @@ impl<'g> View<'g> {
     #[inline]
     pub(super) fn reply(self) -> &'g [u8] {
         let header = self.header();
-        self.bytes(
-            header.key_len as usize + header.tail_len as usize,
-            header.reply_len,
-        )
+        self.bytes(header.key_len as usize + header.tail_len as usize, header.reply_len)
     }
 
     /// Whether this is the copy of exactly this request.
@@ -412,10 +398,7 @@ mod tests {
             assert_eq!(view.key(), b"key");
             assert_eq!(view.tail(), b"tail");
             assert_eq!(view.reply(), b"$1\r\nx\r\n");
-            assert_eq!(
-                (view.hash(), view.kind(), view.slot(), view.filled_at()),
-                (7, 5, 9, 70_000)
-            );
+            assert_eq!((view.hash(), view.kind(), view.slot(), view.filled_at()), (7, 5, 9, 70_000));
             assert_eq!(view.footprint(), 80);
         });
     }
@@ -429,10 +412,7 @@ mod tests {
             assert!(!view.answers(b"kez", 5, b"tail"));
             assert!(!view.answers(b"key", 5, b"tali"));
         });
-        let stub = Draft {
-            flags: PRIMARY | STUB,
-            ..Draft::default()
-        };
+        let stub = Draft { flags: PRIMARY | STUB, ..Draft::default() };
         with(&stub, |view| assert!(!view.answers(b"", 0, b"")));
     }
 
@@ -442,10 +422,7 @@ mod tests {
             assert!(!view.expired(3));
             assert!(view.expired(4));
         });
-        let fresher = Draft {
-            stale_until: 1,
-            ..draft()
-        };
+        let fresher = Draft { stale_until: 1, ..draft() };
         with(&fresher, |view| assert!(!view.expired(2)));
     }
 

@@ -24,11 +24,7 @@ pub(super) struct S3Fifo {
 
 impl S3Fifo {
     pub(super) fn new() -> S3Fifo {
-        S3Fifo {
-            small: List::new(Queue::Small),
-            main: List::new(Queue::Main),
-            ghost: Ghost::default(),
-        }
+        S3Fifo { small: List::new(Queue::Small), main: List::new(Queue::Main), ghost: Ghost::default() }
     }
 
     /// As many as the main queue can hold.
@@ -54,11 +50,7 @@ impl S3Fifo {
     /// The tail whose turn it is.
     fn oldest(&self) -> Option<u32> {
         let all = self.small.bytes() + self.main.bytes();
-        if self.small.bytes() * SMALL_SHARE >= all {
-            self.small.tail()
-        } else {
-            self.main.tail()
-        }
+        if self.small.bytes() * SMALL_SHARE >= all { self.small.tail() } else { self.main.tail() }
     }
 }
 
@@ -88,9 +80,7 @@ impl Eviction for S3Fifo {
             let view = slab.view(slot);
             let freq = view.freq().min(MAX_FREQ);
             let expired = view.expired(now_s);
-            let Slot {
-                queue, fingerprint, ..
-            } = *slab.slot(slot);
+            let Slot { queue, fingerprint, .. } = *slab.slot(slot);
             match queue {
                 _ if expired => return Some(slot),
                 Queue::Small if freq >= PROMOTED_FROM => self.move_to_main(slab, slot, 0),

@@ -83,19 +83,11 @@ impl<'a> Edit<'a> {
         pinned: &'a Pinned,
         budget: &'a Arc<Budget>,
     ) -> Edit<'a> {
-        Edit {
-            table,
-            writer,
-            pinned,
-            budget,
-        }
+        Edit { table, writer, pinned, budget }
     }
 
     fn limbo(&self) -> Limbo<'a> {
-        Limbo {
-            pinned: self.pinned,
-            budget: self.budget,
-        }
+        Limbo { pinned: self.pinned, budget: self.budget }
     }
 
     /// Brings the budget up to date with this shard.
@@ -166,15 +158,11 @@ impl<'a> Edit<'a> {
     fn add(&mut self, draft: Draft<'_>, place: u64) -> u32 {
         let limbo = self.limbo();
         let writer = &mut *self.writer;
-        let record = Record::new(&Draft {
-            slot: writer.slab.len(),
-            ..draft
-        });
+        let record = Record::new(&Draft { slot: writer.slab.len(), ..draft });
         writer.records += record.view().footprint();
         let slot = writer.slab.push(record, fingerprint(place));
         writer.order.on_insert(&mut writer.slab, slot);
-        self.table
-            .publish(&mut writer.right, &writer.slab.slot(slot).record, limbo);
+        self.table.publish(&mut writer.right, &writer.slab.slot(slot).record, limbo);
         writer.copies += 1;
         slot
     }
@@ -184,12 +172,8 @@ impl<'a> Edit<'a> {
         let old = self.writer.slab.view(slot);
         let before = (old.address(), old.footprint());
         let kept = if old.is(PRIMARY) { PRIMARY } else { 0 };
-        let draft = Draft {
-            hash: old.hash(),
-            freq: old.freq().min(MAX_FREQ),
-            flags: draft.flags | kept,
-            ..draft
-        };
+        let draft =
+            Draft { hash: old.hash(), freq: old.freq().min(MAX_FREQ), flags: draft.flags | kept, ..draft };
         self.exchange(slot, draft);
         self.writer.order.on_refill(&mut self.writer.slab, slot, before);
     }
@@ -202,8 +186,7 @@ impl<'a> Edit<'a> {
         writer.records += new.view().footprint();
         let old = std::mem::replace(&mut writer.slab.slot_mut(slot).record, new);
         writer.records -= old.view().footprint();
-        self.table
-            .replace(&mut writer.right, old, &writer.slab.slot(slot).record, limbo);
+        self.table.replace(&mut writer.right, old, &writer.slab.slot(slot).record, limbo);
     }
 
     /// Removes one copy. A primary that others depend on becomes a stub; a stub that nobody depends on goes.
@@ -215,11 +198,7 @@ impl<'a> Edit<'a> {
         if next == slot {
             self.release(slot);
         } else if view.is(PRIMARY) {
-            let stub = Draft {
-                hash: view.hash(),
-                flags: PRIMARY | STUB,
-                ..Draft::default()
-            };
+            let stub = Draft { hash: view.hash(), flags: PRIMARY | STUB, ..Draft::default() };
             self.exchange(slot, stub);
         } else {
             let moved = self.release(slot);
@@ -291,8 +270,7 @@ impl<'a> Edit<'a> {
         let writer = &mut *self.writer;
         writer.slab.clear();
         writer.order.clear();
-        self.table
-            .clear(&mut writer.right, std::mem::take(&mut writer.records), limbo);
+        self.table.clear(&mut writer.right, std::mem::take(&mut writer.records), limbo);
         std::mem::take(&mut writer.copies)
     }
 
@@ -384,20 +362,12 @@ fn fingerprint(place: u64) -> u32 {
 impl Edit<'_> {
     /// Checks that slab, table, rings and sums agree.
     pub(super) fn check(&self) {
-        let Writer {
-            right,
-            slab,
-            records,
-            copies,
-            ..
-        } = &*self.writer;
+        let Writer { right, slab, records, copies, .. } = &*self.writer;
         let views: Vec<View<'_>> = (0..slab.len()).map(|slot| slab.view(slot)).collect();
         for (slot, view) in views.iter().enumerate() {
             assert_eq!(view.slot() as usize, slot);
-            let found = self
-                .table
-                .locked(right, view.hash())
-                .filter(|other| other.address() == view.address());
+            let found =
+                self.table.locked(right, view.hash()).filter(|other| other.address() == view.address());
             assert_eq!(found.count(), 1, "{view:?} is in the table once");
         }
         assert_eq!(views.iter().map(|view| view.footprint()).sum::<usize>(), *records);
@@ -409,10 +379,7 @@ impl Edit<'_> {
         let primaries = views.iter().filter(|view| view.is(PRIMARY));
         let rings: Vec<Vec<u32>> = primaries.map(|view| ring(view.slot())).collect();
         for ring in &rings {
-            assert_eq!(
-                ring.iter().filter(|&&slot| slab.view(slot).is(PRIMARY)).count(),
-                1
-            );
+            assert_eq!(ring.iter().filter(|&&slot| slab.view(slot).is(PRIMARY)).count(), 1);
             assert!(ring.len() > 1 || !slab.view(ring[0]).is(STUB), "an idle stub");
         }
         assert_eq!(rings.iter().map(Vec::len).sum::<usize>(), views.len());

@@ -72,21 +72,9 @@ impl Slab {
             // By a quarter, not by doubling: spare slots are bytes that hold no replies.
             self.slots.reserve_exact((self.slots.len() / 4).max(8));
         }
-        let queued = Links {
-            prev: NONE,
-            next: NONE,
-        };
-        let ring = Links {
-            prev: slot,
-            next: slot,
-        };
-        self.slots.push(Slot {
-            record,
-            queued,
-            ring,
-            fingerprint,
-            queue: Queue::Out,
-        });
+        let queued = Links { prev: NONE, next: NONE };
+        let ring = Links { prev: slot, next: slot };
+        self.slots.push(Slot { record, queued, ring, fingerprint, queue: Queue::Out });
         slot
     }
 
@@ -113,9 +101,7 @@ impl Slab {
 
     /// Leads the neighbours of what was at `from` to where it is now.
     fn relink(&mut self, from: u32, to: u32) {
-        let Slot {
-            record, queued, ring, ..
-        } = self.slot_mut(to);
+        let Slot { record, queued, ring, .. } = self.slot_mut(to);
         record.view().set_slot(to);
         let (queued, ring) = (*queued, *ring);
         if ring.next == from {
@@ -140,10 +126,7 @@ impl Slab {
     /// Puts a single slot into the ring of another.
     pub(super) fn ring_join(&mut self, slot: u32, member: u32) {
         let after = self.slot(member).ring.next;
-        self.slot_mut(slot).ring = Links {
-            prev: member,
-            next: after,
-        };
+        self.slot_mut(slot).ring = Links { prev: member, next: after };
         self.slot_mut(member).ring.next = slot;
         self.slot_mut(after).ring.prev = slot;
     }
@@ -152,10 +135,7 @@ impl Slab {
         let Links { prev, next } = self.slot(slot).ring;
         self.slot_mut(prev).ring.next = next;
         self.slot_mut(next).ring.prev = prev;
-        self.slot_mut(slot).ring = Links {
-            prev: slot,
-            next: slot,
-        };
+        self.slot_mut(slot).ring = Links { prev: slot, next: slot };
     }
 }
 
@@ -171,13 +151,7 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn new(name: Queue) -> List {
-        List {
-            name,
-            head: NONE,
-            tail: NONE,
-            len: 0,
-            bytes: 0,
-        }
+        List { name, head: NONE, tail: NONE, len: 0, bytes: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -198,10 +172,7 @@ impl List {
         let entry = slab.slot_mut(slot);
         debug_assert_eq!(entry.queue, Queue::Out);
         entry.queue = self.name;
-        entry.queued = Links {
-            prev: NONE,
-            next: self.head,
-        };
+        entry.queued = Links { prev: NONE, next: self.head };
         match self.head {
             NONE => self.tail = slot,
             head => slab.slot_mut(head).queued.prev = slot,
@@ -216,10 +187,7 @@ impl List {
         debug_assert_eq!(entry.queue, self.name);
         entry.queue = Queue::Out;
         let Links { prev, next } = entry.queued;
-        entry.queued = Links {
-            prev: NONE,
-            next: NONE,
-        };
+        entry.queued = Links { prev: NONE, next: NONE };
         match prev {
             NONE => self.head = next,
             prev => slab.slot_mut(prev).queued.next = next,

@@ -227,28 +227,19 @@ struct Words<'g> {
 impl<'g> Words<'g> {
     #[inline]
     fn new(first: NonNull<Word>, log2: u32) -> Words<'g> {
-        Words {
-            first,
-            mask: (1 << log2) - 1,
-            lives: PhantomData,
-        }
+        Words { first, mask: (1 << log2) - 1, lives: PhantomData }
     }
 
     fn allocate(log2: u32) -> Words<'g> {
         let layout = table_layout(log2);
         // SAFETY: a table has at least one line. Zero is the null pointer, an empty word.
-        let Some(first) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
-            handle_alloc_error(layout)
-        };
+        let Some(first) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
         Words::new(first.cast(), log2)
     }
 
     fn to_root(self) -> *mut Line {
         let log2 = self.log2() as usize;
-        self.first
-            .as_ptr()
-            .cast::<Line>()
-            .map_addr(|address| address | log2)
+        self.first.as_ptr().cast::<Line>().map_addr(|address| address | log2)
     }
 
     #[inline]
@@ -345,12 +336,7 @@ pub(super) struct Candidates<'g> {
 impl<'g> Candidates<'g> {
     #[inline]
     fn new(words: Words<'g>, hash: u64) -> Candidates<'g> {
-        Candidates {
-            words,
-            at: hash as usize,
-            left: words.mask + 1,
-            tag: tag_of(hash),
-        }
+        Candidates { words, at: hash as usize, left: words.mask + 1, tag: tag_of(hash) }
     }
 }
 

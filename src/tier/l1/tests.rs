@@ -14,27 +14,13 @@ const LIFE: u32 = 1000;
 const BOTH: [Policy; 2] = [Policy::S3Fifo, Policy::Lru];
 
 fn l1(policy: Policy, max_bytes: usize, shards: usize) -> L1 {
-    L1::new(L1Options {
-        max_bytes,
-        policy,
-        shards: Some(shards),
-    })
+    L1::new(L1Options { max_bytes, policy, shards: Some(shards) })
 }
 
 fn fill<'a>(l1: &L1, key: &'a [u8], kind: u32, tail: &'a [u8], reply: &'a [u8]) -> Fill<'a> {
     let hash = l1.hash(key);
     let fresh_until = u64::from(LIFE) * NS;
-    Fill {
-        hash,
-        key,
-        kind,
-        tail,
-        reply,
-        fresh_until,
-        stale_until: LIFE,
-        absent: false,
-        filled_at: 1,
-    }
+    Fill { hash, key, kind, tail, reply, fresh_until, stale_until: LIFE, absent: false, filled_at: 1 }
 }
 
 /// Inserts. Readers of other tests may be pinned for a moment, which refuses fills.
@@ -99,18 +85,9 @@ fn a_newer_reply_takes_the_place_of_the_older() {
 #[test]
 fn copies_end_and_absence_is_never_served_stale() {
     let l1 = l1(Policy::S3Fifo, 1 << 20, 1);
-    let lives = Fill {
-        fresh_until: 5 * NS,
-        stale_until: 9,
-        ..fill(&l1, b"k", 0, b"", b"v")
-    };
+    let lives = Fill { fresh_until: 5 * NS, stale_until: 9, ..fill(&l1, b"k", 0, b"", b"v") };
     l1.insert(&lives);
-    l1.insert(&Fill {
-        key: b"nil",
-        hash: l1.hash(b"nil"),
-        absent: true,
-        ..lives
-    });
+    l1.insert(&Fill { key: b"nil", hash: l1.hash(b"nil"), absent: true, ..lives });
     let reader = l1.reader();
     let fresh = |key: &[u8], now| reader.get(l1.hash(key), key, 0, b"", now).is_some();
     let stale = |key: &[u8], now| reader.get_stale(l1.hash(key), key, 0, b"", now).is_some();
@@ -122,10 +99,7 @@ fn copies_end_and_absence_is_never_served_stale() {
 #[test]
 fn an_old_copy_is_reported_home_once_a_period() {
     let l1 = l1(Policy::S3Fifo, 1 << 20, 1);
-    l1.insert(&Fill {
-        filled_at: 0xffff_fffe,
-        ..fill(&l1, b"k", 0, b"", b"v")
-    });
+    l1.insert(&Fill { filled_at: 0xffff_fffe, ..fill(&l1, b"k", 0, b"", b"v") });
     let reader = l1.reader();
     let hit = reader.get(l1.hash(b"k"), b"k", 0, b"", 0).expect("a copy");
     assert!(!hit.touch_due(0xffff, 10));
@@ -148,10 +122,7 @@ fn removing_a_key_removes_all_its_copies_and_no_other() {
         assert_eq!(get(&l1, b"other"), Some(b"v".to_vec()));
         assert_eq!(l1.remove(l1.hash(b"other")), 1);
         check(&l1);
-        assert!(
-            l1.stats().bytes < before + 4096,
-            "structures shrink with their use"
-        );
+        assert!(l1.stats().bytes < before + 4096, "structures shrink with their use");
     }
 }
 
@@ -162,11 +133,7 @@ fn a_primary_that_is_evicted_leaves_the_others_reachable() {
     l1.insert(&fill(&l1, b"h", 1, b"second", b"2"));
     read(&l1, b"h", 1, b"second");
     let pinned = Pinned::new();
-    let evict_one = || {
-        l1.edit(0, &pinned, |edit| {
-            edit.evict((1 << 20) - l1.stats().bytes + 1, 0, 0)
-        })
-    };
+    let evict_one = || l1.edit(0, &pinned, |edit| edit.evict((1 << 20) - l1.stats().bytes + 1, 0, 0));
     evict_one();
     check(&l1);
     assert_eq!(read(&l1, b"h", 1, b"first"), None);
@@ -184,11 +151,7 @@ fn a_primary_that_is_evicted_leaves_the_others_reachable() {
 fn a_stub_goes_with_the_last_copy_it_led_to() {
     let l1 = l1(Policy::Lru, 1 << 20, 1);
     for tail in [b"1", b"2", b"3"] {
-        l1.insert(&Fill {
-            stale_until: 5,
-            fresh_until: 5 * NS,
-            ..fill(&l1, b"h", 1, tail, b"v")
-        });
+        l1.insert(&Fill { stale_until: 5, fresh_until: 5 * NS, ..fill(&l1, b"h", 1, tail, b"v") });
     }
     let empty = self::l1(Policy::Lru, 1 << 20, 1).stats().bytes;
     assert_eq!(l1.sweep(4 * NS, 100), 0);
@@ -202,10 +165,7 @@ fn a_stub_goes_with_the_last_copy_it_led_to() {
 #[test]
 fn keys_of_one_hash_are_told_apart_and_removed_together() {
     for l1 in BOTH.map(|policy| l1(policy, 1 << 20, 1)) {
-        let forged = |key, reply| Fill {
-            hash: 42,
-            ..fill(&l1, key, 0, b"", reply)
-        };
+        let forged = |key, reply| Fill { hash: 42, ..fill(&l1, key, 0, b"", reply) };
         l1.insert(&forged(b"a", b"of a"));
         l1.insert(&forged(b"b", b"of b"));
         l1.insert(&forged(b"c", b"of c"));
@@ -242,11 +202,7 @@ fn the_budget_holds_at_every_size() {
                 assert!(l1.stats().bytes <= 1 << 20);
             }
             check(&l1);
-            assert!(
-                l1.stats().bytes > (1 << 20) * 3 / 4,
-                "{policy:?} {size}: {:?}",
-                l1.stats()
-            );
+            assert!(l1.stats().bytes > (1 << 20) * 3 / 4, "{policy:?} {size}: {:?}", l1.stats());
             assert!(l1.stats().evictions > 0);
         }
     }
@@ -271,11 +227,7 @@ fn eviction_takes_all_and_takes_the_expired_first() {
         for n in 0..100_u32 {
             let key = n.to_le_bytes();
             let lives = fill(&l1, &key, 0, b"", b"v");
-            l1.insert(&Fill {
-                stale_until: if n % 2 == 0 { 5 } else { LIFE },
-                fresh_until: 0,
-                ..lives
-            });
+            l1.insert(&Fill { stale_until: if n % 2 == 0 { 5 } else { LIFE }, fresh_until: 0, ..lives });
             // Read often: only its expiry lets it go before the others.
             let reader = l1.reader();
             (0..3).for_each(|_| assert!(reader.get_stale(lives.hash, &key, 0, b"", 1).is_some()));
@@ -350,15 +302,8 @@ fn garbage_is_bounded_and_a_reader_that_stays_stops_fills() {
 
 #[test]
 fn shards_follow_the_budget() {
-    let shards = |max_bytes| {
-        L1::new(L1Options {
-            max_bytes,
-            policy: Policy::S3Fifo,
-            shards: None,
-        })
-        .stats()
-        .shards
-    };
+    let shards =
+        |max_bytes| L1::new(L1Options { max_bytes, policy: Policy::S3Fifo, shards: None }).stats().shards;
     assert_eq!(shards(100), 1);
     assert_eq!(shards(5_000_000), 16);
     assert_eq!(shards(1 << 40), 64);
@@ -390,10 +335,7 @@ fn run(l1: &L1, ops: &[Op], evicts: bool) {
         match *op {
             Op::Insert(key, request, size) => {
                 let reply = [&step.to_le_bytes()[..], &vec![key; size.into()]].concat();
-                assert!(keep(
-                    l1,
-                    &fill(l1, &[key], (request / 3).into(), &[request % 3], &reply)
-                ));
+                assert!(keep(l1, &fill(l1, &[key], (request / 3).into(), &[request % 3], &reply)));
                 model.insert((key, request), reply);
             }
             Op::Get(key, request) => {
@@ -443,10 +385,7 @@ fn parse(reply: &[u8]) -> (u32, u64) {
     let text = std::str::from_utf8(reply).expect("text");
     let mut parts = text.split(':');
     let key = parts.next().and_then(|key| key.parse().ok()).expect("a key");
-    let version = parts
-        .next()
-        .and_then(|version| version.parse().ok())
-        .expect("a version");
+    let version = parts.next().and_then(|version| version.parse().ok()).expect("a version");
     assert_eq!(versioned(key, version), reply);
     (key, version)
 }
@@ -468,8 +407,7 @@ fn write(l1: &L1, floors: &[AtomicU64], mine: impl Iterator<Item = usize>, round
         }
         if round % 64 == 0 {
             l1.clear();
-            mine.iter()
-                .for_each(|&key| floors[key].store(round + 1, Ordering::SeqCst));
+            mine.iter().for_each(|&key| floors[key].store(round + 1, Ordering::SeqCst));
         }
     }
 }
@@ -514,10 +452,7 @@ fn readers_see_whole_replies_and_nothing_removed() {
                 writer.join().expect("a writer");
             }
             stop.store(true, Ordering::Relaxed);
-            readers
-                .map(|reader| reader.join().expect("a reader"))
-                .iter()
-                .sum()
+            readers.map(|reader| reader.join().expect("a reader")).iter().sum()
         });
         assert!(hits > 0, "{policy:?}");
         check(&l1);

@@ -32,11 +32,8 @@ impl Session {
     }
 
     pub(super) fn cache_invalidate(&mut self, request: &Request<'_>) {
-        let is = |i: usize, word: &str| {
-            request
-                .arg(i)
-                .is_some_and(|a| a.eq_ignore_ascii_case(word.as_bytes()))
-        };
+        let is =
+            |i: usize, word: &str| request.arg(i).is_some_and(|a| a.eq_ignore_ascii_case(word.as_bytes()));
         let from_home = request.len() == 6 && is(4, "from") && is(5, "home");
         if is(2, "keys") {
             let keys: Vec<&[u8]> = request.iter().skip(3).collect();
@@ -135,26 +132,12 @@ fn describe(copy: &CopyInfo, now: u64) -> Value {
     request.truncate(SHOWN_BYTES);
     Value::map([
         ("request", Value::Text(request)),
-        (
-            "protocol",
-            if kind_proto(copy.kind) == Proto::Resp3 {
-                3_u64
-            } else {
-                2
-            }
-            .into(),
-        ),
+        ("protocol", if kind_proto(copy.kind) == Proto::Resp3 { 3_u64 } else { 2 }.into()),
         ("db", u64::from(kind_database(copy.kind)).into()),
         ("says", text(if copy.absent { "absent" } else { "value" })),
         ("bytes", copy.reply_len.into()),
-        (
-            "age_seconds",
-            u64::from(clock::seconds(now).saturating_sub(copy.filled_at)).into(),
-        ),
-        (
-            "time_left_ms",
-            (copy.fresh_until.saturating_sub(now) / 1_000_000).into(),
-        ),
+        ("age_seconds", u64::from(clock::seconds(now).saturating_sub(copy.filled_at)).into()),
+        ("time_left_ms", (copy.fresh_until.saturating_sub(now) / 1_000_000).into()),
         ("recent_hits", u64::from(copy.freq).into()),
     ])
 }
@@ -173,9 +156,7 @@ fn words(tail: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// What home says of a key.
 async fn at_home(proxy: &Rc<Proxy>, lane: LaneKey, key: &[u8]) -> Value {
     let questions: [[&[u8]; 2]; 3] = [[b"EXISTS", key], [b"TYPE", key], [b"PTTL", key]];
-    let [exists, kind, life] = questions
-        .each_ref()
-        .map(|question| proxy.ask_home(lane, question));
+    let [exists, kind, life] = questions.each_ref().map(|question| proxy.ask_home(lane, question));
     let (exists, kind, life) = tokio::join!(exists, kind, life);
     let number = |answer: &Result<bytes::Bytes, String>| {
         let number = answer.as_ref().ok().and_then(|reply| reply::parse_integer(reply));
@@ -184,17 +165,10 @@ async fn at_home(proxy: &Rc<Proxy>, lane: LaneKey, key: &[u8]) -> Value {
     let name = kind.as_ref().ok().and_then(|reply| reply::bulk(reply));
     let mut pairs = vec![
         ("exists".to_owned(), number(&exists)),
-        (
-            "type".to_owned(),
-            name.map_or(Value::Nothing, |name| Value::Text(name.to_vec())),
-        ),
+        ("type".to_owned(), name.map_or(Value::Nothing, |name| Value::Text(name.to_vec()))),
         ("time_left_ms".to_owned(), number(&life)),
     ];
-    if let Some(error) = [exists.err(), kind.err(), life.err()]
-        .into_iter()
-        .flatten()
-        .next()
-    {
+    if let Some(error) = [exists.err(), kind.err(), life.err()].into_iter().flatten().next() {
         pairs.push(("error".to_owned(), text(error)));
     }
     Value::Map(pairs)

@@ -51,11 +51,7 @@ impl Session {
             _ => return self.reply_error(Unknown::Subcommand.message(request)),
         };
         if !fits {
-            let text = about(
-                "ERR wrong number of arguments for 'cache|",
-                &subcommand,
-                "' command",
-            );
+            let text = about("ERR wrong number of arguments for 'cache|", &subcommand, "' command");
             return self.reply_error(text);
         }
         match &*subcommand {
@@ -111,13 +107,7 @@ impl Session {
             Some(Some(n)) if n > 0 => usize::try_from(n).unwrap_or(usize::MAX).min(hotkeys::ENTRIES),
             Some(_) => return self.reply_error(NOT_AN_INTEGER),
         };
-        let top = self
-            .context
-            .proxy
-            .shared
-            .hot
-            .lock()
-            .top(count, crate::clock::now());
+        let top = self.context.proxy.shared.hot.lock().top(count, crate::clock::now());
         self.say(|out, proto| {
             encode::map(out, proto, top.len());
             for (key, hits) in &top {

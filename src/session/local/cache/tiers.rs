@@ -85,12 +85,7 @@ fn with_times<const N: usize>(
     set: &LatencySummary,
 ) -> Value {
     let counted = pairs.into_iter().map(|(name, value)| (name.to_owned(), value));
-    Value::Map(
-        counted
-            .chain(times("get", get))
-            .chain(times("set", set))
-            .collect(),
-    )
+    Value::Map(counted.chain(times("get", get)).chain(times("set", set)).collect())
 }
 
 pub(super) fn health(snapshot: &Snapshot, shared: &Shared) -> Value {
@@ -98,10 +93,7 @@ pub(super) fn health(snapshot: &Snapshot, shared: &Shared) -> Value {
     if let (Some(verdict), Some(l1)) = (snapshot.l1_verdict(), &snapshot.l1) {
         let mut pairs = status(verdict);
         pairs.push(("guard".into(), text(if snapshot.guarded { "up" } else { "down" })));
-        pairs.push((
-            "lease_left_ms".into(),
-            (snapshot.lease_left.as_millis() as u64).into(),
-        ));
+        pairs.push(("lease_left_ms".into(), (snapshot.lease_left.as_millis() as u64).into()));
         pairs.push(("bytes".into(), l1.bytes.into()));
         pairs.push(("max_bytes".into(), l1.max_bytes.into()));
         tiers.push(("l1".to_owned(), Value::Map(pairs)));
@@ -117,20 +109,14 @@ pub(super) fn health(snapshot: &Snapshot, shared: &Shared) -> Value {
 
 fn status((state, reasons): (State, Vec<String>)) -> Vec<(String, Value)> {
     let reasons = reasons.into_iter().map(text).collect();
-    vec![
-        ("status".into(), text(state.name())),
-        ("reasons".into(), Value::List(reasons)),
-    ]
+    vec![("status".into(), text(state.name())), ("reasons".into(), Value::List(reasons))]
 }
 
 /// What the last look at home found.
 fn figures(checkup: &Checkup, now: u64) -> Vec<(String, Value)> {
     let seconds = now.saturating_sub(checkup.at) / 1_000_000_000;
     let ping = checkup.ping.map(|ping| text(micros(clock::nanos(ping))));
-    let mut pairs = vec![
-        ("checked_seconds_ago", seconds.into()),
-        ("ping_usec", ping.into()),
-    ];
+    let mut pairs = vec![("checked_seconds_ago", seconds.into()), ("ping_usec", ping.into())];
     if let Some(v) = &checkup.vitals {
         let outcome = |ok| text(if ok { "ok" } else { "err" });
         let since_save = clock::unix_seconds().saturating_sub(v.last_save);
@@ -148,10 +134,7 @@ fn figures(checkup: &Checkup, now: u64) -> Vec<(String, Value)> {
             ("aof", if v.aof { outcome(v.aof_ok) } else { text("off") }),
         ]);
     }
-    pairs
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 pub(super) fn targets(snapshot: &Snapshot, targets: &Targets) -> Value {
@@ -168,12 +151,10 @@ pub(super) fn targets(snapshot: &Snapshot, targets: &Targets) -> Value {
         ("l3", targets.latency.l3, &none),
         ("l4", targets.latency.l4, &none),
     ];
-    let rates = rates
-        .into_iter()
-        .map(|(tier, wanted, is)| (format!("hit_rate.{tier}"), rate_target(wanted, is)));
-    let times = times
-        .into_iter()
-        .map(|(tier, wanted, is)| (format!("latency.{tier}"), time_target(wanted, is)));
+    let rates =
+        rates.into_iter().map(|(tier, wanted, is)| (format!("hit_rate.{tier}"), rate_target(wanted, is)));
+    let times =
+        times.into_iter().map(|(tier, wanted, is)| (format!("latency.{tier}"), time_target(wanted, is)));
     Value::Map(rates.chain(times).collect())
 }
 
@@ -211,10 +192,7 @@ mod tests {
 
     fn state_of(value: Value) -> Option<Value> {
         let Value::Map(pairs) = value else { return None };
-        pairs
-            .into_iter()
-            .find(|(name, _)| name == "state")
-            .map(|(_, value)| value)
+        pairs.into_iter().find(|(name, _)| name == "state").map(|(_, value)| value)
     }
 
     #[test]
@@ -227,9 +205,6 @@ mod tests {
         let summary = metrics.totals().l1_get;
         let times = [1, 1_000].map(|us| state_of(time_target(Duration::from_nanos(us * 100), &summary)));
         assert_eq!(times, ["missed", "met"].map(|s| Some(text(s))));
-        assert_eq!(
-            state_of(time_target(Duration::MAX, &LatencySummary::default())),
-            Some(text("no data"))
-        );
+        assert_eq!(state_of(time_target(Duration::MAX, &LatencySummary::default())), Some(text("no data")));
     }
 }

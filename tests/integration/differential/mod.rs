@@ -1,0 +1,113 @@
+//! The differential test: random commands go to the target and, in lock-step, to a bare redis-server, and the replies are
+//! compared byte for byte.
+//!
+//! What is sent comes from `STRATA_SEED`; `STRATA_DIFF_COMMANDS` (20,000 by default) says how many commands a protocol. A few hot
+//! keys and several connections make hits, misses and invalidations all happen; every read goes to the target twice, so
+//! that it is answered once from below and once from a copy. A mismatch is shrunk by running ever fewer of the
+//! commands against both servers, emptied, and what is left is printed.
+
+mod compare;
+mod generate;
+mod run;
+mod shrink;
+mod templates;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use crate::support::{Endpoint, RedisServer, Strata, Target, Value, seed, setting};
+use generate::Generator;
+use run::{Lockstep, Mismatch};
+
+/// Runs `count` commands of `protocol` in random batches; panics with the shrunk commands on a mismatch.
+fn differ(target: &Endpoint, reference: &Endpoint, protocol: u8, seed: u64, count: usize) {
+    let mut generator = Generator::new(StdRng::seed_from_u64(seed ^ u64::from(protocol)), protocol);
+    let mut history = Vec::new();
+    let mut both = Lockstep::connect(target, reference, protocol).expect("both servers accept");
+    let mut sent = 0;
+    while sent < count {
+        let batch = generator.batch();
+        sent += batch.steps.len();
+        history.push(batch);
+        let Some(batch) = history.last() else { break };
+        if let Err(mismatch) = both.run(batch) {
+            let report = explain(target, reference, protocol, &history, &mismatch);
+            panic!("{sent} commands into RESP{protocol} with STRATA_SEED={seed}:\n{report}");
+        }
+    }
+}
+
+fn explain(
+    target: &Endpoint,
+    reference: &Endpoint,
+    protocol: u8,
+    history: &[run::Batch],
+    seen: &Mismatch,
+) -> String {
+    match shrink::shrink(target, reference, protocol, history) {
+        Some((batches, mismatch)) => {
+            let commands: Vec<String> = batches.iter().map(ToString::to_string).collect();
+            format!("{}\n{mismatch}", commands.join("\n"))
+        }
+        None => format!("(not seen again when run anew)\n{seen}"),
+    }
+}
+
+/// The servers a run needs, alive as long as this is.
+struct Servers {
+    home: RedisServer,
+    reference: RedisServer,
+    strata: Option<Strata>,
+}
+
+impl Servers {
+    fn start(target: Target) -> Servers {
+        let home = RedisServer::start(&[]);
+        let strata = (target == Target::Strata).then(|| Strata::start(&home.unix(), &[]));
+        Servers { reference: RedisServer::start(&[]), home, strata }
+    }
+
+    fn target(&self) -> Endpoint {
+        self.strata.as_ref().map_or_else(|| self.home.unix(), Strata::endpoint)
+    }
+
+    fn differ(&self, protocol: u8, count: usize) {
+        differ(&self.target(), &self.reference.unix(), protocol, seed(), count);
+    }
+}
+
+fn commands() -> usize {
+    setting("STRATA_DIFF_COMMANDS", 20_000)
+}
+
+#[test]
+fn replies_are_those_of_redis_in_resp2() {
+    Servers::start(Target::chosen()).differ(2, commands());
+}
+
+#[test]
+fn replies_are_those_of_redis_in_resp3() {
+    Servers::start(Target::chosen()).differ(3, commands());
+}
+
+#[test]
+fn redis_does_not_differ_from_itself() {
+    let servers = Servers::start(Target::Bare);
+    servers.differ(2, 3_000);
+    servers.home.connect().call(&["FLUSHALL"]).expect("FLUSHALL is answered");
+    servers.reference.connect().call(&["FLUSHALL"]).expect("FLUSHALL is answered");
+    servers.differ(3, 3_000);
+}
+
+/// Servers that encode sorted sets differently differ in few replies, and few commands are enough to show one.
+#[test]
+fn a_difference_is_found_and_shrunk() {
+    let servers = Servers::start(Target::Bare);
+    let bent = servers.home.connect().call(&["CONFIG", "SET", "zset-max-listpack-entries", "0"]);
+    assert_eq!(bent.expect("CONFIG SET is answered"), Value::Simple("OK".into()));
+    let found = std::panic::catch_unwind(|| servers.differ(2, 20_000))
+        .expect_err("sorted sets are encoded differently");
+    let report = found.downcast_ref::<String>().expect("a report in words").clone();
+    let shown = report.lines().filter(|line| line.starts_with("connection")).count();
+    assert!((1..=4).contains(&shown), "{report}");
+}

@@ -1,0 +1,5 @@
+//! Tests against real servers. Every test starts its own, on ports the kernel gave, and ends them by process id.
+
+mod differential;
+mod history;
+mod support;
