@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -111,6 +111,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let workers = spawn_workers(&config, &shared, &clients)?;
     spawn_guard(&config, &shared, copies.clone(), counters.clone());
     spawn_monitor(&config, &shared);
+    first_contact(&config, &shared).await;
     banner(&config, &listener, &shared, embedded.as_ref(), workers.len());
     let ending = tokio::select! {
         signal = end_signal() => signal,
@@ -170,6 +171,18 @@ fn spawn_monitor(config: &Config, shared: &Shared) {
     let (interval, slow) = (config.l2.health_interval, config.targets.latency.l2);
     let (node, health, facts) = (shared.node.clone(), shared.health.clone(), shared.facts.clone());
     tokio::task::spawn_local(Monitor::new(node, health, facts, interval, slow).run());
+}
+
+/// Waits until home has said what it is, or was found to be away: a client that comes at once may SELECT at once.
+async fn first_contact(config: &Config, shared: &Shared) {
+    let unknown = || shared.facts.databases.load(Relaxed) == 0 && shared.node.breaker.trouble().is_none();
+    let waiting = async {
+        while unknown() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    // Who does not answer in time is away, too.
+    let _ = tokio::time::timeout(config.l2.connect_timeout, waiting).await;
 }
 
 async fn sweep(copies: Option<Arc<Copies>>) {
@@ -307,7 +320,7 @@ fn close_idle(context: &Rc<Context>, now: u64) {
         return;
     }
     for info in context.clients.list() {
-        let idle = now.saturating_sub(info.active.load(std::sync::atomic::Ordering::Relaxed));
+        let idle = now.saturating_sub(info.active.load(Relaxed));
         if info.worker == context.proxy.worker
             && idle > bound
             && let Some(client) = context.proxy.session(info.id)
