@@ -8,3 +8,4 @@ pub mod health;
 pub mod lane;
 pub mod node;
 pub mod tracking;
+pub mod vitals;
