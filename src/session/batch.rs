@@ -84,7 +84,7 @@ impl Session {
             if self.core.closing.get() {
                 return buf.len();
             }
-            if self.core.replies.borrow().waiting() >= super::MAX_WAITING || self.core.busy.get() {
+            if self.must_wait() {
                 self.paused = true;
                 return base;
             }
@@ -144,7 +144,7 @@ impl Session {
                         hash,
                     });
                     *base = end;
-                    if command.map_or(true, changes_parsing) {
+                    if command.map_or(true, ends_group) {
                         return Stop::Full;
                     }
                 }
@@ -301,6 +301,9 @@ impl Session {
         };
         match route(command, request, keys) {
             Route::Local => self.run_local(command, request, now),
+            Route::Refused | Route::Leased if !command.arity_ok(request.len()) => {
+                self.reply_error(command.arity_error());
+            }
             Route::Leased => self.reply_error(leased_error(command)),
             Route::Refused => self.reply_error(refused_error(command)),
             Route::Direct(effect) => self.send(request, Some(command), effect, now, keys),
@@ -490,10 +493,11 @@ struct Tally {
     misses: u64,
 }
 
-/// Whether what follows can only be parsed once this command has run: it may lift the limits of a client that
-/// has not authenticated. So it is after a command that Redis does not know: CACHE may take its time.
-fn changes_parsing(command: &Command) -> bool {
-    command.id == id::AUTH || command.id == id::HELLO || command.id == id::RESET || command.id == id::QUIT
+/// Whether this command ends its group: what follows can only be parsed, or run, once it has been run. It may lift
+/// the limits of a client that has not authenticated, or change lanes; CACHE, which Redis does not know, may take
+/// its time.
+fn ends_group(command: &Command) -> bool {
+    [id::AUTH, id::HELLO, id::RESET, id::QUIT, id::SELECT].contains(&command.id)
 }
 
 /// Whether a browser may have been made to send this (`POST /path`, `Host: name`), as Redis looks for it.
@@ -509,6 +513,10 @@ fn leased_error(command: &Command) -> String {
 }
 
 fn refused_error(command: &Command) -> String {
+    // Towards clients strata is one server without a cluster, as HELLO says.
+    if [id::READONLY, id::READWRITE, id::ASKING].contains(&command.id) {
+        return "ERR This instance has cluster support disabled".to_owned();
+    }
     let name = command.name.to_uppercase().replace('|', " ");
     format!("ERR strata: {name} is about a connection between servers and cannot pass through a proxy")
 }

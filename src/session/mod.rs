@@ -135,6 +135,8 @@ struct Session {
     lane: LaneKey,
     /// Since when it has been that one.
     lane_since: u64,
+    /// Replies are due by the lane before this one: until they are here nothing may overtake what they answer.
+    turning: bool,
     authenticated: bool,
     reply_mode: ReplyMode,
     /// The client has sent its last byte.
@@ -162,6 +164,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         limits: Limits { max_bulk: server.max_bulk, authenticated, ..Limits::default() },
         lane: LaneKey { proto: Proto::Resp2, db: context.config.l2.database },
         lane_since: 0,
+        turning: false,
         parser: RequestParser::new(),
         core,
         client,
@@ -200,7 +203,7 @@ impl Session {
             if self.core.closing.get() {
                 return Poll::Pending;
             }
-            if waiting >= MAX_WAITING || self.core.busy.get() {
+            if self.must_wait() {
                 self.paused |= !self.input.is_empty();
                 return Poll::Pending;
             }
@@ -228,6 +231,13 @@ impl Session {
                 Poll::Ready(Ok(_)) => {}
             }
         }
+    }
+
+    /// Whether commands have to wait for replies.
+    fn must_wait(&mut self) -> bool {
+        let waiting = self.core.replies.borrow().waiting();
+        self.turning &= waiting > 0;
+        waiting >= MAX_WAITING || self.turning || self.core.busy.get()
     }
 
     fn write(&mut self, cx: &mut Cx<'_>) -> io::Result<()> {

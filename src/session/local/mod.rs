@@ -15,7 +15,7 @@ use super::{ReplyMode, Session};
 use crate::backend::lane::Reply;
 use crate::clock;
 use crate::command::{Command, id};
-use crate::proxy::Client;
+use crate::proxy::{Client, LaneKey};
 use crate::resp::{Proto, Request, encode, parse_i64};
 
 pub(super) use info::compose as compose_info;
@@ -97,16 +97,22 @@ impl Session {
     }
 
     fn set_database(&mut self, db: u32) {
-        self.lane.db = db;
-        self.lane_since = clock::now();
+        self.change_lane(LaneKey { db, ..self.lane });
         self.info.db.store(db, Relaxed);
     }
 
     fn set_proto(&mut self, proto: Proto) {
-        self.lane.proto = proto;
-        self.lane_since = clock::now();
+        self.change_lane(LaneKey { proto, ..self.lane });
         let number = if proto == Proto::Resp3 { 3 } else { 2 };
         self.info.proto.store(number, Relaxed);
+    }
+
+    fn change_lane(&mut self, lane: LaneKey) {
+        if self.lane != lane {
+            self.lane = lane;
+            self.lane_since = clock::now();
+            self.turning = true;
+        }
     }
 
     fn quit(&mut self) {

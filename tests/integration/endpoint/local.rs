@@ -1,7 +1,7 @@
 //! Commands of the connection: what strata says is what Redis says.
 
 use super::{call, converse};
-use crate::support::{Client, Endpoint, RedisServer, Strata, Value};
+use crate::support::{Client, Endpoint, RedisServer, Strata, Value, arguments};
 
 /// Commands of one connection are separated by ` ; `.
 const SAME: &[&str] = &[
@@ -232,6 +232,34 @@ fn quit_waits_for_the_replies_that_are_due() {
     let replies: Vec<_> = (0..3).map(|_| client.read().expect("a reply")).collect();
     assert_eq!(replies, [Value::Integer(1), Value::Integer(-1), Value::Simple("OK".into())]);
     assert!(client.read_raw().is_err());
+}
+
+#[test]
+fn a_change_of_protocol_or_database_overtakes_nothing() {
+    let home = RedisServer::start(&[]);
+    let strata = Strata::start(&home.unix(), &[]);
+    let mut client = strata.connect();
+    // What is behind it on the same connection to home takes a while to get there.
+    let long = "x".repeat(16 << 20);
+    for n in 0..6 {
+        let before = n.to_string();
+        let protocol = if n % 2 == 0 { "3" } else { "2" };
+        let pipeline = [
+            arguments(&["SET", "long", &long]),
+            arguments(&["SET", "k", &before]),
+            arguments(&["HELLO", protocol]),
+            arguments(&["INCR", "k"]),
+            arguments(&["SET", "long", &long]),
+            arguments(&["MOVE", "k", "1"]),
+            arguments(&["SELECT", "1"]),
+            arguments(&["GETDEL", "k"]),
+            arguments(&["SELECT", "0"]),
+        ];
+        let replies = client.pipeline(&pipeline).expect("strata answers");
+        assert_eq!(replies.len(), 9);
+        let after = Value::Bulk((n + 1).to_string().into_bytes());
+        assert_eq!((&replies[3], &replies[7]), (&Value::Integer(n + 1), &after), "turn {n}");
+    }
 }
 
 #[test]
