@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -21,15 +21,17 @@ use tokio::task::LocalSet;
 use crate::backend::breaker::Breaker;
 use crate::backend::connection::{Address, Control, Credentials, Dial, Tls};
 use crate::backend::embedded::Embedded;
+use crate::backend::facts::Facts;
+use crate::backend::health::{Health, Monitor};
 use crate::backend::node::Node;
-use crate::backend::tracking::{Confirmations, Facts, Guard};
+use crate::backend::tracking::{Confirmations, Guard};
 use crate::cli::Trial;
 use crate::clock;
 use crate::config::{Config, Endpoint, Eviction};
 use crate::metrics::{Counters, Metrics};
 use crate::proxy::{Message, Proxy, Shared};
 use crate::resp::Proto;
-use crate::session::clients::{ClientInfo, Clients, Labels};
+use crate::session::clients::{ClientInfo, Clients};
 use crate::session::{Context, Scratch, serve};
 use crate::tier::copies::Copies;
 use crate::tier::l1::{L1Options, Policy as L1Policy};
@@ -115,6 +117,9 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         node: node.clone(),
         confirmations: confirmations.clone(),
         facts: facts.clone(),
+        health: Arc::new(Health::default()),
+        hot: Mutex::default(),
+        started: clock::now(),
         metrics,
         inboxes: parking_lot::RwLock::default(),
     });
@@ -124,6 +129,8 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {} (server.listen)", config.server.listen))?;
     let workers = spawn_workers(&config, &shared, &clients)?;
     spawn_guard(&config, &shared, copies.clone(), counters.clone());
+    spawn_monitor(&config, &shared);
+    first_contact(&config, &shared).await;
     banner(&config, &listener, &shared, embedded.as_ref(), workers.len());
     let ending = tokio::select! {
         signal = end_signal() => signal,
@@ -177,6 +184,24 @@ fn spawn_guard(config: &Config, shared: &Shared, copies: Option<Arc<Copies>>, co
         lease: config.l2.lease,
     };
     tokio::task::spawn_local(guard.run());
+}
+
+fn spawn_monitor(config: &Config, shared: &Shared) {
+    let (interval, slow) = (config.l2.health_interval, config.targets.latency.l2);
+    let (node, health, facts) = (shared.node.clone(), shared.health.clone(), shared.facts.clone());
+    tokio::task::spawn_local(Monitor::new(node, health, facts, interval, slow).run());
+}
+
+/// Waits until home has said what it is, or was found to be away: a client that comes at once may SELECT at once.
+async fn first_contact(config: &Config, shared: &Shared) {
+    let unknown = || shared.facts.databases.load(Relaxed) == 0 && shared.node.breaker.trouble().is_none();
+    let waiting = async {
+        while unknown() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    // Who does not answer in time is away, too.
+    let _ = tokio::time::timeout(config.l2.connect_timeout, waiting).await;
 }
 
 async fn sweep(copies: Option<Arc<Copies>>) {
@@ -307,7 +332,7 @@ fn admit(
         output: AtomicU64::new(0),
         killed: AtomicBool::new(false),
         no_evict: AtomicBool::new(false),
-        labels: Mutex::new(Labels::default()),
+        name: Mutex::default(),
     });
     Ok((stream, info))
 }
@@ -319,7 +344,7 @@ fn close_idle(context: &Rc<Context>, now: u64) {
         return;
     }
     for info in context.clients.list() {
-        let idle = now.saturating_sub(info.active.load(std::sync::atomic::Ordering::Relaxed));
+        let idle = now.saturating_sub(info.active.load(Relaxed));
         if info.worker == context.proxy.worker
             && idle > bound
             && let Some(client) = context.proxy.session(info.id)
