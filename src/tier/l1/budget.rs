@@ -4,19 +4,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crossbeam_utils::CachePadded;
 
-/// From here on malloc takes whole pages (glibc's `M_MMAP_THRESHOLD`).
-const PAGED: usize = 128 * 1024;
-const PAGE: usize = 4096;
-
-/// Bytes of memory that an allocation of `len` bytes costs: malloc's header and rounding included.
-pub(super) const fn footprint(len: usize) -> usize {
-    if len >= PAGED {
-        return (len + 16).next_multiple_of(PAGE);
-    }
-    let chunk = (len + 8).next_multiple_of(16);
-    if chunk < 32 { 32 } else { chunk }
-}
-
 /// The byte budget that all shards share, with the counters an operator asks for.
 ///
 /// Only fills, removals and evictions write here, never a hit.
@@ -111,15 +98,6 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn footprint_follows_malloc() {
-        assert_eq!(footprint(0), 32);
-        assert_eq!(footprint(24), 32);
-        assert_eq!(footprint(25), 48);
-        assert_eq!(footprint(172), 192);
-        assert_eq!(footprint(131_072), 135_168);
-    }
 
     #[test]
     fn excess_is_what_must_go() {

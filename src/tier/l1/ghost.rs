@@ -3,7 +3,7 @@
 //! Eight fingerprints a cache line, each with the time it was remembered, counted in evictions. Nothing is ever taken out by
 //! age: a fingerprint is forgotten when as many others as the capacity came after it, or when its line is full of newer ones.
 
-use super::budget::footprint;
+use super::memory::footprint;
 
 const WAYS: usize = 8;
 

@@ -2,8 +2,8 @@
 
 use lru::LruCache;
 
-use super::budget::footprint;
 use super::eviction::Eviction;
+use super::memory::footprint;
 use super::slab::Slab;
 
 /// What the crate allocates for an entry: address, slot, two links.

@@ -4,13 +4,15 @@
 //! removing a key removes all its copies. A look-up takes no lock and allocates nothing: it probes a table whose words are
 //! records ([`table`]), compares, and reads in place while the epoch is pinned. Changes are made under a shard's lock
 //! ([`shard`]), within one byte budget for all shards ([`budget`]), in the order a policy chooses ([`eviction`]). What is
-//! unlinked is freed when no reader can look at it any more ([`record`]).
+//! unlinked is freed when no reader can look at it any more ([`reclaim`]).
 
 mod budget;
 mod eviction;
 mod ghost;
 mod lru;
+mod memory;
 mod reader;
+mod reclaim;
 mod record;
 mod s3fifo;
 mod shard;
@@ -28,7 +30,8 @@ use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 
 use budget::Budget;
-use record::{ABSENT, Draft, Pinned, View};
+use reclaim::{Pinned, collect};
+use record::{ABSENT, Draft, Unseated, View};
 use shard::{Edit, Writer};
 use table::Table;
 
@@ -166,8 +169,7 @@ impl L1 {
             swept: Mutex::new(Cursor::START),
         };
         // Each edit ends with the shard stating its bytes; an empty one has some, too.
-        let pinned = Pinned::new();
-        (0..shards).for_each(|shard| l1.edit(shard, &pinned, |_| ()));
+        (0..shards).for_each(|shard| l1.edit(shard, |_| ()));
         l1
     }
 
@@ -209,48 +211,45 @@ impl L1 {
     /// As [`L1::insert`], if `valid` says so under the shard's lock: whoever makes it say no and then removes the key
     /// leaves no copy behind. None: it said no.
     pub fn insert_if(&self, fill: &Fill<'_>, valid: impl FnOnce() -> bool) -> Option<bool> {
-        let mut pinned = Pinned::new();
-        let Some(need) = self.admit(fill, &mut pinned) else {
+        let Fill { hash, key, kind, tail, reply, fresh_until, stale_until, absent, filled_at } = *fill;
+        let draft = Draft { key, kind, tail, reply, fresh_until, stale_until, filled_at, absent };
+        let Some(need) = self.admit(&draft) else {
             self.budget.refused.fetch_add(1, Relaxed);
             return Some(false);
         };
-        let shard = self.shard(fill.hash);
-        let place = self.place(fill.hash, fill.kind, fill.tail);
+        let shard = self.shard(hash);
+        let place = self.place(hash, kind, tail);
         if need > BIG {
             // First free, then allocate.
-            self.edit(shard, &pinned, |edit| self.make_room(edit, shard, need, fill.filled_at));
-            pinned.collect(&self.budget, 0, 2);
+            self.edit(shard, |edit| self.make_room(edit, shard, need, filled_at));
+            collect(&self.budget, 0, 2);
         }
-        let kept = self.edit(shard, &pinned, |edit| {
+        let copy = Unseated::new(&draft);
+        let kept = self.edit(shard, |edit| {
             if !valid() {
                 return false;
             }
-            self.make_room(edit, shard, need, fill.filled_at);
-            edit.insert(fill, place);
-            self.make_room(edit, shard, 0, fill.filled_at);
+            self.make_room(edit, shard, need, filled_at);
+            edit.insert(fill, place, copy);
+            self.make_room(edit, shard, 0, filled_at);
             true
         });
-        self.tidy(&mut pinned);
+        self.tidy();
         kept.then_some(true)
     }
 
     /// Whether there are copies of keys of this hash. Unlike a look-up it never misses one that is being moved.
     pub fn contains(&self, hash: u64) -> bool {
-        let pinned = Pinned::new();
-        self.edit(self.shard(hash), &pinned, |edit| edit.contains(hash))
+        self.edit(self.shard(hash), |edit| edit.contains(hash))
     }
 
-    /// The bytes that a fill will take, if it may be kept.
-    fn admit(&self, fill: &Fill<'_>, pinned: &mut Pinned) -> Option<usize> {
-        let parts = [fill.key.len(), fill.tail.len(), fill.reply.len()];
+    /// The bytes that a copy will take, if it may be kept.
+    fn admit(&self, draft: &Draft<'_>) -> Option<usize> {
         let largest = self.budget.largest_entry().min(u32::MAX as usize);
-        if parts.iter().any(|&part| part > largest) {
-            return None;
-        }
-        let Fill { key, tail, reply, .. } = *fill;
-        let need = Draft { key, tail, reply, ..Draft::default() }.footprint();
-        pinned.collect(&self.budget, self.budget.garbage_to_refuse(), 16);
-        (need <= largest && self.budget.garbage() <= self.budget.garbage_to_refuse()).then_some(need)
+        let need = draft.footprint();
+        let bearable = self.budget.garbage_to_refuse();
+        collect(&self.budget, bearable, 16);
+        (need <= largest && self.budget.garbage() <= bearable).then_some(need)
     }
 
     /// Evicts until `need` more bytes fit: from the locked shard down to half of a fair share, then from the others that are
@@ -272,35 +271,35 @@ impl L1 {
         }
     }
 
-    fn edit<R>(&self, shard: usize, pinned: &Pinned, change: impl FnOnce(&mut Edit<'_>) -> R) -> R {
+    /// Changes a shard, under its lock; pinned no longer than that, because nothing is freed meanwhile.
+    fn edit<R>(&self, shard: usize, change: impl FnOnce(&mut Edit<'_>) -> R) -> R {
         let mut writer = self.writers[shard].lock();
-        let mut edit = Edit::new(&self.tables[shard], &mut writer, pinned, &self.budget);
+        let pinned = Pinned::new();
+        let mut edit = Edit::new(&self.tables[shard], &mut writer, &pinned, &self.budget);
         change(&mut edit)
     }
 
     /// Frees what can be freed, if it is worth it.
-    fn tidy(&self, pinned: &mut Pinned) {
-        pinned.collect(&self.budget, self.budget.garbage_to_collect(), 2);
+    fn tidy(&self) {
+        collect(&self.budget, self.budget.garbage_to_collect(), 2);
     }
 
     /// Removes all copies of the keys of this hash, and returns how many there were. A [`Reader`] made when this has
     /// returned sees none of them.
     pub fn remove(&self, hash: u64) -> usize {
-        let mut pinned = Pinned::new();
-        let removed = self.edit(self.shard(hash), &pinned, |edit| edit.remove(hash));
+        let removed = self.edit(self.shard(hash), |edit| edit.remove(hash));
         if removed > 0 {
-            self.tidy(&mut pinned);
+            self.tidy();
         }
         removed
     }
 
     /// Removes all copies and returns how many there were. What is inserted meanwhile may stay.
     pub fn clear(&self) -> usize {
-        let mut pinned = Pinned::new();
         let mut removed = 0;
         for shard in 0..self.writers.len() {
-            removed += self.edit(shard, &pinned, |edit| edit.clear());
-            self.tidy(&mut pinned);
+            removed += self.edit(shard, |edit| edit.clear());
+            self.tidy();
         }
         removed
     }
@@ -308,8 +307,7 @@ impl L1 {
     /// All copies of a key, fresh or not, the first one first.
     pub fn copies_of(&self, key: &[u8]) -> Vec<CopyInfo> {
         let hash = self.hash(key);
-        let pinned = Pinned::new();
-        self.edit(self.shard(hash), &pinned, |edit| edit.copies(hash, key))
+        self.edit(self.shard(hash), |edit| edit.copies(hash, key))
     }
 
     /// Shows the keys of about `budget` copies to `matches`, which says whether all copies of that key go. A key may be
@@ -354,9 +352,8 @@ impl L1 {
             if shard as usize >= self.writers.len() {
                 return None;
             }
-            let mut pinned = Pinned::new();
-            below = self.edit(shard as usize, &pinned, |edit| slice(edit, below));
-            self.tidy(&mut pinned);
+            below = self.edit(shard as usize, |edit| slice(edit, below));
+            self.tidy();
             if below == 0 {
                 shard += 1;
                 below = u32::MAX;

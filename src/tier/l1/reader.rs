@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::L1;
-use super::record::{ABSENT, Pinned, View};
+use super::reclaim::Pinned;
+use super::record::{ABSENT, View};
 
 /// Looks copies up. It pins the epoch, so make one for each batch of requests and drop it after.
 ///

@@ -1,19 +1,18 @@
-//! A record: one reply copy in one allocation, and when its memory is given back.
+//! A record: one reply copy in one allocation.
 //!
 //! Layout: [`Header`], then the bytes of key, tail and reply, back to back. A published record never changes, but for the
 //! atomics in its header. It is owned by a shard's slab ([`Record`]), reachable through the shard's table, and read
 //! through a [`View`] by whoever is [`Pinned`] or holds the shard's lock.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering::Relaxed};
 
-use crossbeam_epoch::{self as epoch, Guard};
-
-use super::budget::{Budget, footprint};
+use super::budget::Budget;
+use super::memory::{allocate, record_footprint, release};
+use super::reclaim::Pinned;
 
 /// The first copy of a key: it sits at the key's own hash and leads to the others.
 pub(super) const PRIMARY: u8 = 1;
@@ -21,6 +20,8 @@ pub(super) const PRIMARY: u8 = 1;
 pub(super) const STUB: u8 = 2;
 /// The reply says that the key does not exist.
 pub(super) const ABSENT: u8 = 4;
+/// The record has pages of its own.
+const PAGED: u8 = 8;
 
 /// Hits beyond this many are not told apart.
 pub(super) const MAX_FREQ: u8 = 3;
@@ -48,10 +49,9 @@ pub(super) struct Header {
     flags: u8,
 }
 
-/// What a record is made from. `key`, `tail` and `reply` must each be shorter than 4 GB.
+/// What a record says. `key`, `tail` and `reply` must each be shorter than 4 GB.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Draft<'a> {
-    pub(super) hash: u64,
     pub(super) key: &'a [u8],
     pub(super) kind: u32,
     pub(super) tail: &'a [u8],
@@ -59,9 +59,7 @@ pub(super) struct Draft<'a> {
     pub(super) fresh_until: u64,
     pub(super) stale_until: u32,
     pub(super) filled_at: u32,
-    pub(super) slot: u32,
-    pub(super) freq: u8,
-    pub(super) flags: u8,
+    pub(super) absent: bool,
 }
 
 impl Draft<'_> {
@@ -71,12 +69,12 @@ impl Draft<'_> {
 
     /// Bytes the record will cost.
     pub(super) fn footprint(&self) -> usize {
-        footprint(self.len())
+        record_footprint(self.len())
     }
 
-    fn header(&self) -> Header {
+    fn header(&self, paged: bool) -> Header {
         Header {
-            hash: self.hash,
+            hash: 0,
             fresh_until: self.fresh_until,
             stale_until: self.stale_until,
             kind: self.kind,
@@ -84,11 +82,54 @@ impl Draft<'_> {
             tail_len: self.tail.len() as u32,
             reply_len: self.reply.len() as u32,
             filled_at: self.filled_at,
-            slot: AtomicU32::new(self.slot),
+            slot: AtomicU32::new(0),
             touched: AtomicU16::new(self.filled_at as u16),
-            freq: AtomicU8::new(self.freq),
-            flags: self.flags,
+            freq: AtomicU8::new(0),
+            flags: if self.absent { ABSENT } else { 0 } | if paged { PAGED } else { 0 },
         }
+    }
+}
+
+/// Where a record goes in its shard.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seat {
+    pub(super) hash: u64,
+    pub(super) slot: u32,
+    pub(super) freq: u8,
+    /// [`PRIMARY`] or [`STUB`].
+    pub(super) flags: u8,
+}
+
+/// A record that nobody knows of yet: made without its shard's lock, which is the slow part, and seated under it.
+#[derive(Debug)]
+#[must_use = "it would leak"]
+pub(super) struct Unseated(NonNull<Header>);
+
+impl Unseated {
+    pub(super) fn new(draft: &Draft<'_>) -> Unseated {
+        let (base, paged) = allocate(draft.len());
+        assert!(base.addr().get() >> ADDRESS_BITS == 0, "an address of more than 48 bits");
+        let record = base.cast::<Header>();
+        // SAFETY: the allocation is aligned for and holds a header and the three slices, and nobody else has it yet.
+        unsafe {
+            record.write(draft.header(paged));
+            let mut at = base.add(size_of::<Header>());
+            for bytes in [draft.key, draft.tail, draft.reply] {
+                at.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
+                at = at.add(bytes.len());
+            }
+        }
+        Unseated(record)
+    }
+
+    pub(super) fn seat(mut self, seat: Seat) -> Record {
+        // SAFETY: nobody else has it yet.
+        let header = unsafe { self.0.as_mut() };
+        header.hash = seat.hash;
+        header.slot = AtomicU32::new(seat.slot);
+        header.freq = AtomicU8::new(seat.freq);
+        header.flags |= seat.flags;
+        Record(self.0)
     }
 }
 
@@ -100,24 +141,6 @@ pub(super) struct Record(NonNull<Header>);
 unsafe impl Send for Record {}
 
 impl Record {
-    pub(super) fn new(draft: &Draft<'_>) -> Record {
-        let layout = layout(draft.len());
-        // SAFETY: the layout is at least as large as a header, so never of size 0.
-        let Some(base) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
-        assert!(base.addr().get() >> ADDRESS_BITS == 0, "an address of more than 48 bits");
-        let record = base.cast::<Header>();
-        // SAFETY: the allocation is aligned for and holds a header and the three slices, and nobody else has it yet.
-        unsafe {
-            record.write(draft.header());
-            let mut at = base.add(size_of::<Header>());
-            for bytes in [draft.key, draft.tail, draft.reply] {
-                at.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
-                at = at.add(bytes.len());
-            }
-        }
-        Record(record)
-    }
-
     pub(super) fn view(&self) -> View<'_> {
         // SAFETY: the owner's handle exists as long as the record does.
         unsafe { View::new(self.0) }
@@ -151,23 +174,16 @@ impl<T> SendPtr<T> {
     }
 }
 
-fn layout(len: usize) -> Layout {
-    // Lengths are bounded by the budget, far below isize::MAX.
-    match Layout::from_size_align(len, align_of::<Header>()) {
-        Ok(layout) => layout,
-        Err(_) => unreachable!("a record of {len} bytes"),
-    }
-}
-
 /// Frees a record.
 ///
 /// # Safety
 /// It came from [`Record::new`], nobody looks at it, and it is freed once.
 pub(super) unsafe fn free(record: NonNull<Header>) {
-    // SAFETY: the caller's promise; the lengths in the header gave the layout it was allocated with.
+    // SAFETY: the caller's promise; the header says how it was allocated.
     unsafe {
-        let len = View::new(record).len();
-        dealloc(record.as_ptr().cast(), layout(len));
+        let view = View::new(record);
+        let (len, paged) = (view.len(), view.is(PAGED));
+        release(record.cast(), len, paged);
     }
 }
 
@@ -206,7 +222,7 @@ impl<'g> View<'g> {
     }
 
     pub(super) fn footprint(self) -> usize {
-        footprint(self.len())
+        record_footprint(self.len())
     }
 
     #[inline]
@@ -317,57 +333,12 @@ impl fmt::Debug for View<'_> {
     }
 }
 
-/// Proof that this thread is pinned in the epoch that all records and tables are retired in.
-#[derive(Debug)]
-pub(super) struct Pinned(Guard);
-
-impl Pinned {
-    #[inline]
-    pub(super) fn new() -> Pinned {
-        Pinned(epoch::pin())
-    }
-
-    /// Runs `free`, of `bytes` bytes, when all who are pinned now are done.
-    ///
-    /// # Safety
-    /// What it frees must not be reachable for anyone who pins from now on.
-    pub(super) unsafe fn defer(
-        &self,
-        budget: &Arc<Budget>,
-        bytes: usize,
-        free: impl FnOnce() + Send + 'static,
-    ) {
-        budget.retired(bytes);
-        let budget = Arc::clone(budget);
-        // SAFETY: the closure owns or outlives all it refers to, and the caller vouches for what it frees.
-        unsafe {
-            self.0.defer_unchecked(move || {
-                free();
-                budget.freed(bytes);
-            });
-        }
-    }
-
-    /// Hands this thread's garbage over and frees what is free of readers, until at most `limit` bytes are left or
-    /// `rounds` are over. It takes two rounds without pinned readers to free what was retired just now.
-    pub(super) fn collect(&mut self, budget: &Budget, limit: usize, rounds: usize) {
-        for _ in 0..rounds {
-            if budget.garbage() <= limit {
-                return;
-            }
-            self.0.repin();
-            self.0.flush();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn draft() -> Draft<'static> {
         Draft {
-            hash: 7,
             key: b"key",
             kind: 5,
             tail: b"tail",
@@ -375,13 +346,16 @@ mod tests {
             fresh_until: 3 * NS_PER_S,
             stale_until: 4,
             filled_at: 70_000,
-            slot: 9,
-            ..Draft::default()
+            absent: false,
         }
     }
 
     fn with(draft: &Draft<'_>, check: impl FnOnce(View<'_>)) {
-        let record = Record::new(draft);
+        seated(draft, 0, check);
+    }
+
+    fn seated(draft: &Draft<'_>, flags: u8, check: impl FnOnce(View<'_>)) {
+        let record = Unseated::new(draft).seat(Seat { hash: 7, slot: 9, freq: 1, flags });
         check(record.view());
         // SAFETY: never published, freed once.
         unsafe { free(record.0) }
@@ -412,8 +386,8 @@ mod tests {
             assert!(!view.answers(b"kez", 5, b"tail"));
             assert!(!view.answers(b"key", 5, b"tali"));
         });
-        let stub = Draft { flags: PRIMARY | STUB, ..Draft::default() };
-        with(&stub, |view| assert!(!view.answers(b"", 0, b"")));
+        seated(&Draft::default(), 0, |view| assert!(view.answers(b"", 0, b"")));
+        seated(&Draft::default(), PRIMARY | STUB, |view| assert!(!view.answers(b"", 0, b"")));
     }
 
     #[test]

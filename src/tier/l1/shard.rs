@@ -9,7 +9,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::budget::Budget;
 use super::eviction::{Eviction, Policy};
-use super::record::{ABSENT, Draft, MAX_FREQ, PRIMARY, Pinned, Record, STUB, View};
+use super::reclaim::Pinned;
+use super::record::{Draft, MAX_FREQ, PRIMARY, STUB, Seat, Unseated, View};
 use super::slab::Slab;
 use super::table::{Limbo, Occupancy, Table};
 use super::{CopyInfo, Fill};
@@ -100,36 +101,16 @@ impl<'a> Edit<'a> {
         writer.stated_copies = writer.copies;
     }
 
-    /// Stores a copy. `place` is the hash of its identity.
-    pub(super) fn insert(&mut self, fill: &Fill<'_>, place: u64) {
-        let mut draft = Draft {
-            hash: fill.hash,
-            key: fill.key,
-            kind: fill.kind,
-            tail: fill.tail,
-            reply: fill.reply,
-            fresh_until: fill.fresh_until,
-            stale_until: fill.stale_until,
-            filled_at: fill.filled_at,
-            flags: if fill.absent { ABSENT } else { 0 },
-            ..Draft::default()
-        };
+    /// Stores a copy, made of this fill. `place` is the hash of its identity.
+    pub(super) fn insert(&mut self, fill: &Fill<'_>, place: u64, copy: Unseated) {
         match self.target(fill, place) {
-            Target::Refill(slot) => self.refill(slot, draft),
-            Target::Revive(slot) => {
-                draft.flags |= PRIMARY;
-                self.exchange(slot, draft);
-                self.writer.slab.slot_mut(slot).fingerprint = fingerprint(place);
-                self.writer.order.on_insert(&mut self.writer.slab, slot);
-                self.writer.copies += 1;
-            }
+            Target::Refill(slot) => self.refill(slot, copy),
+            Target::Revive(slot) => self.revive(slot, copy, place),
             Target::Fresh => {
-                draft.flags |= PRIMARY;
-                self.add(draft, place);
+                self.add(copy, fill.hash, PRIMARY, place);
             }
             Target::Join(primary) => {
-                draft.hash = place;
-                let slot = self.add(draft, place);
+                let slot = self.add(copy, place, 0, place);
                 self.writer.slab.ring_join(slot, primary);
             }
         }
@@ -155,10 +136,10 @@ impl<'a> Edit<'a> {
         candidates.find(|view| view.hash() == hash && view.is(PRIMARY))
     }
 
-    fn add(&mut self, draft: Draft<'_>, place: u64) -> u32 {
+    fn add(&mut self, copy: Unseated, hash: u64, flags: u8, place: u64) -> u32 {
         let limbo = self.limbo();
         let writer = &mut *self.writer;
-        let record = Record::new(&Draft { slot: writer.slab.len(), ..draft });
+        let record = copy.seat(Seat { hash, slot: writer.slab.len(), freq: 0, flags });
         writer.records += record.view().footprint();
         let slot = writer.slab.push(record, fingerprint(place));
         writer.order.on_insert(&mut writer.slab, slot);
@@ -168,25 +149,33 @@ impl<'a> Edit<'a> {
     }
 
     /// A newer reply to a request whose copy is still here, expired perhaps: it keeps its rank.
-    fn refill(&mut self, slot: u32, draft: Draft<'_>) {
+    fn refill(&mut self, slot: u32, copy: Unseated) {
         let old = self.writer.slab.view(slot);
         let before = (old.address(), old.footprint());
-        let kept = if old.is(PRIMARY) { PRIMARY } else { 0 };
-        let draft =
-            Draft { hash: old.hash(), freq: old.freq().min(MAX_FREQ), flags: draft.flags | kept, ..draft };
-        self.exchange(slot, draft);
+        let flags = if old.is(PRIMARY) { PRIMARY } else { 0 };
+        let seat = Seat { hash: old.hash(), slot, freq: old.freq().min(MAX_FREQ), flags };
+        self.exchange(copy, seat);
         self.writer.order.on_refill(&mut self.writer.slab, slot, before);
     }
 
+    /// A copy for a key whose primary is a stub: it becomes the primary.
+    fn revive(&mut self, slot: u32, copy: Unseated, place: u64) {
+        let hash = self.writer.slab.view(slot).hash();
+        self.exchange(copy, Seat { hash, slot, freq: 0, flags: PRIMARY });
+        self.writer.slab.slot_mut(slot).fingerprint = fingerprint(place);
+        self.writer.order.on_insert(&mut self.writer.slab, slot);
+        self.writer.copies += 1;
+    }
+
     /// Puts another record into a slot, at the same hash.
-    fn exchange(&mut self, slot: u32, draft: Draft<'_>) {
+    fn exchange(&mut self, copy: Unseated, seat: Seat) {
         let limbo = self.limbo();
         let writer = &mut *self.writer;
-        let new = Record::new(&Draft { slot, ..draft });
+        let new = copy.seat(seat);
         writer.records += new.view().footprint();
-        let old = std::mem::replace(&mut writer.slab.slot_mut(slot).record, new);
+        let old = std::mem::replace(&mut writer.slab.slot_mut(seat.slot).record, new);
         writer.records -= old.view().footprint();
-        self.table.replace(&mut writer.right, old, &writer.slab.slot(slot).record, limbo);
+        self.table.replace(&mut writer.right, old, &writer.slab.slot(seat.slot).record, limbo);
     }
 
     /// Removes one copy. A primary that others depend on becomes a stub; a stub that nobody depends on goes.
@@ -198,8 +187,8 @@ impl<'a> Edit<'a> {
         if next == slot {
             self.release(slot);
         } else if view.is(PRIMARY) {
-            let stub = Draft { hash: view.hash(), flags: PRIMARY | STUB, ..Draft::default() };
-            self.exchange(slot, stub);
+            let seat = Seat { hash: view.hash(), slot, freq: 0, flags: PRIMARY | STUB };
+            self.exchange(Unseated::new(&Draft::default()), seat);
         } else {
             let moved = self.release(slot);
             let next = if moved == Some(next) { slot } else { next };

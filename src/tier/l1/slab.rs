@@ -3,7 +3,7 @@
 //! Slots are numbered 0..len without gaps: when one goes, the last moves into its place. So the memory follows the number
 //! of records down as well as up, and a walk from the last slot to the first misses none that stays.
 
-use super::budget::footprint;
+use super::memory::footprint;
 use super::record::{Record, View};
 
 /// No slot.

@@ -1,9 +1,8 @@
-//! What an L1 promises, whatever its policy; then many threads at once.
+//! What an L1 promises, whatever its policy.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-use proptest::prelude::*;
+mod hit_ratio;
+mod model;
+mod threads;
 
 use super::*;
 
@@ -49,8 +48,7 @@ fn get(l1: &L1, key: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn check(l1: &L1) {
-    let pinned = Pinned::new();
-    (0..l1.tables.len()).for_each(|shard| l1.edit(shard, &pinned, |edit| edit.check()));
+    (0..l1.tables.len()).for_each(|shard| l1.edit(shard, |edit| edit.check()));
 }
 
 #[test]
@@ -132,8 +130,7 @@ fn a_primary_that_is_evicted_leaves_the_others_reachable() {
     l1.insert(&fill(&l1, b"h", 1, b"first", b"1"));
     l1.insert(&fill(&l1, b"h", 1, b"second", b"2"));
     read(&l1, b"h", 1, b"second");
-    let pinned = Pinned::new();
-    let evict_one = || l1.edit(0, &pinned, |edit| edit.evict((1 << 20) - l1.stats().bytes + 1, 0, 0));
+    let evict_one = || l1.edit(0, |edit| edit.evict((1 << 20) - l1.stats().bytes + 1, 0, 0));
     evict_one();
     check(&l1);
     assert_eq!(read(&l1, b"h", 1, b"first"), None);
@@ -232,8 +229,7 @@ fn eviction_takes_all_and_takes_the_expired_first() {
             let reader = l1.reader();
             (0..3).for_each(|_| assert!(reader.get_stale(lives.hash, &key, 0, b"", 1).is_some()));
         }
-        let pinned = Pinned::new();
-        let evict = |need, now| l1.edit(0, &pinned, |edit| edit.evict(need, 0, now));
+        let evict = |need, now| l1.edit(0, |edit| edit.evict(need, 0, now));
         if l1.policy == Policy::S3Fifo {
             while l1.stats().entries > 50 {
                 evict((1 << 20) - l1.stats().bytes + 1, 5);
@@ -307,155 +303,4 @@ fn shards_follow_the_budget() {
     assert_eq!(shards(100), 1);
     assert_eq!(shards(5_000_000), 16);
     assert_eq!(shards(1 << 40), 64);
-}
-
-#[derive(Clone, Debug)]
-enum Op {
-    Insert(u8, u8, u16),
-    Get(u8, u8),
-    Remove(u8),
-    Clear,
-    Sweep,
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    prop_oneof![
-        20 => (0..30_u8, 0..6_u8, 0..300_u16).prop_map(|(key, request, size)| Op::Insert(key, request, size)),
-        10 => (0..30_u8, 0..6_u8).prop_map(|(key, request)| Op::Get(key, request)),
-        3 => (0..30_u8).prop_map(Op::Remove),
-        1 => Just(Op::Clear),
-        2 => Just(Op::Sweep),
-    ]
-}
-
-/// Applies operations to an L1 and to a map that forgets nothing.
-fn run(l1: &L1, ops: &[Op], evicts: bool) {
-    let mut model: HashMap<(u8, u8), Vec<u8>> = HashMap::new();
-    for (step, op) in ops.iter().enumerate() {
-        match *op {
-            Op::Insert(key, request, size) => {
-                let reply = [&step.to_le_bytes()[..], &vec![key; size.into()]].concat();
-                assert!(keep(l1, &fill(l1, &[key], (request / 3).into(), &[request % 3], &reply)));
-                model.insert((key, request), reply);
-            }
-            Op::Get(key, request) => {
-                let reply = read(l1, &[key], (request / 3).into(), &[request % 3]);
-                if reply.is_some() || !evicts {
-                    assert_eq!(reply.as_ref(), model.get(&(key, request)));
-                }
-            }
-            Op::Remove(key) => {
-                let removed = l1.remove(l1.hash(&[key]));
-                let copies = model.len();
-                model.retain(|of, _| of.0 != key);
-                assert!(removed == copies - model.len() || evicts);
-            }
-            Op::Clear => {
-                l1.clear();
-                model.clear();
-            }
-            Op::Sweep => assert_eq!(l1.sweep(2 * NS, 1000), 0),
-        }
-        assert!(l1.stats().bytes <= l1.stats().max_bytes);
-        assert!(l1.stats().entries == model.len() || evicts);
-    }
-    check(l1);
-}
-
-proptest! {
-    #[test]
-    fn behaves_like_a_map(ops in prop::collection::vec(op(), 1..400), policy in prop::sample::select(&BOTH[..])) {
-        run(&l1(policy, 1 << 20, 2), &ops, false);
-    }
-
-    #[test]
-    fn behaves_like_a_map_that_forgets(ops in prop::collection::vec(op(), 1..400), policy in prop::sample::select(&BOTH[..])) {
-        run(&l1(policy, 6_000, 2), &ops, true);
-    }
-}
-
-/// A reply that names its key and version, of a length that varies.
-fn versioned(key: u32, version: u64) -> Vec<u8> {
-    let mut reply = format!("{key}:{version}:").into_bytes();
-    reply.resize(reply.len() + (version % 200) as usize, b'x');
-    reply
-}
-
-fn parse(reply: &[u8]) -> (u32, u64) {
-    let text = std::str::from_utf8(reply).expect("text");
-    let mut parts = text.split(':');
-    let key = parts.next().and_then(|key| key.parse().ok()).expect("a key");
-    let version = parts.next().and_then(|version| version.parse().ok()).expect("a version");
-    assert_eq!(versioned(key, version), reply);
-    (key, version)
-}
-
-/// Each writer owns some keys: it raises a key's floor, removes its copies, and from then on fills newer versions only. So
-/// what a reader finds that read the floor before it was made is never below it.
-fn write(l1: &L1, floors: &[AtomicU64], mine: impl Iterator<Item = usize>, rounds: u64) {
-    let mine: Vec<usize> = mine.collect();
-    for round in 1..=rounds {
-        for &key in &mine {
-            let name = (key as u32).to_le_bytes();
-            let request = round % 3;
-            let reply = versioned(key as u32, round);
-            l1.insert(&fill(l1, &name, request as u32, &[request as u8], &reply));
-            if round % 5 == 0 {
-                l1.remove(l1.hash(&name));
-                floors[key].store(round + 1, Ordering::SeqCst);
-            }
-        }
-        if round % 64 == 0 {
-            l1.clear();
-            mine.iter().for_each(|&key| floors[key].store(round + 1, Ordering::SeqCst));
-        }
-    }
-}
-
-fn watch(l1: &L1, floors: &[AtomicU64], stop: &AtomicBool) -> u64 {
-    let mut hits = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let seen: Vec<u64> = floors.iter().map(|floor| floor.load(Ordering::SeqCst)).collect();
-        let reader = l1.reader();
-        for (key, floor) in seen.iter().enumerate() {
-            let name = (key as u32).to_le_bytes();
-            let hash = l1.hash(&name);
-            reader.prefetch_slot(hash);
-            reader.prefetch_record(hash);
-            for request in 0..3_u8 {
-                if let Some(hit) = reader.get(hash, &name, request.into(), &[request], 0) {
-                    let (of, version) = parse(hit.reply());
-                    assert_eq!(of as usize, key);
-                    assert_eq!(version % 3, u64::from(request));
-                    assert!(version >= *floor, "version {version} after {floor} was removed");
-                    hits += 1;
-                }
-            }
-        }
-    }
-    hits
-}
-
-#[test]
-fn readers_see_whole_replies_and_nothing_removed() {
-    for policy in BOTH {
-        let l1 = l1(policy, 1 << 20, 2);
-        let floors: Vec<AtomicU64> = (0..4_000).map(|_| AtomicU64::new(0)).collect();
-        let stop = AtomicBool::new(false);
-        let hits: u64 = std::thread::scope(|scope| {
-            let readers = [(); 2].map(|()| scope.spawn(|| watch(&l1, &floors, &stop)));
-            let writers = [0, 1].map(|writer| {
-                let (l1, floors) = (&l1, &floors);
-                scope.spawn(move || write(l1, floors, (writer..floors.len()).step_by(2), 100))
-            });
-            for writer in writers {
-                writer.join().expect("a writer");
-            }
-            stop.store(true, Ordering::Relaxed);
-            readers.map(|reader| reader.join().expect("a reader")).iter().sum()
-        });
-        assert!(hits > 0, "{policy:?}");
-        check(&l1);
-        assert!(l1.stats().bytes <= 1 << 20);
-    }
 }
