@@ -134,7 +134,7 @@ impl Copies {
     /// The guard's position in its stream; None while it is moving.
     pub fn position(&self) -> Option<u64> {
         let position = self.position.load(SeqCst);
-        (position % 2 == 0).then_some(position)
+        position.is_multiple_of(2).then_some(position)
     }
 
     /// Whether the key has copies, which might be older than a reply that did not come from them.
