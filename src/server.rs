@@ -208,7 +208,12 @@ fn work(
         scratch: RefCell::new(Scratch::default()),
         draining: Cell::new(false),
     });
-    LocalSet::new().block_on(&runtime, attend(context, inbox));
+    let tasks = LocalSet::new();
+    // As a task of its own: what is blocked on is polled at every turn of the set.
+    let attending = tasks.spawn_local(attend(context, inbox));
+    if let Err(e) = tasks.block_on(&runtime, attending) {
+        tracing::error!("worker {index} failed: {e}");
+    }
 }
 
 async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {

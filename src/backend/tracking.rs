@@ -33,7 +33,8 @@ use crate::clock;
 use crate::metrics::Counters;
 use crate::resp::{Proto, ReplyScanner, Scan, encode, reply};
 
-/// Confirmations that nobody waits for are asked at most this often.
+/// Confirmations that nobody waits for are asked at most this often, and pushes read at most this often while they
+/// keep coming: each wake-up costs more than what it reads. Copies may be that much older.
 const CALM: Duration = Duration::from_millis(1);
 /// Databases are counted up to here where CONFIG GET is forbidden.
 const MAX_DATABASES: u32 = 1 << 16;
@@ -176,6 +177,7 @@ struct Link<'a, S: Sink> {
     /// Requests for confirmation that have been sent.
     covered_up_to: u64,
     last_asked: Instant,
+    last_read: Instant,
     next_probe: Instant,
     probe_by_info: bool,
     swaps: Option<Swaps>,
@@ -225,6 +227,7 @@ impl<S: Sink> Guard<S> {
             round: 0,
             covered_up_to: 0,
             last_asked: now,
+            last_read: now,
             next_probe: now + Duration::from_secs(3600),
             probe_by_info: true,
             swaps: None,
@@ -276,10 +279,16 @@ impl<S: Sink> Link<'_, S> {
     async fn live(mut self) -> String {
         loop {
             let patience = self.patience();
+            let resting = self.last_read + CALM;
+            let rested = self.urgent() || resting <= Instant::now();
             let step = tokio::select! {
-                read = self.stream.read_buf(&mut self.buffer) => match read {
+                () = sleep_until(resting), if !rested => Ok(()),
+                read = self.stream.read_buf(&mut self.buffer), if rested => match read {
                     Ok(0) => Err("home closed the connection".to_owned()),
-                    Ok(_) => self.digest().await,
+                    Ok(_) => {
+                        self.last_read = Instant::now();
+                        self.digest().await
+                    }
                     Err(e) => Err(e.to_string()),
                 },
                 () = self.guard.confirmations.asked.notified() => self.confirm_wanted().await,
@@ -308,6 +317,12 @@ impl<S: Sink> Link<'_, S> {
         self.granted > 0 && self.wanted() > self.covered_up_to && self.questions.is_empty()
     }
 
+    /// Whether somebody waits for a confirmation.
+    fn urgent(&self) -> bool {
+        let urgent = self.guard.confirmations.urgent.load(Ordering::SeqCst);
+        urgent > self.guard.confirmations.done.load(Ordering::SeqCst)
+    }
+
     async fn put(&mut self, what: Asked, command: &[&[u8]]) -> Result<(), String> {
         self.round += 1;
         let fences = self.wanted();
@@ -329,8 +344,7 @@ impl<S: Sink> Link<'_, S> {
         if !self.wanting() {
             return Ok(());
         }
-        let urgent = self.guard.confirmations.urgent.load(Ordering::SeqCst) > self.covered_up_to;
-        if !urgent && self.last_asked.elapsed() < CALM {
+        if !self.urgent() && self.last_asked.elapsed() < CALM {
             return Ok(());
         }
         self.guard.counters.guard_fences.add(1);

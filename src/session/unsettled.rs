@@ -42,7 +42,9 @@ impl Unsettled {
 
     /// The request at `slot` was answered.
     pub(super) fn settle(&mut self, slot: u64) {
-        let first = self.entries.partition_point(|e| e.slot < slot);
+        // Replies mostly come in order.
+        let next = self.entries.front().is_none_or(|e| e.slot >= slot);
+        let first = if next { 0 } else { self.entries.partition_point(|e| e.slot < slot) };
         for entry in self.entries.range_mut(first..).take_while(|e| e.slot == slot) {
             if !entry.settled && entry.hash.is_none() {
                 self.unnamed -= 1;

@@ -11,6 +11,7 @@ mod eviction;
 mod ghost;
 mod lru;
 mod memory;
+mod presence;
 mod reader;
 mod reclaim;
 mod record;
@@ -30,6 +31,7 @@ use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 
 use budget::Budget;
+use presence::Presence;
 use reclaim::{Pinned, collect};
 use record::{ABSENT, Draft, Unseated, View};
 use shard::{Edit, Writer};
@@ -147,6 +149,7 @@ impl Cursor {
 pub struct L1 {
     /// Apart from the writers, so that their locks don't disturb the readers' cache lines.
     tables: Box<[Table]>,
+    presence: Box<[Presence]>,
     writers: Box<[CachePadded<Mutex<Writer>>]>,
     budget: Arc<Budget>,
     hasher: RandomState,
@@ -162,6 +165,7 @@ impl L1 {
         let writer = |right| CachePadded::new(Mutex::new(Writer::new(right, options.policy)));
         let l1 = L1 {
             tables: tables.into(),
+            presence: (0..shards).map(|_| Presence::new()).collect(),
             writers: rights.into_iter().map(writer).collect(),
             budget: Arc::new(Budget::new(options.max_bytes)),
             hasher: RandomState::default(),
@@ -226,11 +230,15 @@ impl L1 {
         }
         let copy = Unseated::new(&draft);
         let kept = self.edit(shard, |edit| {
+            edit.presence.up(hash);
             if !valid() {
+                edit.presence.down(hash);
                 return false;
             }
             self.make_room(edit, shard, need, filled_at);
-            edit.insert(fill, place, copy);
+            if !edit.insert(fill, place, copy) {
+                edit.presence.down(hash);
+            }
             self.make_room(edit, shard, 0, filled_at);
             true
         });
@@ -240,7 +248,8 @@ impl L1 {
 
     /// Whether there are copies of keys of this hash. Unlike a look-up it never misses one that is being moved.
     pub fn contains(&self, hash: u64) -> bool {
-        self.edit(self.shard(hash), |edit| edit.contains(hash))
+        let shard = self.shard(hash);
+        self.presence[shard].possible(hash) && self.edit(shard, |edit| edit.contains(hash))
     }
 
     /// The bytes that a copy will take, if it may be kept.
@@ -264,7 +273,8 @@ impl L1 {
                 }
                 if let Some(mut writer) = self.writers[other].try_lock() {
                     let pinned = own.pinned;
-                    let mut edit = Edit::new(&self.tables[other], &mut writer, pinned, &self.budget);
+                    let (table, presence) = (&self.tables[other], &self.presence[other]);
+                    let mut edit = Edit::new(table, presence, &mut writer, pinned, &self.budget);
                     edit.evict(need, floor, now_s);
                 }
             }
@@ -275,7 +285,8 @@ impl L1 {
     fn edit<R>(&self, shard: usize, change: impl FnOnce(&mut Edit<'_>) -> R) -> R {
         let mut writer = self.writers[shard].lock();
         let pinned = Pinned::new();
-        let mut edit = Edit::new(&self.tables[shard], &mut writer, &pinned, &self.budget);
+        let (table, presence) = (&self.tables[shard], &self.presence[shard]);
+        let mut edit = Edit::new(table, presence, &mut writer, &pinned, &self.budget);
         change(&mut edit)
     }
 
@@ -287,7 +298,11 @@ impl L1 {
     /// Removes all copies of the keys of this hash, and returns how many there were. A [`Reader`] made when this has
     /// returned sees none of them.
     pub fn remove(&self, hash: u64) -> usize {
-        let removed = self.edit(self.shard(hash), |edit| edit.remove(hash));
+        let shard = self.shard(hash);
+        if !self.presence[shard].possible(hash) {
+            return 0;
+        }
+        let removed = self.edit(shard, |edit| edit.remove(hash));
         if removed > 0 {
             self.tidy();
         }

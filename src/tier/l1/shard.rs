@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::budget::Budget;
 use super::eviction::{Eviction, Policy};
+use super::presence::Presence;
 use super::reclaim::Pinned;
 use super::record::{Draft, MAX_FREQ, PRIMARY, STUB, Seat, Unseated, View};
 use super::slab::Slab;
@@ -65,6 +66,7 @@ enum Target {
 #[derive(Debug)]
 pub(super) struct Edit<'a> {
     table: &'a Table,
+    pub(super) presence: &'a Presence,
     writer: &'a mut Writer,
     pub(super) pinned: &'a Pinned,
     budget: &'a Arc<Budget>,
@@ -80,11 +82,12 @@ impl<'a> Edit<'a> {
     /// `table` and `writer` are of one shard.
     pub(super) fn new(
         table: &'a Table,
+        presence: &'a Presence,
         writer: &'a mut Writer,
         pinned: &'a Pinned,
         budget: &'a Arc<Budget>,
     ) -> Edit<'a> {
-        Edit { table, writer, pinned, budget }
+        Edit { table, presence, writer, pinned, budget }
     }
 
     fn limbo(&self) -> Limbo<'a> {
@@ -101,19 +104,21 @@ impl<'a> Edit<'a> {
         writer.stated_copies = writer.copies;
     }
 
-    /// Stores a copy, made of this fill. `place` is the hash of its identity.
-    pub(super) fn insert(&mut self, fill: &Fill<'_>, place: u64, copy: Unseated) {
+    /// Stores a copy, made of this fill. `place` is the hash of its identity. Returns whether its key had none.
+    pub(super) fn insert(&mut self, fill: &Fill<'_>, place: u64, copy: Unseated) -> bool {
         match self.target(fill, place) {
             Target::Refill(slot) => self.refill(slot, copy),
             Target::Revive(slot) => self.revive(slot, copy, place),
             Target::Fresh => {
                 self.add(copy, fill.hash, PRIMARY, place);
+                return true;
             }
             Target::Join(primary) => {
                 let slot = self.add(copy, place, 0, place);
                 self.writer.slab.ring_join(slot, primary);
             }
         }
+        false
     }
 
     fn target(&self, fill: &Fill<'_>, place: u64) -> Target {
@@ -209,6 +214,9 @@ impl<'a> Edit<'a> {
             writer.order.on_move(&writer.slab, from, slot);
         }
         writer.records -= record.view().footprint();
+        if record.view().is(PRIMARY) {
+            self.presence.down(record.view().hash());
+        }
         self.table.unlink(&mut writer.right, record, limbo);
         moved
     }
@@ -259,6 +267,7 @@ impl<'a> Edit<'a> {
         let writer = &mut *self.writer;
         writer.slab.clear();
         writer.order.clear();
+        self.presence.clear();
         self.table.clear(&mut writer.right, std::mem::take(&mut writer.records), limbo);
         std::mem::take(&mut writer.copies)
     }
