@@ -24,19 +24,24 @@ as_root() {
     fi
 }
 
-# install_package PROGRAM PACKAGE...: installs the Debian packages unless the program is there.
-install_package() {
-    program=$1
-    shift
-    have "$program" && return 0
-    have apt-get || fail "$program is missing and there is no apt-get to install it with: install $*"
-    [ "$(id -u)" -eq 0 ] || have sudo ||
-        fail "$program is missing, and installing it takes root or sudo: apt-get install $*"
+# install_debian PACKAGE...: installs Debian packages.
+install_debian() {
+    have apt-get || fail "there is no apt-get to install it with: install $*"
+    [ "$(id -u)" -eq 0 ] || have sudo || fail "installing it takes root or sudo: apt-get install $*"
     say "installing $* ..."
     # The package lists of a fresh machine may be absent or too old to fetch by.
     as_root apt-get update -qq || say "apt-get update failed; going on with the lists that are there"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" ||
         fail "apt-get could not install $*"
+}
+
+# install_package PROGRAM PACKAGE...: installs the Debian packages unless the program is there.
+install_package() {
+    program=$1
+    shift
+    have "$program" && return 0
+    say "$program is missing"
+    install_debian "$@"
     have "$program" || fail "$* is installed but $program is not on the PATH"
 }
 
@@ -66,4 +71,12 @@ install_toolchain() {
     [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ] && PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
     have cargo || fail "cargo is missing: install Rust, as https://www.rust-lang.org/tools/install says"
     install_package cc gcc libc6-dev
+}
+
+# Where cargo puts what it builds, as an absolute path.
+target_dir() {
+    case ${CARGO_TARGET_DIR:-target} in
+    /*) say "$CARGO_TARGET_DIR" ;;
+    *) say "$root/${CARGO_TARGET_DIR:-target}" ;;
+    esac
 }

@@ -17,7 +17,7 @@ const MUTATIONS: usize = 6_000;
 const MAX_INPUT: usize = 16_384;
 
 /// Pieces that mutations insert: what delimits RESP, and numbers at its limits.
-const TOKENS: &[&[u8]] = &[
+const RESP: &[&[u8]] = &[
     b"\r\n",
     b"\r",
     b"\n",
@@ -61,6 +61,93 @@ const TOKENS: &[&[u8]] = &[
     b"18446744073709551616",
 ];
 
+/// Pieces of commands: words that decide where keys are, and numbers of keys.
+const COMMANDS: &[&[u8]] = &[
+    b" get ",
+    b" mget ",
+    b" set ",
+    b" eval ",
+    b" xread ",
+    b" xreadgroup ",
+    b" group ",
+    b" streams ",
+    b" block ",
+    b" count ",
+    b" noack ",
+    b" sort ",
+    b" by ",
+    b" limit ",
+    b" get ",
+    b" store ",
+    b" storedist ",
+    b" migrate ",
+    b" keys ",
+    b" auth ",
+    b" auth2 ",
+    b" georadius ",
+    b" bitfield ",
+    b" overflow ",
+    b" incrby ",
+    b" zunion ",
+    b" client ",
+    b" object ",
+    b"\r\n",
+    b" ",
+    b"\"\"",
+    b" 0 ",
+    b" 1 ",
+    b" 2 ",
+    b" 99 ",
+    b" -1 ",
+    b" 4294967297 ",
+    b"*3\r\n",
+    b"$1\r\n",
+];
+
+/// Pieces of a configuration.
+const TOML: &[&[u8]] = &[
+    b"\n",
+    b" = ",
+    b"[",
+    b"[[",
+    b"]",
+    b"]]",
+    b"{ ",
+    b" }",
+    b".",
+    b",",
+    b"'",
+    b"\"",
+    b"\"\"\"",
+    b"\\u0000",
+    b"#",
+    b"true",
+    b"[server]",
+    b"[l1]",
+    b"[l2]",
+    b"[targets]",
+    b"[[policy]]",
+    b"l1.",
+    b"match",
+    b"url",
+    b"max_size",
+    b"ttl",
+    b"lease",
+    b"password",
+    b"log",
+    b"0",
+    b"-1",
+    b"1e400",
+    b"nan",
+    b"9223372036854775808",
+    b"500ms",
+    b"99999years",
+    b"5MB",
+    b"redis://",
+    b"unix://",
+    b"\xff",
+];
+
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
     let mut paths: Vec<_> = fs::read_dir(&folder)
@@ -71,7 +158,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|path| fs::read(path).expect("a file of the corpus")).collect()
 }
 
-fn mutate(input: &mut Vec<u8>, corpus: &[Vec<u8>], rng: &mut StdRng) {
+fn mutate(input: &mut Vec<u8>, corpus: &[Vec<u8>], tokens: &[&[u8]], rng: &mut StdRng) {
     let at = rng.random_range(0..=input.len());
     match rng.random_range(0..6) {
         0 if at < input.len() => input[at] = rng.random(),
@@ -91,14 +178,14 @@ fn mutate(input: &mut Vec<u8>, corpus: &[Vec<u8>], rng: &mut StdRng) {
             input.extend_from_slice(&other[rng.random_range(0..=other.len())..]);
         }
         _ => {
-            let token = TOKENS.choose(rng).copied().unwrap_or_default();
+            let token = tokens.choose(rng).copied().unwrap_or_default();
             input.splice(at..at, token.iter().copied());
         }
     }
     input.truncate(MAX_INPUT);
 }
 
-fn replay(target: &str, body: fn(&[u8])) {
+fn replay(target: &str, tokens: &[&[u8]], body: fn(&[u8])) {
     let corpus = corpus(target);
     assert!(corpus.len() >= 20, "the corpus of {target} is there");
     corpus.iter().for_each(|input| body(input));
@@ -106,7 +193,7 @@ fn replay(target: &str, body: fn(&[u8])) {
     for round in 0..MUTATIONS {
         let mut input = corpus[round % corpus.len()].clone();
         for _ in 0..rng.random_range(1..=6) {
-            mutate(&mut input, &corpus, &mut rng);
+            mutate(&mut input, &corpus, tokens, &mut rng);
         }
         body(&input);
     }
@@ -114,10 +201,20 @@ fn replay(target: &str, body: fn(&[u8])) {
 
 #[test]
 fn the_corpus_of_the_request_parser() {
-    replay("request", bodies::request);
+    replay("request", RESP, bodies::request);
 }
 
 #[test]
 fn the_corpus_of_the_reply_scanner() {
-    replay("reply", bodies::reply);
+    replay("reply", RESP, bodies::reply);
+}
+
+#[test]
+fn the_corpus_of_command_keys() {
+    replay("keys", COMMANDS, bodies::keys);
+}
+
+#[test]
+fn the_corpus_of_the_configuration() {
+    replay("config", TOML, bodies::config);
 }

@@ -1,6 +1,7 @@
 //! Properties of the protocol layer: what valid streams of any shape, cut anywhere, must give.
 
 #[path = "fuzz/bodies.rs"]
+#[allow(dead_code, reason = "only what concerns the protocol is used here")]
 mod bodies;
 
 use proptest::collection::vec;

@@ -72,8 +72,8 @@ fn shown(word: &[u8], most: usize) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::by_id;
     use super::*;
+    use crate::command::by_id;
 
     fn text(unknown: Unknown, args: &[&[u8]]) -> String {
         String::from_utf8(unknown.message(args)).unwrap()

@@ -143,8 +143,8 @@ const fn index() -> [u16; PLACES] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::id;
     use super::*;
+    use crate::command::id;
 
     #[test]
     fn every_name_is_found_in_any_case() {

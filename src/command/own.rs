@@ -251,8 +251,8 @@ const fn listed(words: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Flags, TABLE};
     use super::*;
+    use crate::command::{Flags, TABLE};
 
     fn words<Kind>(list: &[(Kind, &'static str)]) -> Vec<&'static str> {
         list.iter().flat_map(|(_, words)| words.split(' ')).collect()

@@ -44,7 +44,9 @@ impl Proxy {
     /// Reads what has no copy. `keys` are the request's keys, the first names the copy.
     pub fn read(self: &Rc<Self>, ask: &Ask<'_>, command: &Command, keys: &[KeyRef]) {
         let direct = |proxy: &Rc<Self>| proxy.direct(ask, Effect::Reads, keys);
-        let Some(copies) = self.shared.copies.clone().filter(|_| self.shared.confirmations.guarded()) else {
+        let guarded = self.shared.confirmations.guarded();
+        // Without a guard nothing is filled, but a flight that fails may end in a stale copy.
+        let Some(copies) = self.shared.copies.clone().filter(|c| guarded || c.policies().any_stale()) else {
             return direct(self);
         };
         let arg = |k: &KeyRef| ask.request.arg(k.index as usize).unwrap_or_default();
@@ -58,7 +60,7 @@ impl Proxy {
             return direct(self);
         };
         let others: Vec<u64> = keys[1..].iter().map(|k| copies.l1().hash(arg(k))).collect();
-        let admitted = self.admit();
+        let admitted = guarded && self.admit();
         let asker = Asker {
             waiter: self.waiter(ask),
             seen: ask.seen,

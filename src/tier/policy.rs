@@ -90,8 +90,11 @@ impl Policies {
         let end_of_key = own.unwrap_or(u64::MAX);
         let fresh_until = sent.saturating_add(clock::nanos(ttl)).min(end_of_key);
         let absent = expiry == Expiry::Absent;
-        let stale = rule.and_then(|r| r.stale_if_error).filter(|_| !absent).unwrap_or_default();
-        let stale_until = sent.saturating_add(clock::nanos(stale)).min(end_of_key).max(fresh_until);
+        let stale_until = match rule.and_then(|r| r.stale_if_error).filter(|_| !absent) {
+            Some(stale) => sent.saturating_add(clock::nanos(stale)).min(end_of_key),
+            // Not even while it would be fresh: only a guard tells that it is.
+            None => 0,
+        };
         Some(Life { fresh_until, stale_until: clock::seconds(stale_until), absent })
     }
 }
@@ -123,5 +126,24 @@ mod tests {
         assert_eq!(p.life(b"k", false, Expiry::In(0), 0), None);
         assert_eq!(Expiry::from_pttl(-3), None);
         assert_eq!(Expiry::from_pttl(-1), Some(Expiry::Never));
+    }
+
+    #[test]
+    fn only_what_a_policy_names_outlives_its_guard() {
+        let rule = Rule {
+            pattern: "config:*".into(),
+            l1_ttl: None,
+            negative_ttl: None,
+            stale_if_error: Some(Duration::from_secs(600)),
+            mget: Mget::Atomic,
+            no_cache: false,
+        };
+        let p = policies(vec![rule]);
+        let stale =
+            |key: &[u8], absent, expiry| p.life(key, absent, expiry, 100 * SECOND).map(|l| l.stale_until);
+        assert_eq!(stale(b"config:a", false, Expiry::Never), Some(700));
+        assert_eq!(stale(b"config:a", false, Expiry::In(5_000)), Some(105));
+        assert_eq!(stale(b"config:a", true, Expiry::Absent), Some(0));
+        assert_eq!(stale(b"other", false, Expiry::Never), Some(0));
     }
 }

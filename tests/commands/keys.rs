@@ -7,9 +7,11 @@ use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use strata::command::{self, Command, InvalidKeys, KeyRef, SessionNeed};
+use strata::command::{self, Command, InvalidKeys, SessionNeed};
+use strata::resp::encode;
 
 use crate::access_names;
+use crate::bodies;
 use crate::lower_names;
 use crate::server::{Reply, Server};
 
@@ -256,26 +258,6 @@ fn what_waits_is_told_by_its_options() {
     assert_eq!(need("SCRIPT DEBUG YES"), (false, SessionNeed::Refused));
 }
 
-/// Asks everything that depends on arguments, of one command, or of every command, about any arguments.
-fn check(rows: &[Command], words: &[Vec<u8>]) {
-    let mut keys = vec![KeyRef { index: u32::MAX, access: command::Access::RO }];
-    for row in rows {
-        let found = command::extract(row, words, &mut keys);
-        assert!(found.is_ok() || keys.is_empty());
-        assert!(keys.iter().all(|key| key.index > 0 && (key.index as usize) < words.len()), "{}", row.name);
-        assert!(keys.len() <= 2 * words.len());
-        if let (Ok(()), Some(only)) = (found, row.only_key()) {
-            assert_eq!(keys.iter().map(|key| key.index as usize).collect::<Vec<_>>(), [only]);
-        }
-        let need = command::session_need(row, words);
-        assert!(!command::blocks(row, words) || need == SessionNeed::Lease, "{}", row.name);
-    }
-    if let Err(unknown) = command::resolve(words) {
-        let text = unknown.message(words);
-        assert!(text.len() <= 512 && !text.contains(&b'\n') && !text.contains(&b'\r'));
-    }
-}
-
 const KEYWORD: &str = "(?i:store|storedist|by|get|limit|streams|block|count|group|noack|keys|auth|auth2|copy\
     |set|incrby|overflow|-?[0-9]{1,20}|[0-3])";
 
@@ -290,13 +272,15 @@ proptest! {
 
     #[test]
     fn any_arguments_of_any_command_are_borne(words in arguments()) {
-        check(command::all(), &words);
+        bodies::command_keys(command::all(), &words);
     }
 
     #[test]
     fn any_words_resolve_or_are_told(name in "[a-z_|]{0,20}", rest in arguments()) {
         let mut words = vec![name.into_bytes()];
         words.extend(rest);
-        check(&[], &words);
+        let mut request = Vec::new();
+        encode::command(&mut request, &words.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        bodies::keys(&request);
     }
 }

@@ -1,5 +1,8 @@
 //! The command table against a real redis-server 7.0: every fact, the words of errors, the keys of requests.
 
+#[path = "../fuzz/bodies.rs"]
+#[allow(dead_code, reason = "only what concerns commands is used here")]
+mod bodies;
 mod errors;
 mod keys;
 mod server;

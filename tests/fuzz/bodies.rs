@@ -4,10 +4,13 @@ use std::ops::Range;
 
 use redis_protocol::resp2::{decode::decode as decode_resp2, types::OwnedFrame};
 use redis_protocol::resp3::decode::complete::decode as decode_resp3;
+use strata::command::{self, Access, Command, KeyRef, SessionNeed};
+use strata::config;
 use strata::resp::reply::{bulk, elements, is_absent, is_error, is_push, parse_integer};
 use strata::resp::{
     Limits, ProtocolError, ReplyError, ReplyScanner, Request, RequestParser, Scan, Span, Step, encode,
 };
+use strata::router::{Route, route};
 
 /// The arguments of one command.
 pub(crate) type Args = Vec<Vec<u8>>;
@@ -17,6 +20,9 @@ const ORACLE_DEPTH: u32 = 32;
 
 /// Bytes up to which streams are also fed one by one.
 const SINGLE_BYTES: usize = 2048;
+
+/// Commands of one stream that are held against every row of the table, and the arguments they may have for it.
+const ALL_ROWS: (usize, usize) = (4, 64);
 
 /// Limits small enough for a fuzzer to reach.
 const TIGHT: Limits = Limits { max_bulk: 40, max_args: 12, max_inline: 32, authenticated: false };
@@ -44,6 +50,80 @@ pub(crate) fn reply(stream: &[u8]) {
     }
     let _ = (is_error(stream), is_push(stream), is_absent(stream), parse_integer(stream), bulk(stream));
     assert!(elements(stream).count() <= stream.len() / 3);
+}
+
+/// Whatever the arguments of a command, and whichever command they are said to be of: keys are found among the
+/// arguments, and the route fits what the table says of the command.
+pub(crate) fn keys(stream: &[u8]) {
+    let (commands, _) = commands(stream, &[stream.len()], &Limits::default());
+    for (number, words) in commands.iter().enumerate() {
+        match command::resolve(words.as_slice()) {
+            Ok(row) => command_keys(std::slice::from_ref(row), words),
+            Err(unknown) => {
+                let text = unknown.message(words.as_slice());
+                assert!(text.len() <= 400 && !text.contains(&b'\n') && !text.contains(&b'\r'));
+            }
+        }
+        if number < ALL_ROWS.0 && words.len() <= ALL_ROWS.1 {
+            command_keys(command::all(), words);
+        }
+    }
+}
+
+/// Asks everything that depends on arguments, as if `words` were a request for each of `rows`.
+pub(crate) fn command_keys(rows: &[Command], words: &[Vec<u8>]) {
+    let mut keys = vec![KeyRef { index: u32::MAX, access: Access::RO }];
+    for row in rows {
+        let found = command::extract(row, words, &mut keys);
+        assert!(found.is_ok() || keys.is_empty());
+        assert!(keys.iter().all(|key| key.index > 0 && (key.index as usize) < words.len()), "{}", row.name);
+        assert!(keys.len() <= 2 * words.len());
+        if let (Ok(()), Some(only)) = (found, row.only_key()) {
+            assert_eq!(keys.iter().map(|key| key.index as usize).collect::<Vec<_>>(), [only]);
+        }
+        let need = command::session_need(row, words);
+        assert!(!command::blocks(row, words) || need == SessionNeed::Lease, "{}", row.name);
+        check_route(row, words, need, keys);
+        keys = Vec::new();
+    }
+}
+
+/// Nothing that may write is answered from copies, and nothing without keys.
+fn check_route(row: &Command, words: &[Vec<u8>], need: SessionNeed, extracted: Vec<KeyRef>) {
+    let mut keys = vec![KeyRef { index: u32::MAX, access: Access::RO }];
+    let route = route(row, words, &mut keys);
+    let expected = match need {
+        SessionNeed::Local => Some(Route::Local),
+        SessionNeed::Lease => Some(Route::Leased),
+        SessionNeed::Refused => Some(Route::Refused),
+        SessionNeed::None => None,
+    };
+    match (expected, route) {
+        (Some(expected), route) => assert!(route == expected && keys.is_empty(), "{}", row.name),
+        (None, Route::Cached | Route::MultiGet) => {
+            assert!(row.cacheable() && !row.may_write() && row.arity_ok(words.len()), "{}", row.name);
+            assert!(!keys.is_empty() && keys == extracted, "{}", row.name);
+        }
+        (None, Route::Direct(_)) => assert_eq!(keys, extracted, "{}", row.name),
+        (None, route) => panic!("{}: {route:?}", row.name),
+    }
+}
+
+/// Any bytes are a configuration or are told what is wrong, briefly; a configuration can be shown, and what is
+/// shown of it means the same again unless something in it is masked.
+pub(crate) fn config(file: &[u8]) {
+    match config::from_toml("f", file) {
+        Ok(config) => {
+            let shown = config.to_toml_masked();
+            if !shown.contains(config::MASK) {
+                assert_eq!(config::from_toml("f", shown.as_bytes()), Ok(config));
+            }
+        }
+        Err(errors) => {
+            assert!(errors.count() > 0);
+            assert!(errors.to_string().len() < 100_000);
+        }
+    }
 }
 
 /// Feeds `stream` to a parser in pieces of these sizes, again and again, as a connection would: whole commands leave

@@ -177,7 +177,7 @@ impl<T> SendPtr<T> {
 /// Frees a record.
 ///
 /// # Safety
-/// It came from [`Record::new`], nobody looks at it, and it is freed once.
+/// It came from [`Unseated::new`], nobody looks at it, and it is freed once.
 pub(super) unsafe fn free(record: NonNull<Header>) {
     // SAFETY: the caller's promise; the header says how it was allocated.
     unsafe {
