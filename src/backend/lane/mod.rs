@@ -1,0 +1,260 @@
+//! A lane: one pipelined connection to a node, shared by the clients of a worker.
+//!
+//! Requests are appended as raw bytes and written once a wake-up; replies are cut out of the read buffer
+//! without decoding and go, in order, to the tickets of their requests. A lane belongs to one protocol and one
+//! database for life. It dials when there is something to send, and again at once after a loss; what was surely
+//! not written goes out on the new connection, everything else fails.
+
+mod task;
+mod ticket;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use super::breaker::Unreachable;
+use super::node::Node;
+use crate::clock;
+use crate::metrics::Counters;
+use crate::resp::Proto;
+
+pub use ticket::{Failure, Outcome, Reply, Ticket};
+
+/// Buffers above this are given back once they are empty.
+const KEEP_CAPACITY: usize = 256 * 1024;
+/// Unwritten bytes above which clients should stop asking.
+const CONGESTED: usize = 64 << 20;
+/// A lane without traffic for this long closes its connection.
+const IDLE: Duration = Duration::from_secs(300);
+
+struct Pending<T> {
+    /// None once its time ran out; the reply is then dropped.
+    ticket: Option<T>,
+    asked_at: u64,
+    /// Position in the stream of requests behind this one's last byte.
+    end: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Idle,
+    Dialing,
+    Up,
+}
+
+struct State<T> {
+    phase: Phase,
+    out: Vec<u8>,
+    /// Bytes of `out` that were written.
+    written: usize,
+    /// Position in the stream of requests of the first byte of `out`.
+    out_start: u64,
+    pending: VecDeque<Pending<T>>,
+    last_use: u64,
+    last_read: u64,
+    abort: Option<String>,
+    close_idle: bool,
+    waiting: Vec<Waker>,
+}
+
+struct Core<T> {
+    node: Arc<Node>,
+    proto: Proto,
+    db: u16,
+    counters: Arc<Counters>,
+    state: RefCell<State<T>>,
+    waker: RefCell<Option<Waker>>,
+    woken: Cell<bool>,
+}
+
+/// A handle; the connection ends when the last one is dropped.
+pub struct Lane<T: Ticket>(Rc<Core<T>>);
+
+impl<T: Ticket> Lane<T> {
+    /// A lane to `node`; its task runs on the current local set.
+    pub fn new(node: Arc<Node>, proto: Proto, db: u16, counters: Arc<Counters>) -> Self {
+        let core = Rc::new(Core {
+            node,
+            proto,
+            db,
+            counters,
+            state: RefCell::new(State {
+                phase: Phase::Idle,
+                out: Vec::new(),
+                written: 0,
+                out_start: 0,
+                pending: VecDeque::new(),
+                last_use: clock::now(),
+                last_read: 0,
+                abort: None,
+                close_idle: false,
+                waiting: Vec::new(),
+            }),
+            waker: RefCell::new(None),
+            woken: Cell::new(false),
+        });
+        tokio::task::spawn_local(task::run(Rc::downgrade(&core)));
+        Lane(core)
+    }
+
+    /// Sends one request that has one reply. Contiguous calls without an await between them stay contiguous.
+    ///
+    /// While the node is known to be down the ticket fails before this returns.
+    pub fn send(&self, request: &[u8], ticket: T, now: u64) {
+        let mut state = self.0.state.borrow_mut();
+        if state.phase == Phase::Idle {
+            if let Err(down) = self.0.node.breaker.check() {
+                drop(state);
+                self.0.counters.home_failures.add(1);
+                ticket.complete(Outcome::Failed(Failure::Unreachable(down)), now);
+                return;
+            }
+            state.phase = Phase::Dialing;
+        }
+        state.out.extend_from_slice(request);
+        let end = state.out_start + state.out.len() as u64;
+        state.pending.push_back(Pending { ticket: Some(ticket), asked_at: now, end });
+        state.last_use = now;
+        drop(state);
+        self.0.wake();
+    }
+
+    /// Whether so much is waiting to be written that clients should stop asking.
+    pub fn congested(&self) -> bool {
+        let state = self.0.state.borrow();
+        state.out.len() - state.written > CONGESTED
+    }
+
+    /// Wakes `waker` when the lane is no longer congested.
+    pub fn on_drain(&self, waker: Waker) {
+        self.0.state.borrow_mut().waiting.push(waker);
+    }
+
+    /// Requests without a reply.
+    pub fn depth(&self) -> usize {
+        self.0.state.borrow().pending.len()
+    }
+
+    /// Fails what has waited longer than the node's bound, and closes what is dead or idle.
+    pub fn tick(&self, now: u64) {
+        let timeout = self.0.node.request_timeout;
+        let bound = clock::nanos(timeout);
+        let mut late = Vec::new();
+        {
+            let mut state = self.0.state.borrow_mut();
+            for p in &mut state.pending {
+                if p.asked_at.saturating_add(bound) > now {
+                    break;
+                }
+                late.extend(p.ticket.take());
+            }
+            let silent = state.last_read.saturating_add(bound) <= now;
+            if !late.is_empty() && silent {
+                state.abort = Some(format!("no answer for {timeout:?}"));
+            }
+            let unused = now.saturating_sub(state.last_use) > clock::nanos(IDLE);
+            state.close_idle = unused && state.pending.is_empty() && state.phase == Phase::Up;
+            if state.abort.is_none() && !state.close_idle && late.is_empty() {
+                return;
+            }
+        }
+        self.0.wake();
+        for ticket in late {
+            self.0.counters.home_failures.add(1);
+            ticket.complete(Outcome::Failed(Failure::Timeout(timeout)), now);
+        }
+    }
+}
+
+impl<T: Ticket> Drop for Lane<T> {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
+}
+
+impl<T> Core<T> {
+    fn wake(&self) {
+        if !self.woken.replace(true)
+            && let Some(waker) = self.waker.borrow().as_ref()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Registers the lane's task, which thereby has seen everything up to now.
+    fn listen(&self, cx: &Context<'_>) {
+        self.woken.set(false);
+        let mut waker = self.waker.borrow_mut();
+        match waker.as_mut() {
+            Some(w) => w.clone_from(cx.waker()),
+            None => *waker = Some(cx.waker().clone()),
+        }
+    }
+}
+
+impl<T: Ticket> Core<T> {
+    fn fail_all(&self, reason: &str) {
+        let failed: Vec<_> = {
+            let mut state = self.state.borrow_mut();
+            state.phase = Phase::Idle;
+            state.out_start += state.out.len() as u64;
+            (state.out, state.written) = (Vec::new(), 0);
+            state.pending.drain(..).filter_map(|p| p.ticket).collect()
+        };
+        let retry_in = self.node.breaker.check().err().map_or(Duration::ZERO, |u| u.retry_in);
+        for ticket in failed {
+            self.counters.home_failures.add(1);
+            let reason = reason.to_owned();
+            let unreachable = Failure::Unreachable(Unreachable { reason, retry_in });
+            ticket.complete(Outcome::Failed(unreachable), clock::now());
+        }
+    }
+
+    /// The connection is gone: what had begun to be written fails, the rest stays for the next connection.
+    fn lost(&self, reason: &str) {
+        let mut failed = Vec::new();
+        {
+            let mut state = self.state.borrow_mut();
+            let flushed = state.out_start + state.written as u64;
+            let (old, old_start) = (std::mem::take(&mut state.out), state.out_start);
+            let mut kept = VecDeque::new();
+            let mut start = old_start;
+            for mut p in std::mem::take(&mut state.pending) {
+                let begin = start;
+                start = p.end.max(old_start);
+                match p.ticket.take() {
+                    None => {}
+                    Some(ticket) if begin < flushed || p.end <= flushed => failed.push(ticket),
+                    Some(ticket) => {
+                        let (from, to) = ((begin - old_start) as usize, (p.end - old_start) as usize);
+                        state.out.extend_from_slice(&old[from..to]);
+                        kept.push_back((ticket, p.asked_at, state.out.len() as u64));
+                    }
+                }
+            }
+            state.out_start = start;
+            state.written = 0;
+            let base = state.out_start;
+            state.pending.extend(kept.into_iter().map(|(ticket, asked_at, end)| Pending {
+                ticket: Some(ticket),
+                asked_at,
+                end: base + end,
+            }));
+            state.phase = if state.pending.is_empty() { Phase::Idle } else { Phase::Dialing };
+        }
+        if !failed.is_empty() {
+            tracing::warn!(node = %self.node.dial.address, requests = failed.len(), reason, "connection lost");
+        }
+        for ticket in failed {
+            self.counters.home_failures.add(1);
+            ticket.complete(Outcome::Failed(Failure::Lost(reason.to_owned())), clock::now());
+        }
+    }
+
+    fn next_ticket(&self) -> Option<Option<T>> {
+        self.state.borrow_mut().pending.pop_front().map(|p| p.ticket)
+    }
+}
