@@ -122,6 +122,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: Count,)*
             /// Time to answer a hit of L1.
             pub l1_get: Latency,
+            /// Time to store a copy.
+            pub l1_set: Latency,
             /// Time of a read at home, from sending to reply.
             pub home_get: Latency,
             /// Time of a write at home, from sending to reply.
@@ -134,6 +136,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// Time to answer a hit of L1.
             pub l1_get: LatencySummary,
+            /// Time to store a copy.
+            pub l1_set: LatencySummary,
             /// Time of a read at home, from sending to reply.
             pub home_get: LatencySummary,
             /// Time of a write at home, from sending to reply.
@@ -144,6 +148,7 @@ macro_rules! counters {
             fn absorb(&mut self, block: &Counters) {
                 $(self.$name += block.$name.get();)*
                 self.l1_get.absorb(&block.l1_get);
+                self.l1_set.absorb(&block.l1_set);
                 self.home_get.absorb(&block.home_get);
                 self.home_set.absorb(&block.home_set);
             }
@@ -179,7 +184,9 @@ counters! {
     l1_fenced => "l1", "fenced";
     /// Replies not stored: uncacheable reply, no lifetime left, or not admitted.
     l1_refused => "l1", "refused";
-    /// Invalidations that named a key (pushes from home and writes through this process).
+    /// Copies dropped because of a write through this process, or by CACHE INVALIDATE.
+    l1_deletes => "l1", "deletes";
+    /// Invalidations from home that named a key.
     l1_invalidations => "l1", "invalidations";
     /// Times all copies were dropped at once.
     l1_flushes => "l1", "flushes";
@@ -273,8 +280,12 @@ impl Collector for Exporter {
         for (tier, event, value) in totals.events() {
             self.events.with_label_values(&[tier, event]).inc_by(value);
         }
-        let operations =
-            [("l1_get", &totals.l1_get), ("home_get", &totals.home_get), ("home_set", &totals.home_set)];
+        let operations = [
+            ("l1_get", &totals.l1_get),
+            ("l1_set", &totals.l1_set),
+            ("home_get", &totals.home_get),
+            ("home_set", &totals.home_set),
+        ];
         for (operation, summary) in operations {
             for (name, q) in [("0.5", 0.5), ("0.99", 0.99)] {
                 let value = i64::try_from(summary.quantile(q)).unwrap_or(i64::MAX);

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
 use redis_protocol::resp3::types::Resp3Frame;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,19 +21,23 @@ use tokio::task::LocalSet;
 use crate::backend::breaker::Breaker;
 use crate::backend::connection::{Address, Control, Credentials, Dial, Tls};
 use crate::backend::embedded::Embedded;
+use crate::backend::facts::Facts;
+use crate::backend::health::{Health, Monitor};
 use crate::backend::node::Node;
-use crate::backend::tracking::{Confirmations, Facts, Guard};
+use crate::backend::tracking::{Confirmations, Guard};
 use crate::clock;
 use crate::config::{Config, Endpoint, Eviction};
 use crate::metrics::{Counters, Metrics};
 use crate::proxy::{Message, Proxy, Shared};
 use crate::resp::Proto;
-use crate::session::clients::{ClientInfo, Clients, Labels};
+use crate::session::clients::{ClientInfo, Clients};
 use crate::session::{Context, Scratch, serve};
 use crate::tier::copies::Copies;
 use crate::tier::l1::{L1Options, Policy as L1Policy};
 use crate::tier::policy::Policies;
 
+/// Descriptors kept for the program itself: connections to home, the listener, the log.
+const OWN_DESCRIPTORS: usize = 128;
 /// Workers look after time-outs this often.
 const TICK: Duration = Duration::from_millis(20);
 /// Expired copies are swept this often, so many at a time.
@@ -42,9 +47,25 @@ const SWEEP: (Duration, usize) = (Duration::from_millis(100), 2_000);
 ///
 /// # Errors
 /// What keeps it from starting, in words for the operator.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(mut config: Config) -> anyhow::Result<()> {
+    config.server.max_clients = most_clients(config.server.max_clients);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(LocalSet::new().run_until(control(Arc::new(config))))
+}
+
+/// As many clients as are configured, or as the descriptors that this process may open allow for.
+fn most_clients(configured: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!("cannot raise the limit of open files: {e}");
+    }
+    let most = limit.maximum.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+    let clients = most.saturating_sub(OWN_DESCRIPTORS).max(1);
+    if clients < configured {
+        let text = "fewer clients than server.max_clients, because of the limit of open files (ulimit -n)";
+        tracing::warn!(configured, clients, "{text}");
+    }
+    clients.min(configured)
 }
 
 /// Tries what `strata check` promises: that home answers. Returns what it is.
@@ -91,6 +112,9 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         node: node.clone(),
         confirmations: confirmations.clone(),
         facts: facts.clone(),
+        health: Arc::new(Health::default()),
+        hot: Mutex::default(),
+        started: clock::now(),
         metrics,
         inboxes: parking_lot::RwLock::default(),
     });
@@ -100,6 +124,8 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {} (server.listen)", config.server.listen))?;
     let workers = spawn_workers(&config, &shared, &clients)?;
     spawn_guard(&config, &shared, copies.clone(), counters.clone());
+    spawn_monitor(&config, &shared);
+    first_contact(&config, &shared).await;
     banner(&config, &listener, &shared, embedded.as_ref(), workers.len());
     let ending = tokio::select! {
         signal = end_signal() => signal,
@@ -153,6 +179,24 @@ fn spawn_guard(config: &Config, shared: &Shared, copies: Option<Arc<Copies>>, co
         lease: config.l2.lease,
     };
     tokio::task::spawn_local(guard.run());
+}
+
+fn spawn_monitor(config: &Config, shared: &Shared) {
+    let (interval, slow) = (config.l2.health_interval, config.targets.latency.l2);
+    let (node, health, facts) = (shared.node.clone(), shared.health.clone(), shared.facts.clone());
+    tokio::task::spawn_local(Monitor::new(node, health, facts, interval, slow).run());
+}
+
+/// Waits until home has said what it is, or was found to be away: a client that comes at once may SELECT at once.
+async fn first_contact(config: &Config, shared: &Shared) {
+    let unknown = || shared.facts.databases.load(Relaxed) == 0 && shared.node.breaker.trouble().is_none();
+    let waiting = async {
+        while unknown() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    // Who does not answer in time is away, too.
+    let _ = tokio::time::timeout(config.l2.connect_timeout, waiting).await;
 }
 
 async fn sweep(copies: Option<Arc<Copies>>) {
@@ -283,7 +327,7 @@ fn admit(
         output: AtomicU64::new(0),
         killed: AtomicBool::new(false),
         no_evict: AtomicBool::new(false),
-        labels: Mutex::new(Labels::default()),
+        name: Mutex::default(),
     });
     Ok((stream, info))
 }
@@ -295,7 +339,7 @@ fn close_idle(context: &Rc<Context>, now: u64) {
         return;
     }
     for info in context.clients.list() {
-        let idle = now.saturating_sub(info.active.load(std::sync::atomic::Ordering::Relaxed));
+        let idle = now.saturating_sub(info.active.load(Relaxed));
         if info.worker == context.proxy.worker
             && idle > bound
             && let Some(client) = context.proxy.session(info.id)

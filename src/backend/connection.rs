@@ -24,8 +24,8 @@ use crate::resp::{Proto, encode};
 const MAX_GREETING: usize = 1 << 20;
 
 /// Any byte stream to a node.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// Where a node listens.
 #[derive(Clone)]
@@ -256,7 +256,7 @@ impl Control {
         proto: Proto,
         db: u16,
         name: &'a str,
-    ) -> Pin<Box<dyn Future<Output = Result<(), DialError>> + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<(), DialError>> + Send + 'a>> {
         Box::pin(async move {
             let user = credentials.username.as_deref().unwrap_or("default").as_bytes();
             match (proto, &credentials.password) {

@@ -1,8 +1,11 @@
-//! What strata knows of the servers behind it: connections, lanes, the guard, the embedded child.
+//! What strata knows of the servers behind it: connections, lanes, the guard, the embedded child, and how they fare.
 
 pub mod breaker;
 pub mod connection;
 pub mod embedded;
+pub mod facts;
+pub mod health;
 pub mod lane;
 pub mod node;
 pub mod tracking;
+pub mod vitals;

@@ -19,7 +19,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -28,6 +28,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::connection::{Control, DialError, Stream};
+use super::facts::Facts;
 use super::node::Node;
 use crate::clock;
 use crate::metrics::Counters;
@@ -36,8 +37,6 @@ use crate::resp::{Proto, ReplyScanner, Scan, encode, reply};
 /// Confirmations that nobody waits for are asked at most this often, and pushes read at most this often while they
 /// keep coming: each wake-up costs more than what it reads. Copies may be that much older.
 const CALM: Duration = Duration::from_millis(1);
-/// Databases are counted up to here where CONFIG GET is forbidden.
-const MAX_DATABASES: u32 = 1 << 16;
 
 /// What the guard tells the copies. Calls come from one task, in the order of the guard's stream.
 pub trait Sink: Send + Sync + 'static {
@@ -55,15 +54,6 @@ pub trait Sink: Send + Sync + 'static {
     fn confirm(&self, round: u64);
     /// Copies may be served until then ([`clock::now`]).
     fn lease(&self, until: u64);
-}
-
-/// What is known of home from its own words.
-#[derive(Debug, Default)]
-pub struct Facts {
-    /// Number of databases; 0: not known yet.
-    pub databases: AtomicU32,
-    /// Home evicts by LRU or LFU, so it wants to hear of hits.
-    pub evicts_by_use: AtomicBool,
 }
 
 /// The way to ask the guard for confirmations, from any thread.
@@ -213,7 +203,7 @@ impl<S: Sink> Guard<S> {
     async fn connect(&self) -> Result<Link<'_, S>, DialError> {
         let stream = self.node.dial.open(Proto::Resp3, 0, "strata-guard").await?;
         let mut control = Control::new(stream);
-        timeout(self.node.dial.timeout, self.learn(&mut control))
+        timeout(self.node.dial.timeout, self.facts.learn(&mut control))
             .await
             .map_err(|_| DialError::Timeout(self.node.dial.timeout))??;
         let now = Instant::now();
@@ -236,42 +226,6 @@ impl<S: Sink> Guard<S> {
         link.put(Asked::Tracking, &[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await.map_err(DialError::Io)?;
         Ok(link)
     }
-
-    /// Number of databases and eviction policy; a user who may not ask leaves them unknown or tried out.
-    async fn learn(&self, control: &mut Control) -> Result<(), DialError> {
-        let mut databases = config_value(control, "databases").await?.and_then(|v| v.parse().ok());
-        if databases.is_none() {
-            databases = Some(count_databases(control).await?);
-        }
-        self.facts.databases.store(databases.unwrap_or(1), Ordering::Relaxed);
-        let policy = config_value(control, "maxmemory-policy").await?.unwrap_or_default();
-        let by_use = policy.ends_with("-lru") || policy.ends_with("-lfu");
-        self.facts.evicts_by_use.store(by_use, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
-async fn config_value(control: &mut Control, name: &str) -> Result<Option<String>, DialError> {
-    use redis_protocol::resp3::types::OwnedFrame::{BlobString, Map};
-    let frame = control.ask(&[b"CONFIG", b"GET", name.as_bytes()]).await?;
-    let Map { data, .. } = frame else { return Ok(None) };
-    Ok(data.into_values().find_map(|value| match value {
-        BlobString { data, .. } => String::from_utf8(data).ok(),
-        _ => None,
-    }))
-}
-
-/// Finds the number of databases by trying SELECT, for users that may not read the configuration.
-async fn count_databases(control: &mut Control) -> Result<u32, DialError> {
-    let (mut good, mut bad) = (1, MAX_DATABASES);
-    while good + 1 < bad {
-        let middle = if bad == MAX_DATABASES && good < 16 { 16 } else { good.midpoint(bad) };
-        let answer = control.ask(&[b"SELECT", (middle - 1).to_string().as_bytes()]).await?;
-        let selected = !matches!(answer, redis_protocol::resp3::types::OwnedFrame::SimpleError { .. });
-        if selected { good = middle } else { bad = middle }
-    }
-    control.demand(&[b"SELECT", b"0"]).await?;
-    Ok(good)
 }
 
 impl<S: Sink> Link<'_, S> {

@@ -98,9 +98,8 @@ impl Direct {
         match self.effect {
             Effect::WritesUnnamed if !self.proxy.shared.confirmations.guarded() => copies.fence_all(),
             Effect::Writes | Effect::WritesUnnamed => {
-                for hash in self.keys.as_slice() {
-                    copies.fence(*hash);
-                }
+                let dropped: usize = self.keys.as_slice().iter().map(|hash| copies.fence(*hash)).sum();
+                self.proxy.counters.l1_deletes.add(dropped as u64);
             }
             Effect::WritesAll => copies.fence_all(),
             Effect::None | Effect::Reads | Effect::ReadsUnnamed => {}

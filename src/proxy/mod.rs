@@ -8,6 +8,7 @@
 
 mod admission;
 mod direct;
+mod errand;
 mod mget;
 mod read;
 
@@ -20,19 +21,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::backend::facts::Facts;
+use crate::backend::health::Health;
 use crate::backend::lane::{Failure, Lane, Outcome, Reply, Ticket as LaneTicket};
 use crate::backend::node::Node;
-use crate::backend::tracking::{Confirmations, Facts};
+use crate::backend::tracking::Confirmations;
 use crate::clock;
 use crate::command::Command;
 use crate::metrics::{Counters, Metrics};
 use crate::resp::{Proto, Request, encode};
 use crate::tier::copies::{Copies, kind};
 use crate::tier::flight::{Identity, Waiter};
+use crate::tier::hotkeys::{HotKeys, Sampler};
 use crate::tier::l1::Reader;
 
 use admission::Admission;
 pub use direct::Direct;
+pub use errand::Errand;
 pub use mget::Mget;
 pub use read::Read;
 
@@ -51,6 +56,12 @@ pub struct Shared {
     pub confirmations: Arc<Confirmations>,
     /// What home said of itself.
     pub facts: Arc<Facts>,
+    /// How home fares.
+    pub health: Arc<Health>,
+    /// The keys that are read most.
+    pub hot: parking_lot::Mutex<HotKeys>,
+    /// When the process began to serve ([`clock::now`]).
+    pub started: u64,
     /// All counters.
     pub metrics: Metrics,
     /// The workers' doors.
@@ -127,6 +138,8 @@ pub enum Ticket {
     Mget(Rc<Mget>),
     /// The lifetime of one of its keys.
     MgetExpiry(Rc<Mget>, usize),
+    /// Strata itself asks.
+    Errand(Errand),
     /// Nobody waits (TOUCH).
     Nobody,
 }
@@ -139,6 +152,7 @@ impl LaneTicket for Ticket {
             Ticket::ReadExpiry(read) => read.expiry(outcome, now),
             Ticket::Mget(mget) => mget.replied(outcome, now),
             Ticket::MgetExpiry(mget, index) => mget.expiry(index, outcome, now),
+            Ticket::Errand(errand) => errand.complete(outcome),
             Ticket::Nobody => {}
         }
     }
@@ -173,6 +187,7 @@ pub struct Proxy {
     admission: Admission,
     touched: RefCell<Vec<(u32, Box<[u8]>)>>,
     touching: Cell<bool>,
+    sampler: Sampler,
 }
 
 impl Proxy {
@@ -189,6 +204,7 @@ impl Proxy {
             admission: Admission::default(),
             touched: RefCell::default(),
             touching: Cell::new(false),
+            sampler: Sampler::default(),
         })
     }
 
@@ -231,10 +247,21 @@ impl Proxy {
     /// Answers a read of one key from its copy.
     pub fn copy<'r>(&self, reader: &'r Reader<'_>, id: &Identity<'_>, now: u64) -> Option<&'r [u8]> {
         let hit = reader.get(id.hash, id.key, id.kind, id.tail, now)?;
+        if self.sampler.due() {
+            self.sample(id, now);
+        }
         if self.touching.get() && hit.touch_due(clock::seconds(now) as u16, TOUCH_EVERY) {
             self.touched.borrow_mut().push((u32::from(id.kind as u16), id.key.into()));
         }
         Some(hit.reply())
+    }
+
+    #[cold]
+    fn sample(&self, id: &Identity<'_>, now: u64) {
+        // Whoever is in the way has samples of the same keys.
+        if let Some(mut hot) = self.shared.hot.try_lock() {
+            hot.note(id.hash, id.key, now);
+        }
     }
 
     /// Notes how a batch of reads went: hits decide how much of the misses is kept.

@@ -3,6 +3,8 @@
 //! A group of commands is parsed first, so that the places their copies are in can be fetched from memory while
 //! the others are parsed; then they are run one by one.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::replies::Shape;
 use super::{ReplyMode, Session};
 use crate::clock;
@@ -14,6 +16,7 @@ use crate::tier::copies::{Copies, kind};
 use crate::tier::flight::Identity;
 use crate::tier::l1::Reader;
 
+const NO_AUTH: &str = "NOAUTH Authentication required.";
 /// Commands of a group.
 const GROUP: usize = 64;
 
@@ -81,7 +84,7 @@ impl Session {
             if self.core.closing.get() {
                 return buf.len();
             }
-            if self.core.replies.borrow().waiting() >= super::MAX_WAITING {
+            if self.must_wait() {
                 self.paused = true;
                 return base;
             }
@@ -141,7 +144,7 @@ impl Session {
                         hash,
                     });
                     *base = end;
-                    if command.is_ok_and(changes_parsing) {
+                    if command.map_or(true, ends_group) {
                         return Stop::Full;
                     }
                 }
@@ -275,8 +278,11 @@ impl Session {
         tally: &mut Tally,
         keys: &mut Vec<KeyRef>,
     ) {
+        if command.is_err() && speaks_http(request.name()) {
+            return self.shun(now);
+        }
         if !self.authenticated && !command.is_ok_and(|c| c.flags.contains(crate::command::Flags::NO_AUTH)) {
-            return self.reply_error("NOAUTH Authentication required.");
+            return self.refuse_stranger(request, command);
         }
         let command = match command {
             Ok(command) => command,
@@ -284,28 +290,31 @@ impl Session {
             // is not known.
             Err(unknown) => {
                 if request.name().eq_ignore_ascii_case(b"cache") {
-                    return self.run_cache(request, now);
+                    return self.run_cache(request);
                 }
                 keys.clear();
                 return match unknown {
                     Unknown::Command => self.send(request, None, Effect::WritesUnnamed, now, keys),
-                    Unknown::Subcommand => self.run_unknown_subcommand(request, unknown, now, keys),
+                    Unknown::Subcommand => self.run_unknown_subcommand(request, now, keys),
                 };
             }
         };
         match route(command, request, keys) {
             Route::Local => self.run_local(command, request, now),
-            Route::Leased => self.reply_error(&leased_error(command)),
-            Route::Refused => self.reply_error(&refused_error(command)),
+            Route::Refused | Route::Leased if !command.arity_ok(request.len()) => {
+                self.reply_error(command.arity_error());
+            }
+            Route::Leased => self.reply_error(leased_error(command)),
+            Route::Refused => self.reply_error(refused_error(command)),
             Route::Direct(effect) => self.send(request, Some(command), effect, now, keys),
             Route::Cached => self.run_cached(request, command, reader, now, tally, keys),
             Route::MultiGet => self.run_multi_get(request, command, reader, now, tally, keys),
         }
     }
 
-    fn run_unknown_subcommand(&mut self, request: &Request<'_>, unknown: Unknown, now: u64, keys: &[KeyRef]) {
+    fn run_unknown_subcommand(&mut self, request: &Request<'_>, now: u64, keys: &[KeyRef]) {
         if request.name().eq_ignore_ascii_case(b"client") {
-            return self.run_client_unknown(request, unknown);
+            return self.run_client_unknown(request);
         }
         self.send(request, None, Effect::WritesUnnamed, now, keys);
     }
@@ -443,17 +452,35 @@ impl Session {
         now: u64,
         keys: &mut Vec<KeyRef>,
     ) {
-        let skipped = self.reply_mode == ReplyMode::Skip;
-        self.core.replies.borrow_mut().set_silent(true);
-        self.run_slow(request, command, None, now, &mut Tally::default(), keys);
-        if skipped && self.reply_mode == ReplyMode::Skip {
+        // SKIP is over with this command, unless the command itself says it anew.
+        if self.reply_mode == ReplyMode::Skip {
             self.reply_mode = ReplyMode::On;
         }
+        self.core.replies.borrow_mut().set_silent(true);
+        self.run_slow(request, command, None, now, &mut Tally::default(), keys);
         let silent = self.reply_mode == ReplyMode::Off;
         self.core.replies.borrow_mut().set_silent(silent);
     }
 
-    pub(super) fn reply_error(&self, text: &str) {
+    /// What Redis checks before it asks who somebody is, and then that it will not say more.
+    fn refuse_stranger(&self, request: &Request<'_>, command: Result<&'static Command, Unknown>) {
+        match command {
+            Err(_) if request.name().eq_ignore_ascii_case(b"cache") => self.reply_error(NO_AUTH),
+            Err(unknown) => self.reply_error(unknown.message(request)),
+            Ok(command) if !command.arity_ok(request.len()) => self.reply_error(command.arity_error()),
+            Ok(_) => self.reply_error(NO_AUTH),
+        }
+    }
+
+    /// Ends the session at once, without a word.
+    fn shun(&self, now: u64) {
+        self.context.clients.suspect(&self.info, now);
+        self.info.killed.store(true, Relaxed);
+        self.core.closing.set(true);
+    }
+
+    /// Replies with an error, code first.
+    pub(super) fn reply_error(&self, text: impl AsRef<[u8]>) {
         self.context.proxy.counters.errors.add(1);
         encode::error(self.core.replies.borrow_mut().now(), text);
     }
@@ -466,10 +493,16 @@ struct Tally {
     misses: u64,
 }
 
-/// Whether what follows can only be parsed once this command has run: it may lift the limits of a client that
-/// has not authenticated.
-fn changes_parsing(command: &Command) -> bool {
-    command.id == id::AUTH || command.id == id::HELLO || command.id == id::RESET || command.id == id::QUIT
+/// Whether this command ends its group: what follows can only be parsed, or run, once it has been run. It may lift
+/// the limits of a client that has not authenticated, or change lanes; CACHE, which Redis does not know, may take
+/// its time.
+fn ends_group(command: &Command) -> bool {
+    [id::AUTH, id::HELLO, id::RESET, id::QUIT, id::SELECT].contains(&command.id)
+}
+
+/// Whether a browser may have been made to send this (`POST /path`, `Host: name`), as Redis looks for it.
+fn speaks_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
 fn leased_error(command: &Command) -> String {
@@ -480,6 +513,10 @@ fn leased_error(command: &Command) -> String {
 }
 
 fn refused_error(command: &Command) -> String {
+    // Towards clients strata is one server without a cluster, as HELLO says.
+    if [id::READONLY, id::READWRITE, id::ASKING].contains(&command.id) {
+        return "ERR This instance has cluster support disabled".to_owned();
+    }
     let name = command.name.to_uppercase().replace('|', " ");
     format!("ERR strata: {name} is about a connection between servers and cannot pass through a proxy")
 }

@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use crate::command::CommandId;
+use crate::command::{CommandId, all};
+
+/// An attack is logged at most this often, in nanoseconds.
+const WARN_EVERY: u64 = 60_000_000_000;
 
 /// What others may know of a session. The session alone writes it, but for `killed`.
 #[derive(Debug)]
@@ -42,19 +45,8 @@ pub struct ClientInfo {
     pub killed: AtomicBool,
     /// CLIENT NO-EVICT.
     pub no_evict: AtomicBool,
-    /// CLIENT SETNAME and SETINFO.
-    pub labels: Mutex<Labels>,
-}
-
-/// What a client says of itself.
-#[derive(Debug, Default, Clone)]
-pub struct Labels {
-    /// CLIENT SETNAME.
-    pub name: Vec<u8>,
-    /// CLIENT SETINFO LIB-NAME.
-    pub lib_name: Vec<u8>,
-    /// CLIENT SETINFO LIB-VER.
-    pub lib_ver: Vec<u8>,
+    /// CLIENT SETNAME; empty: it has none. Printable ASCII, see [`is_label`].
+    pub name: Mutex<Vec<u8>>,
 }
 
 impl ClientInfo {
@@ -64,6 +56,39 @@ impl ClientInfo {
         self.command.store(command.map_or(0, |c| c.index() as u32 + 1), Relaxed);
         self.commands.store(self.commands.load(Relaxed) + commands, Relaxed);
     }
+
+    /// The line of CLIENT LIST, without its end: the fields of Redis 7.0 in their order. What strata has no
+    /// counterpart for (subscriptions, transactions, the parts of Redis' buffers) is what an idle client shows.
+    pub fn line(&self, now: u64) -> String {
+        let seconds = |since: u64| now.saturating_sub(since) / 1_000_000_000;
+        let (input, output) = (self.input.load(Relaxed), self.output.load(Relaxed));
+        let command = (self.command.load(Relaxed) as usize)
+            .checked_sub(1)
+            .and_then(|index| all().get(index))
+            .map_or("NULL", |c| c.name);
+        format!(
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 \
+             qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} \
+             events={} cmd={command} user=default redir=-1 resp={}",
+            self.id,
+            self.address,
+            self.local,
+            self.descriptor,
+            String::from_utf8_lossy(&self.name.lock()),
+            seconds(self.since),
+            seconds(self.active.load(Relaxed)),
+            if self.no_evict.load(Relaxed) { "e" } else { "N" },
+            self.db.load(Relaxed),
+            input + output,
+            if output > 0 { "rw" } else { "r" },
+            self.proto.load(Relaxed),
+        )
+    }
+}
+
+/// Whether a client may call itself so: printable ASCII without spaces, as in Redis.
+pub fn is_label(name: &[u8]) -> bool {
+    name.iter().all(|b| (b'!'..=b'~').contains(b))
 }
 
 /// The register.
@@ -71,6 +96,7 @@ impl ClientInfo {
 pub struct Clients {
     next: AtomicU64,
     all: Mutex<BTreeMap<u64, Arc<ClientInfo>>>,
+    warned: AtomicU64,
 }
 
 impl Clients {
@@ -89,6 +115,11 @@ impl Clients {
         self.all.lock().remove(&id);
     }
 
+    /// One client.
+    pub fn get(&self, id: u64) -> Option<Arc<ClientInfo>> {
+        self.all.lock().get(&id).cloned()
+    }
+
     /// Clients connected now.
     pub fn len(&self) -> usize {
         self.all.lock().len()
@@ -102,5 +133,80 @@ impl Clients {
     /// Everybody, by number.
     pub fn list(&self) -> Vec<Arc<ClientInfo>> {
         self.all.lock().values().cloned().collect()
+    }
+
+    /// Logs that a client speaks HTTP: a web page may have made a browser send commands.
+    pub fn suspect(&self, client: &ClientInfo, now: u64) {
+        let last = self.warned.load(Relaxed);
+        if last == 0 || now.saturating_sub(last) > WARN_EVERY {
+            self.warned.store(now, Relaxed);
+            tracing::warn!(
+                client = client.id,
+                address = %client.address,
+                "possible attack: somebody sends POST or Host: commands, as a browser would that was made to; connection closed"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(id: u64) -> ClientInfo {
+        ClientInfo {
+            id,
+            address: ([127, 0, 0, 1], 5000).into(),
+            local: ([127, 0, 0, 1], 7379).into(),
+            descriptor: 9,
+            worker: 0,
+            since: 1_000_000_000,
+            active: AtomicU64::new(3_500_000_000),
+            command: AtomicU32::new(0),
+            commands: AtomicU64::new(0),
+            db: AtomicU32::new(2),
+            proto: AtomicU32::new(3),
+            input: AtomicU64::new(10),
+            output: AtomicU64::new(0),
+            killed: AtomicBool::new(false),
+            no_evict: AtomicBool::new(false),
+            name: Mutex::new(b"me".to_vec()),
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_of_redis() {
+        let info = client(7);
+        let line = "id=7 addr=127.0.0.1:5000 laddr=127.0.0.1:7379 fd=9 name=me age=4 idle=1 flags=N db=2 sub=0 psub=0 \
+                    ssub=0 multi=-1 qbuf=10 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 \
+                    tot-mem=10 events=r cmd=NULL user=default redir=-1 resp=3";
+        assert_eq!(info.line(5_000_000_000), line);
+        info.note(5_000_000_000, Some(crate::command::id::CLIENT_LIST), 1);
+        info.no_evict.store(true, Relaxed);
+        info.output.store(5, Relaxed);
+        let line = info.line(5_000_000_000);
+        assert!(
+            line.contains(" idle=0 flags=e ")
+                && line.contains(" obl=5 ")
+                && line.contains(" tot-mem=15 events=rw cmd=client|list ")
+        );
+    }
+
+    #[test]
+    fn clients_are_found_by_number() {
+        let clients = Clients::default();
+        let (a, b) = (clients.number(), clients.number());
+        assert_eq!((a, b), (1, 2));
+        clients.insert(Arc::new(client(b)));
+        clients.insert(Arc::new(client(a)));
+        assert_eq!(clients.list().iter().map(|c| c.id).collect::<Vec<_>>(), [1, 2]);
+        clients.remove(a);
+        assert!(clients.get(a).is_none() && clients.get(b).is_some());
+    }
+
+    #[test]
+    fn labels_are_printable_ascii() {
+        assert!(is_label(b"") && is_label(b"a-b:c~!"));
+        assert!(!is_label(b"a b") && !is_label(b"a\n") && !is_label("é".as_bytes()));
     }
 }

@@ -57,9 +57,10 @@ struct Core {
     waker: RefCell<Option<Waker>>,
     woken: Cell<bool>,
     closing: Cell<bool>,
+    /// A command takes its time; those behind it wait.
+    busy: Cell<bool>,
     seen: Cell<u64>,
     context: Rc<Context>,
-    proto: Cell<Proto>,
 }
 
 impl Core {
@@ -79,7 +80,7 @@ impl Client for Core {
         self.unsettled.borrow_mut().settle(slot);
         let mut replies = self.replies.borrow_mut();
         if replies.shape(slot) == Some(Shape::Info) {
-            let composed = local::compose_info(&self.context, self.proto.get(), reply.bytes());
+            let composed = local::compose_info(&self.context, reply.bytes());
             replies.fill(slot, Reply::Owned(composed.into()));
         } else {
             replies.fill(slot, reply);
@@ -134,6 +135,8 @@ struct Session {
     lane: LaneKey,
     /// Since when it has been that one.
     lane_since: u64,
+    /// Replies are due by the lane before this one: until they are here nothing may overtake what they answer.
+    turning: bool,
     authenticated: bool,
     reply_mode: ReplyMode,
     /// The client has sent its last byte.
@@ -149,9 +152,9 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         waker: RefCell::default(),
         woken: Cell::new(false),
         closing: Cell::new(false),
+        busy: Cell::new(false),
         seen: Cell::new(0),
         context: context.clone(),
-        proto: Cell::new(Proto::Resp2),
     });
     let client: Rc<dyn Client> = core.clone();
     context.proxy.enter(number, client.clone());
@@ -161,6 +164,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         limits: Limits { max_bulk: server.max_bulk, authenticated, ..Limits::default() },
         lane: LaneKey { proto: Proto::Resp2, db: context.config.l2.database },
         lane_since: 0,
+        turning: false,
         parser: RequestParser::new(),
         core,
         client,
@@ -186,21 +190,20 @@ impl Session {
     fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<io::Result<()>> {
         self.core.listen(cx);
         loop {
+            if self.info.killed.load(Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
             self.write(cx)?;
             let waiting = self.core.replies.borrow().waiting();
             let done = waiting == 0 && self.core.replies.borrow().backlog() == 0;
-            if self.core.closing.get() || self.info.killed.load(Relaxed) {
-                let finished = self.core.replies.borrow().writable().is_empty();
-                return if finished || self.info.killed.load(Relaxed) {
-                    Poll::Ready(Ok(()))
-                } else {
-                    Poll::Pending
-                };
-            }
-            if self.ended && done || done && self.input.is_empty() && self.context.draining.get() {
+            let over = self.core.closing.get() || self.ended;
+            if done && (over || self.input.is_empty() && self.context.draining.get()) {
                 return Poll::Ready(Ok(()));
             }
-            if waiting >= MAX_WAITING {
+            if self.core.closing.get() {
+                return Poll::Pending;
+            }
+            if self.must_wait() {
                 self.paused |= !self.input.is_empty();
                 return Poll::Pending;
             }
@@ -228,6 +231,13 @@ impl Session {
                 Poll::Ready(Ok(_)) => {}
             }
         }
+    }
+
+    /// Whether commands have to wait for replies.
+    fn must_wait(&mut self) -> bool {
+        let waiting = self.core.replies.borrow().waiting();
+        self.turning &= waiting > 0;
+        waiting >= MAX_WAITING || self.turning || self.core.busy.get()
     }
 
     fn write(&mut self, cx: &mut Cx<'_>) -> io::Result<()> {

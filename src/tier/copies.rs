@@ -216,6 +216,11 @@ impl Copies {
         self.l1.remove(hash)
     }
 
+    /// Refuses all flights: copies are about to be dropped by a walk over L1, and none may come after it.
+    pub fn refuse_flights(&self) {
+        self.fences.raise_all();
+    }
+
     /// Drops all copies and refuses all flights.
     pub fn fence_all(&self) {
         self.fences.raise_all();
@@ -253,11 +258,13 @@ impl Copies {
             absent: life.absent,
             filled_at: clock::seconds(flight.begun),
         };
+        let began = clock::now();
         let outcome = match self.l1.insert_if(&fill, || self.fences.current(&flight.token)) {
             Some(true) => &self.counters.l1_fills,
             Some(false) => &self.counters.l1_refused,
             None => &self.counters.l1_fenced,
         };
+        self.counters.l1_set.record(clock::now() - began, 1);
         outcome.bump();
         self.flights.end(flight);
         flight.land(None);

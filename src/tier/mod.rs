@@ -5,5 +5,6 @@ pub mod copies;
 pub mod fence;
 pub mod flight;
 pub mod glob;
+pub mod hotkeys;
 pub mod l1;
 pub mod policy;

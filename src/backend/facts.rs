@@ -1,0 +1,90 @@
+//! What home says of itself once a connection: how many databases it has, how it evicts, which version it is.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+use redis_protocol::resp3::types::{OwnedFrame, Resp3Frame};
+
+use super::connection::{Control, DialError};
+
+/// Databases are counted up to here where CONFIG GET is forbidden.
+const MAX_DATABASES: u32 = 1 << 16;
+/// A longer version than this is no version.
+const MAX_VERSION: usize = 64;
+
+/// What is known of home from its own words.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// Number of databases; 0: not known yet.
+    pub databases: AtomicU32,
+    /// Home evicts by LRU or LFU, so it wants to hear of hits.
+    pub evicts_by_use: AtomicBool,
+    version: Mutex<Option<String>>,
+}
+
+impl Facts {
+    /// `redis_version`; None: not known, or home does not tell.
+    pub fn version(&self) -> Option<String> {
+        self.version.lock().clone()
+    }
+
+    /// Asks for everything; a user who may not ask leaves it unknown or tried out.
+    pub(super) async fn learn(&self, control: &mut Control) -> Result<(), DialError> {
+        let mut databases = config_value(control, "databases").await?.and_then(|v| v.parse().ok());
+        if databases.is_none() {
+            databases = Some(count_databases(control).await?);
+        }
+        self.databases.store(databases.unwrap_or(1), Relaxed);
+        let policy = config_value(control, "maxmemory-policy").await?.unwrap_or_default();
+        let by_use = policy.ends_with("-lru") || policy.ends_with("-lfu");
+        self.evicts_by_use.store(by_use, Relaxed);
+        let info = control.ask(&[b"INFO", b"server"]).await?;
+        let version = Resp3Frame::as_str(&info).and_then(|text| info_field(text, "redis_version"));
+        *self.version.lock() = version.filter(|v| v.len() <= MAX_VERSION).map(str::to_owned);
+        Ok(())
+    }
+}
+
+/// The value of a field of INFO.
+pub(super) fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+async fn config_value(control: &mut Control, name: &str) -> Result<Option<String>, DialError> {
+    let frame = control.ask(&[b"CONFIG", b"GET", name.as_bytes()]).await?;
+    let OwnedFrame::Map { data, .. } = frame else {
+        return Ok(None);
+    };
+    Ok(data.into_values().find_map(|value| match value {
+        OwnedFrame::BlobString { data, .. } => String::from_utf8(data).ok(),
+        _ => None,
+    }))
+}
+
+/// Finds the number of databases by trying SELECT, for users that may not read the configuration.
+async fn count_databases(control: &mut Control) -> Result<u32, DialError> {
+    let (mut good, mut bad) = (1, MAX_DATABASES);
+    while good + 1 < bad {
+        let middle = if bad == MAX_DATABASES && good < 16 { 16 } else { good.midpoint(bad) };
+        let answer = control.ask(&[b"SELECT", (middle - 1).to_string().as_bytes()]).await?;
+        let selected = !matches!(answer, OwnedFrame::SimpleError { .. });
+        if selected { good = middle } else { bad = middle }
+    }
+    control.demand(&[b"SELECT", b"0"]).await?;
+    Ok(good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_whole_words() {
+        let info = "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nempty:\r\n";
+        assert_eq!(info_field(info, "redis_version"), Some("7.0.15"));
+        assert_eq!(info_field(info, "redis_mode"), Some("standalone"));
+        assert_eq!(info_field(info, "empty"), Some(""));
+        assert_eq!(info_field(info, "redis"), None);
+        assert_eq!(info_field(info, "version"), None);
+    }
+}

@@ -1,0 +1,80 @@
+//! What strata asks of home for itself, on the lane of the client that wants to know.
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::{LaneKey, Proxy, Ticket, failure_text};
+use crate::backend::lane::{Failure, Outcome};
+use crate::clock;
+use crate::resp::{encode, reply};
+
+/// The claim to one answer.
+pub struct Errand(oneshot::Sender<Result<Bytes, Failure>>);
+
+impl Errand {
+    pub(super) fn complete(self, outcome: Outcome<'_>) {
+        let answer = match outcome {
+            Outcome::Reply(reply) => Ok(reply.into_bytes()),
+            Outcome::Failed(failure) => Err(failure),
+        };
+        // Who no longer waits wants no answer.
+        let _ = self.0.send(answer);
+    }
+}
+
+impl Proxy {
+    /// Asks home one command and waits for its reply, which may be any but an error.
+    ///
+    /// # Errors
+    /// The error that home replied, or why it did not reply; code first.
+    pub async fn ask_home(&self, lane: LaneKey, command: &[&[u8]]) -> Result<Bytes, String> {
+        let mut request = Vec::new();
+        encode::command(&mut request, command);
+        let (sender, answer) = oneshot::channel();
+        self.send(lane, &request, Ticket::Errand(Errand(sender)), clock::now());
+        let lost = || Failure::Lost("the connection was given up".to_owned());
+        match answer.await.unwrap_or_else(|_| Err(lost())) {
+            Ok(reply) if reply::is_error(&reply) => Err(error_text(&reply)),
+            Ok(reply) => Ok(reply),
+            Err(failure) => Err(failure_text(&self.shared.node, &failure)),
+        }
+    }
+
+    /// Deletes keys at home, as a client's UNLINK would; returns how many there were.
+    ///
+    /// # Errors
+    /// As [`Proxy::ask_home`].
+    pub async fn unlink(&self, lane: LaneKey, keys: &[&[u8]]) -> Result<i64, String> {
+        let mut command: Vec<&[u8]> = vec![b"UNLINK"];
+        command.extend(keys);
+        self.drop_copies(keys);
+        let reply = self.ask_home(lane, &command).await;
+        // In between others may have read the old values.
+        self.drop_copies(keys);
+        let deleted = reply::parse_integer(&reply?).unwrap_or(0);
+        self.counters.home_sets.add(1);
+        self.counters.home_deletes.add(1);
+        Ok(deleted)
+    }
+
+    /// Drops the copies of keys and refuses the flights over them; returns of how many keys there were copies.
+    pub fn drop_copies(&self, keys: &[&[u8]]) -> usize {
+        let Some(copies) = &self.shared.copies else {
+            return 0;
+        };
+        let dropped = keys.iter().map(|key| copies.fence(copies.l1().hash(key)));
+        let (mut of, mut all) = (0, 0);
+        for count in dropped {
+            of += usize::from(count > 0);
+            all += count;
+        }
+        self.counters.l1_deletes.add(all as u64);
+        of
+    }
+}
+
+/// The words of an error reply.
+fn error_text(reply: &[u8]) -> String {
+    let words = reply.strip_prefix(b"-").unwrap_or(reply);
+    String::from_utf8_lossy(words.trim_ascii()).into_owned()
+}

@@ -1,0 +1,119 @@
+//! `CACHE`: what strata says of its tiers, and what an operator may do to them.
+
+mod keys;
+mod tiers;
+
+use super::snapshot::Snapshot;
+use super::value::{Value, text};
+use super::{NOT_AN_INTEGER, SYNTAX, about};
+use crate::command::Unknown;
+use crate::resp::{Request, encode, parse_i64};
+use crate::session::Session;
+use crate::tier::hotkeys;
+
+/// Keys that HOTKEYS names if it is not said how many.
+const HOT: usize = 10;
+
+const HELP: &[&str] = &[
+    "CACHE <subcommand> [<arg> ...]. Subcommands are:",
+    "CLEAR (L1|COPIES)",
+    "    Drop all copies. Home keeps what it has.",
+    "HEALTH",
+    "    Report each tier as healthy, degraded or unhealthy, with the reason.",
+    "HOTKEYS [<count>]",
+    "    Name the keys read most in the last minutes, with an estimate of their hits.",
+    "INVALIDATE KEYS <key> [<key> ...]",
+    "    Drop the copies of keys. Returns of how many keys there were copies.",
+    "INVALIDATE MATCH <pattern> [FROM HOME]",
+    "    Drop the copies of all keys that match. With FROM HOME delete the keys of the",
+    "    selected database that match, too. Returns the number of keys.",
+    "STATS [L1|L2]",
+    "    Report what each tier was asked and how it answered.",
+    "TARGETS",
+    "    Report each target with what was measured: met, missed or no data.",
+    "WHERE <key>",
+    "    Report which tiers hold a key, and for how long.",
+    "HELP",
+    "    Print this help.",
+];
+
+impl Session {
+    pub(in crate::session) fn run_cache(&mut self, request: &Request<'_>) {
+        let Some(word) = request.arg(1) else {
+            return self.reply_error("ERR wrong number of arguments for 'cache' command");
+        };
+        let subcommand = word.to_ascii_lowercase();
+        let fits = match &*subcommand {
+            b"help" | b"health" | b"targets" => request.len() == 2,
+            b"where" | b"clear" => request.len() == 3,
+            b"stats" | b"hotkeys" => request.len() <= 3,
+            b"invalidate" => request.len() >= 4,
+            _ => return self.reply_error(Unknown::Subcommand.message(request)),
+        };
+        if !fits {
+            let text = about("ERR wrong number of arguments for 'cache|", &subcommand, "' command");
+            return self.reply_error(text);
+        }
+        match &*subcommand {
+            b"stats" => self.cache_stats(request.arg(2)),
+            b"health" => self.answer(&tiers::health(&self.snapshot(), &self.context.proxy.shared)),
+            b"targets" => self.answer(&tiers::targets(&self.snapshot(), &self.context.config.targets)),
+            b"where" => self.cache_where(request.arg(2).unwrap_or_default()),
+            b"invalidate" => self.cache_invalidate(request),
+            b"clear" => self.cache_clear(request.arg(2).unwrap_or_default()),
+            b"hotkeys" => self.cache_hot_keys(request.arg(2)),
+            _ => self.say(|out, _| {
+                encode::array(out, HELP.len());
+                HELP.iter().for_each(|line| encode::simple(out, line));
+            }),
+        }
+    }
+
+    fn answer(&self, value: &Value) {
+        self.say(|out, proto| value.write(out, proto));
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&self.context.proxy.shared)
+    }
+
+    fn cache_stats(&self, tier: Option<&[u8]>) {
+        let snapshot = self.snapshot();
+        match tier {
+            None => self.answer(&tiers::stats(&snapshot)),
+            Some(tier) if tier.eq_ignore_ascii_case(b"l1") => self.answer(&tiers::l1_stats(&snapshot)),
+            Some(tier) if tier.eq_ignore_ascii_case(b"l2") => self.answer(&tiers::l2_stats(&snapshot)),
+            Some(tier) => self.reply_error(about("ERR unknown tier '", tier, "'. Tiers are L1 and L2.")),
+        }
+    }
+
+    fn cache_clear(&self, what: &[u8]) {
+        if what.eq_ignore_ascii_case(b"l2") {
+            return self
+                .reply_error("ERR strata: L2 is home and holds no copies; FLUSHDB or FLUSHALL empties it");
+        }
+        if !what.eq_ignore_ascii_case(b"l1") && !what.eq_ignore_ascii_case(b"copies") {
+            return self.reply_error(SYNTAX);
+        }
+        if let Some(copies) = &self.context.proxy.shared.copies {
+            copies.fence_all();
+        }
+        self.ok();
+    }
+
+    fn cache_hot_keys(&self, count: Option<&[u8]>) {
+        let count = match count.map(parse_i64) {
+            None => HOT,
+            Some(Some(n)) if n > 0 => usize::try_from(n).unwrap_or(usize::MAX).min(hotkeys::ENTRIES),
+            Some(_) => return self.reply_error(NOT_AN_INTEGER),
+        };
+        let top = self.context.proxy.shared.hot.lock().top(count, crate::clock::now());
+        self.say(|out, proto| {
+            encode::map(out, proto, top.len());
+            for (key, hits) in &top {
+                encode::bulk(out, key);
+                encode::integer(out, i64::try_from(*hits).unwrap_or(i64::MAX));
+            }
+        });
+    }
+}
