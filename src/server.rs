@@ -19,12 +19,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
 use crate::backend::breaker::Breaker;
+use crate::backend::confirmations::Confirmations;
 use crate::backend::connection::{Address, Control, Credentials, Dial, Tls};
 use crate::backend::embedded::Embedded;
 use crate::backend::facts::Facts;
 use crate::backend::health::{Health, Monitor};
 use crate::backend::node::Node;
-use crate::backend::tracking::{Confirmations, Guard};
+use crate::backend::tracking::Guard;
 use crate::clock;
 use crate::config::{Config, Endpoint, Eviction};
 use crate::metrics::{Counters, Metrics};

@@ -19,14 +19,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::confirmations::Confirmations;
 use super::connection::{Control, DialError, Stream};
 use super::facts::Facts;
 use super::node::Node;
@@ -54,77 +53,6 @@ pub trait Sink: Send + Sync + 'static {
     fn confirm(&self, round: u64);
     /// Copies may be served until then ([`clock::now`]).
     fn lease(&self, until: u64);
-}
-
-/// The way to ask the guard for confirmations, from any thread.
-#[derive(Debug)]
-pub struct Confirmations {
-    wanted: AtomicU64,
-    urgent: AtomicU64,
-    done: AtomicU64,
-    guarded: AtomicBool,
-    asked: Notify,
-    listeners: parking_lot::RwLock<Vec<Arc<Notify>>>,
-}
-
-impl Default for Confirmations {
-    fn default() -> Self {
-        Confirmations {
-            wanted: AtomicU64::new(0),
-            urgent: AtomicU64::new(0),
-            done: AtomicU64::new(0),
-            guarded: AtomicBool::new(false),
-            asked: Notify::new(),
-            listeners: parking_lot::RwLock::default(),
-        }
-    }
-}
-
-impl Confirmations {
-    /// Asks for a confirmation somebody waits for; it has come once [`Confirmations::reached`] its number.
-    /// None: nothing is guarded now, so there is nothing to wait for.
-    pub fn ask(&self) -> Option<u64> {
-        if !self.guarded.load(Ordering::SeqCst) {
-            return None;
-        }
-        let number = self.wanted.fetch_add(1, Ordering::SeqCst) + 1;
-        self.urgent.fetch_max(number, Ordering::SeqCst);
-        self.asked.notify_one();
-        Some(number)
-    }
-
-    /// Whether there is a guard to ask.
-    pub fn guarded(&self) -> bool {
-        self.guarded.load(Ordering::SeqCst)
-    }
-
-    /// Asks for one that nobody waits for.
-    pub fn ask_soon(&self) {
-        self.wanted.fetch_add(1, Ordering::SeqCst);
-        self.asked.notify_one();
-    }
-
-    /// Whether the confirmation of this number has come, or the guard that owed it is gone.
-    pub fn reached(&self, number: u64) -> bool {
-        self.done.load(Ordering::SeqCst) >= number || !self.guarded.load(Ordering::SeqCst)
-    }
-
-    /// Notified whenever [`Confirmations::reached`] may have changed.
-    pub fn listen(&self) -> Arc<Notify> {
-        let notify = Arc::new(Notify::new());
-        self.listeners.write().push(notify.clone());
-        notify
-    }
-
-    fn advance(&self, number: u64) {
-        self.done.fetch_max(number, Ordering::SeqCst);
-        self.listeners.read().iter().for_each(|l| l.notify_one());
-    }
-
-    fn set_guarded(&self, on: bool) {
-        self.guarded.store(on, Ordering::SeqCst);
-        self.listeners.read().iter().for_each(|l| l.notify_one());
-    }
 }
 
 /// What the guard needs.
@@ -245,7 +173,7 @@ impl<S: Sink> Link<'_, S> {
                     }
                     Err(e) => Err(e.to_string()),
                 },
-                () = self.guard.confirmations.asked.notified() => self.confirm_wanted().await,
+                () = self.guard.confirmations.asked() => self.confirm_wanted().await,
                 () = sleep_until(self.next_probe) => self.probe().await,
                 () = sleep_until(self.last_asked + CALM), if self.wanting() => self.confirm_wanted().await,
                 () = sleep_until(patience) => Err("no answer to probes".to_owned()),
@@ -264,7 +192,7 @@ impl<S: Sink> Link<'_, S> {
     }
 
     fn wanted(&self) -> u64 {
-        self.guard.confirmations.wanted.load(Ordering::SeqCst)
+        self.guard.confirmations.wanted()
     }
 
     fn wanting(&self) -> bool {
@@ -273,8 +201,7 @@ impl<S: Sink> Link<'_, S> {
 
     /// Whether somebody waits for a confirmation.
     fn urgent(&self) -> bool {
-        let urgent = self.guard.confirmations.urgent.load(Ordering::SeqCst);
-        urgent > self.guard.confirmations.done.load(Ordering::SeqCst)
+        self.guard.confirmations.urgent()
     }
 
     async fn put(&mut self, what: Asked, command: &[&[u8]]) -> Result<(), String> {
@@ -429,19 +356,5 @@ mod tests {
         assert_eq!(calls(info, b"cmdstat_swapdb:"), 4);
         assert_eq!(calls(info, b"cmdstat_info:"), 12);
         assert_eq!(calls(info, b"cmdstat_get:"), 0);
-    }
-
-    #[test]
-    fn confirmations_are_numbered_and_need_a_guard() {
-        let c = Confirmations::default();
-        assert_eq!(c.ask(), None);
-        c.set_guarded(true);
-        let first = c.ask().expect("guarded");
-        let second = c.ask().expect("guarded");
-        assert!(!c.reached(first));
-        c.advance(first);
-        assert!(c.reached(first) && !c.reached(second));
-        c.set_guarded(false);
-        assert!(c.reached(second));
     }
 }

@@ -21,11 +21,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::backend::confirmations::Confirmations;
 use crate::backend::facts::Facts;
 use crate::backend::health::Health;
 use crate::backend::lane::{Failure, Lane, Outcome, Reply, Ticket as LaneTicket};
 use crate::backend::node::Node;
-use crate::backend::tracking::Confirmations;
 use crate::clock;
 use crate::command::Command;
 use crate::metrics::{Counters, Metrics};
