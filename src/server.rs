@@ -123,8 +123,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.server.listen)
         .await
         .with_context(|| format!("cannot listen on {} (server.listen)", config.server.listen))?;
-    let workers = spawn_workers(&config, &shared, &clients)?;
-    spawn_guard(&config, &shared, copies.clone(), counters.clone());
+    let workers = spawn_workers(&config, &shared, &clients, guard(&config, &shared))?;
     spawn_monitor(&config, &shared);
     first_contact(&config, &shared).await;
     banner(&config, &listener, &shared, embedded.as_ref(), workers.len());
@@ -169,17 +168,15 @@ fn copies(config: &Config, confirmations: &Arc<Confirmations>, counters: &Arc<Co
     Copies::new(options, policies, confirmations.clone(), counters.clone())
 }
 
-fn spawn_guard(config: &Config, shared: &Shared, copies: Option<Arc<Copies>>, counters: Arc<Counters>) {
-    let Some(sink) = copies else { return };
-    let guard = Guard {
+fn guard(config: &Config, shared: &Shared) -> Option<Guard<Copies>> {
+    Some(Guard {
         node: shared.node.clone(),
-        sink,
+        sink: shared.copies.clone()?,
         confirmations: shared.confirmations.clone(),
         facts: shared.facts.clone(),
-        counters,
+        counters: shared.metrics.block(),
         lease: config.l2.lease,
-    };
-    tokio::task::spawn_local(guard.run());
+    })
 }
 
 fn spawn_monitor(config: &Config, shared: &Shared) {
@@ -217,6 +214,7 @@ fn spawn_workers(
     config: &Arc<Config>,
     shared: &Arc<Shared>,
     clients: &Arc<Clients>,
+    mut guard: Option<Guard<Copies>>,
 ) -> anyhow::Result<Vec<Worker>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = if config.server.workers == 0 { cores } else { config.server.workers };
@@ -225,9 +223,11 @@ fn spawn_workers(
         let (sender, inbox) = unbounded_channel();
         shared.inboxes.write().push(sender);
         let (config, shared, clients) = (config.clone(), shared.clone(), clients.clone());
+        // The first worker has the guard: under load it is awake anyway, a thread of its own would have to be woken.
+        let guard = guard.take();
         let worker = std::thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || work(index as u16, config, shared, clients, inbox))
+            .spawn(move || work(index as u16, config, shared, clients, inbox, guard))
             .context("cannot start a worker thread")?;
         workers.push(worker);
     }
@@ -241,6 +241,7 @@ fn work(
     shared: Arc<Shared>,
     clients: Arc<Clients>,
     inbox: UnboundedReceiver<Message>,
+    guard: Option<Guard<Copies>>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -254,6 +255,9 @@ fn work(
         draining: Cell::new(false),
     });
     let tasks = LocalSet::new();
+    if let Some(guard) = guard {
+        tasks.spawn_local(guard.run());
+    }
     // As a task of its own: what is blocked on is polled at every turn of the set.
     let attending = tasks.spawn_local(attend(context, inbox));
     if let Err(e) = tasks.block_on(&runtime, attending) {
