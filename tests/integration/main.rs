@@ -2,4 +2,5 @@
 
 mod differential;
 mod history;
+mod rules;
 mod support;

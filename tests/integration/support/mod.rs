@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use client::{Client, Endpoint};
 pub(crate) use redis::RedisServer;
-pub(crate) use relay::{Direction, Relay};
+pub(crate) use process::Process;
+pub(crate) use relay::{Direction, Part, Relay};
 pub(crate) use strata::Strata;
 pub(crate) use value::Value;
 
