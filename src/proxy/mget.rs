@@ -92,8 +92,9 @@ impl Proxy {
             let identity = Identity { hash: copies.l1().hash(key), key, kind, tail: b"" };
             let kept = reader.get(identity.hash, key, kind, b"", ask.now).is_some();
             let wanted = admitted && !kept && copies.policies().cacheable(key);
-            let flight =
-                || copies.lone_flight(&identity, copies.token(identity.hash, &[]), ask.now, self.worker);
+            let flight = || {
+                copies.lone_flight(&identity, copies.token(identity.hash, &[]), ask.now, self.worker, true)
+            };
             (identity.hash, wanted.then(flight))
         });
         let flights: Vec<_> = flights.collect();

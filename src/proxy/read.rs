@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -23,6 +24,8 @@ pub struct Read {
     flight: Arc<Flight>,
     /// Hashes of the keys besides the flight's first.
     others: Box<[u64]>,
+    /// The shortest `stale_if_error` of all keys.
+    stale_cap: Duration,
     client: Rc<dyn Client>,
     slot: u64,
     lane: LaneKey,
@@ -44,7 +47,8 @@ impl Proxy {
     /// Reads what has no copy. `keys` are the request's keys, the first names the copy.
     pub fn read(self: &Rc<Self>, ask: &Ask<'_>, command: &Command, keys: &[KeyRef]) {
         let direct = |proxy: &Rc<Self>| proxy.direct(ask, Effect::Reads, keys);
-        let Some(copies) = self.shared.copies.clone().filter(|_| self.shared.confirmations.guarded()) else {
+        let guarded = self.shared.confirmations.guarded();
+        let Some(copies) = self.shared.copies.clone().filter(|c| guarded || c.policies().any_stale()) else {
             return direct(self);
         };
         let arg = |k: &KeyRef| ask.request.arg(k.index as usize).unwrap_or_default();
@@ -57,15 +61,20 @@ impl Proxy {
         let Some(identity) = self.identity(ask, command, arg(first)) else {
             return direct(self);
         };
-        let others: Vec<u64> = keys[1..].iter().map(|k| copies.l1().hash(arg(k))).collect();
-        let admitted = self.admit();
+        let others: Box<[u64]> = keys[1..].iter().map(|k| copies.l1().hash(arg(k))).collect();
+        if !guarded {
+            // Nothing becomes a copy now, but if home fails a copy from before may answer.
+            let token = copies.token(identity.hash, &others);
+            let flight = copies.lone_flight(&identity, token, ask.now, self.worker, false);
+            return self.fly(ask, copies, flight, others, keys);
+        }
         let asker = Asker {
             waiter: self.waiter(ask),
             seen: ask.seen,
             lane_since: ask.lane_since,
             now: ask.now,
             follows: ask.follows,
-            admitted,
+            admitted: self.admit(),
         };
         match copies.begin(&identity, &others, &asker) {
             Start::Joined => {
@@ -77,32 +86,50 @@ impl Proxy {
             }
             Start::Copy(reply) => ask.client.deliver(ask.slot, Reply::Owned(reply), ask.now),
             Start::Landed(_) | Start::Apart => direct(self),
-            Start::Begun(flight) => {
-                self.counters.home_reads.add(1);
-                unsettle(ask, identity.hash, &others);
-                let read = Rc::new(Read {
-                    proxy: self.clone(),
-                    copies,
-                    flight,
-                    others: others.into(),
-                    client: ask.client.clone(),
-                    slot: ask.slot,
-                    lane: ask.lane,
-                    request: ask.request.raw().into(),
-                    state: RefCell::new(State {
-                        outstanding: 1 + if admitted { keys.len() } else { 0 },
-                        reply: None,
-                        expiry: admitted.then_some(Expiry::Never),
-                        failure: None,
-                        retried: false,
-                    }),
-                });
-                self.send(ask.lane, &read.request, Ticket::Read(read.clone()), ask.now);
-                if admitted {
-                    for key in keys {
-                        self.send_pttl(ask.lane, arg(key), Ticket::ReadExpiry(read.clone()), ask.now);
-                    }
-                }
+            Start::Begun(flight) => self.fly(ask, copies, flight, others, keys),
+        }
+    }
+
+    /// Sends a flight's read, and what asks for the lifetimes of its keys if it may become a copy.
+    fn fly(
+        self: &Rc<Self>,
+        ask: &Ask<'_>,
+        copies: Arc<Copies>,
+        flight: Arc<Flight>,
+        others: Box<[u64]>,
+        keys: &[KeyRef],
+    ) {
+        self.counters.home_reads.add(1);
+        unsettle(ask, flight.hash, &others);
+        let admitted = flight.admitted;
+        let arg = |k: &KeyRef| ask.request.arg(k.index as usize).unwrap_or_default();
+        let policies = copies.policies();
+        let stale_cap = match policies.any_stale() {
+            true => keys.iter().map(|k| policies.stale_cap(arg(k))).min().unwrap_or_default(),
+            false => Duration::ZERO,
+        };
+        let read = Rc::new(Read {
+            proxy: self.clone(),
+            copies,
+            flight,
+            others,
+            stale_cap,
+            client: ask.client.clone(),
+            slot: ask.slot,
+            lane: ask.lane,
+            request: ask.request.raw().into(),
+            state: RefCell::new(State {
+                outstanding: 1 + if admitted { keys.len() } else { 0 },
+                reply: None,
+                expiry: admitted.then_some(Expiry::Never),
+                failure: None,
+                retried: false,
+            }),
+        });
+        self.send(ask.lane, &read.request, Ticket::Read(read.clone()), ask.now);
+        if admitted {
+            for key in keys {
+                self.send_pttl(ask.lane, arg(key), Ticket::ReadExpiry(read.clone()), ask.now);
             }
         }
     }
@@ -211,7 +238,10 @@ impl Read {
 
     /// Home failed: what `stale_if_error` allows, else the error.
     fn stale_or(&self, error: Bytes, now: u64) {
-        let stale = self.copies.stale(&self.flight, now);
+        let stale = match self.stale_cap {
+            Duration::ZERO => None,
+            cap => self.copies.stale(&self.flight, cap, now),
+        };
         self.proxy.counters.l1_stale.add(u64::from(stale.is_some()));
         let waiters = self.copies.land(&self.flight, None);
         let reply = stale.unwrap_or(error);

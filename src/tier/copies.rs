@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -148,14 +149,14 @@ impl Copies {
         self.fences.strip(stored)
     }
 
-    /// The unvouched copy that `stale_if_error` allows to serve.
-    pub fn stale(&self, flight: &Flight, now: u64) -> Option<Bytes> {
-        if !self.keeps_stale {
+    /// The unvouched copy that `stale_if_error` allows to serve, read less than `cap` ago (in whole seconds).
+    pub fn stale(&self, flight: &Flight, cap: Duration, now: u64) -> Option<Bytes> {
+        let now = clock::seconds(now);
+        let reader = self.l1.reader();
+        let hit = reader.get_stale(flight.hash, &flight.key, flight.kind, &flight.tail, now)?;
+        if u64::from(now.saturating_sub(hit.filled_at())) >= cap.as_secs() {
             return None;
         }
-        let reader = self.l1.reader();
-        let hit =
-            reader.get_stale(flight.hash, &flight.key, flight.kind, &flight.tail, clock::seconds(now))?;
         match flight.token.spans() {
             false => Some(Bytes::copy_from_slice(hit.reply())),
             true => self.fences.strip(hit.reply()).map(Bytes::copy_from_slice),
@@ -189,9 +190,17 @@ impl Copies {
         Start::Begun(flight)
     }
 
-    /// A flight that is not known to others: the caller alone waits for it (one key of an MGET).
-    pub fn lone_flight(&self, id: &Identity<'_>, token: Token, now: u64, worker: u16) -> Arc<Flight> {
-        Arc::new(Flight::new(id, token, now, worker, true))
+    /// A flight that is not known to others: the caller alone waits for it (one key of an MGET; a read while
+    /// nothing is guarded).
+    pub fn lone_flight(
+        &self,
+        id: &Identity<'_>,
+        token: Token,
+        now: u64,
+        worker: u16,
+        admitted: bool,
+    ) -> Arc<Flight> {
+        Arc::new(Flight::new(id, token, now, worker, admitted))
     }
 
     /// A flight's reply was read. With a life it becomes a copy once confirmed. Returns who joined.

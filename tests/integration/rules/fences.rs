@@ -105,7 +105,8 @@ fn what_was_told_by_another_way_is_never_undone_by_a_copy() {
         assert_eq!(scene.copied(&mut client, &["HGET", "k", "f1"]), bulk("old"));
         assert_eq!(scene.copied(&mut client, &["GET", "m"]), bulk("old"));
         scene.relay.stall_part(Part::Guard, Replies, true);
-        let write = "redis.call('hset', 'k', 'f1', 'new', 'f2', 'new') redis.call('mset', 'l', 'new', 'm', 'new')";
+        let write =
+            "redis.call('hset', 'k', 'f1', 'new', 'f2', 'new') redis.call('mset', 'l', 'new', 'm', 'new')";
         scene.at_home(&["EVAL", write, "0"]);
         client.send_all(&[crate::support::arguments(words)]).unwrap();
         // Either it comes now, and what follows is as new; or it waits for the guard.
@@ -116,7 +117,8 @@ fn what_was_told_by_another_way_is_never_undone_by_a_copy() {
         }
         let reply = reply.unwrap_or_else(|| client.read().unwrap());
         let text = format!("{:?}", Value::Array(vec![reply.clone()]));
-        let new = reply == Value::Integer(2) || reply.elements().unwrap_or(vec![reply]).contains(&bulk("new"));
+        let new =
+            reply == Value::Integer(2) || reply.elements().unwrap_or(vec![reply]).contains(&bulk("new"));
         assert!(new, "{words:?} says {text}, not {says}");
         assert_eq!(client.call(&["HGET", "k", "f1"]).unwrap(), bulk("new"), "after {words:?}");
         assert_eq!(client.call(&["GET", "m"]).unwrap(), bulk("new"), "after {words:?}");
@@ -131,16 +133,22 @@ fn a_pipeline_is_answered_as_of_its_order() {
     client.call(&["SET", "k", "0"]).unwrap();
     for round in 1..=200 {
         let text = round.to_string();
-        let commands: [&[&str]; 6] =
-            [&["GET", "k"], &["INCR", "k"], &["GET", "k"], &["STRLEN", "k"], &["MGET", "k", "k"], &["GET", "k"]];
+        let commands: [&[&str]; 6] = [
+            &["GET", "k"],
+            &["INCR", "k"],
+            &["GET", "k"],
+            &["STRLEN", "k"],
+            &["MGET", "k", "k"],
+            &["GET", "k"],
+        ];
         let commands: Vec<_> = commands.iter().map(|words| crate::support::arguments(words)).collect();
         let replies = client.pipeline(&commands).unwrap();
         assert_eq!(replies[0], bulk(&(round - 1).to_string()));
         assert_eq!(replies[1..3], [Value::Integer(round), bulk(&text)]);
-        assert_eq!(replies[3..5], [
-            Value::Integer(text.len() as i64),
-            Value::Array(vec![bulk(&text), bulk(&text)])
-        ]);
+        assert_eq!(
+            replies[3..5],
+            [Value::Integer(text.len() as i64), Value::Array(vec![bulk(&text), bulk(&text)])]
+        );
         assert_eq!(replies[5], bulk(&text));
     }
 }

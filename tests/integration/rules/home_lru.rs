@@ -32,7 +32,8 @@ fn keys_in_use_survive_at_home_though_all_their_reads_are_hits() {
         thread::sleep(Duration::from_millis(50));
     }
     assert!(home.call(&["EXISTS", "cold:0"]).unwrap().integer() == Some(0), "nothing was evicted");
-    let alive = (0..HOT).filter(|n| home.call(&["EXISTS", &format!("hot:{n}")]).unwrap().integer() == Some(1));
+    let alive =
+        (0..HOT).filter(|n| home.call(&["EXISTS", &format!("hot:{n}")]).unwrap().integer() == Some(1));
     let alive = alive.count();
     assert!(alive > HOT / 2, "{alive} of {HOT} hot keys are alive after {flooded} others");
     assert_eq!(client.call(&["SET", "hot:0", "w"]).unwrap(), super::ok());

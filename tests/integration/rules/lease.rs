@@ -104,8 +104,10 @@ fn a_lease_that_is_renewed_late_does_not_take_a_client_back_in_time() {
     sleep(Duration::from_millis(1_000));
     for round in 0..3 {
         let (first, second) = (format!("a{round}"), format!("b{round}"));
-        // The lease is over.
+        // The lease is over, and the answer that renews it is on its way when the change is made.
         assert!(wait_until(LONG, || scene.read(&mut client, &["HGET", "k", "f1"]).1 == 1));
+        let answers = scene.relay.chunks(Part::Guard, Replies);
+        assert!(wait_until(LONG, || scene.relay.chunks(Part::Guard, Replies) > answers));
         scene.at_home(&["HSET", "k", "f1", &first, "f2", &second]);
         assert_eq!(client.call(&["HGET", "k", "f2"]).unwrap(), bulk(&second));
         let end = Instant::now() + Duration::from_millis(1_200);

@@ -14,8 +14,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use client::{Client, Endpoint};
-pub(crate) use redis::RedisServer;
 pub(crate) use process::Process;
+pub(crate) use redis::RedisServer;
 pub(crate) use relay::{Direction, Part, Relay};
 pub(crate) use strata::Strata;
 pub(crate) use value::Value;
