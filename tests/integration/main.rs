@@ -1,6 +1,8 @@
 //! Tests against real servers. Every test starts its own, on ports the kernel gave, and ends them by process id.
 
 mod differential;
+mod endpoint;
 mod history;
+mod lifecycle;
 mod rules;
 mod support;

@@ -122,11 +122,6 @@ impl Relay {
         self.shared.state().chunks[part as usize][direction as usize]
     }
 
-    /// Connections of this part that are open now.
-    pub(crate) fn open(&self, part: Part) -> usize {
-        self.shared.state().open.iter().filter(|c| c.part == part).count()
-    }
-
     /// Ends every open connection. New ones are welcome.
     pub(crate) fn cut(&self) {
         Part::ALL.iter().for_each(|part| self.cut_part(*part));
