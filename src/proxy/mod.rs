@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::backend::lane::{Failure, Lane, Outcome, Reply, Ticket as LaneTicket};
@@ -59,8 +60,8 @@ pub struct Shared {
 
 /// What a worker is told from outside.
 pub enum Message {
-    /// A client has connected.
-    Accept(std::net::TcpStream),
+    /// A client has connected, and takes one of the places there are.
+    Accept(std::net::TcpStream, OwnedSemaphorePermit),
     /// A reply for clients of this worker who joined another's flight.
     Answer(Vec<Waiter>, Bytes),
     /// End this session after what it has been answered.

@@ -81,7 +81,7 @@ impl Session {
             if self.core.closing.get() {
                 return buf.len();
             }
-            if self.core.replies.borrow().waiting() >= super::MAX_WAITING {
+            if self.core.replies.borrow().waiting() >= super::MAX_WAITING || self.is_behind() {
                 self.paused = true;
                 return base;
             }

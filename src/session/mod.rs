@@ -197,10 +197,12 @@ impl Session {
                     Poll::Pending
                 };
             }
-            if self.ended && done || done && self.input.is_empty() && self.context.draining.get() {
+            if self.ended && done && !self.paused
+                || done && self.input.is_empty() && self.context.draining.get()
+            {
                 return Poll::Ready(Ok(()));
             }
-            if waiting >= MAX_WAITING {
+            if waiting >= MAX_WAITING || self.is_behind() {
                 self.paused |= !self.input.is_empty();
                 return Poll::Pending;
             }
@@ -228,6 +230,12 @@ impl Session {
                 Poll::Ready(Ok(_)) => {}
             }
         }
+    }
+
+    /// Whether so much waits for the client to read it that nothing more is done for it. Half of what it may
+    /// leave unread is kept for replies that are on their way.
+    fn is_behind(&self) -> bool {
+        self.core.replies.borrow().backlog() > self.context.config.server.output_buffer_limit / 2
     }
 
     fn write(&mut self, cx: &mut Cx<'_>) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Replies come in the order of the requests, however these come.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 
 use rand::Rng;
@@ -61,6 +62,26 @@ fn a_pipeline_of_100_000_commands_is_answered_while_it_is_written() {
 }
 
 #[test]
+fn a_client_that_has_said_all_gets_all_replies() {
+    let (_home, strata) = pair(&[]);
+    let crate::support::Endpoint::Tcp(address) = strata.endpoint() else {
+        unreachable!("strata listens on TCP")
+    };
+    for command in ["INCR n\r\n", "GET k\r\n"] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let mut replies = Vec::new();
+        thread::scope(|scope| {
+            let mut reading = stream.try_clone().unwrap();
+            let replies = &mut replies;
+            scope.spawn(move || reading.read_to_end(replies).unwrap());
+            stream.write_all(command.repeat(40_000).as_bytes()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+        });
+        assert_eq!(replies.iter().filter(|byte| **byte == b'\n').count(), 40_000, "{command:?}");
+    }
+}
+
+#[test]
 fn frames_may_come_byte_by_byte_and_several_at_once() {
     let (_home, strata) = pair(&[]);
     let mut client = strata.connect();
@@ -86,7 +107,7 @@ fn a_protocol_error_ends_its_client_in_redis_own_words_and_no_other() {
         b"*x\r\n",
         b"*1\r\n$x\r\n",
         b"*1\r\n$-1\r\n",
-        b"*2000000000\r\n",
+        b"*3000000000\r\n",
         b"*1\r\n$600000000\r\n",
         b"GET \"k\r\n",
         b"*2\r\n$3\r\nGET\r\n$+1\r\nk\r\n",
