@@ -127,6 +127,21 @@ fn what_was_told_by_another_way_is_never_undone_by_a_copy() {
 }
 
 #[test]
+fn what_follows_in_a_pipeline_is_no_older_than_what_comes_first() {
+    let scene = scene();
+    let mut client = scene.client();
+    scene.at_home(&["HSET", "k", "f1", "old", "f2", "old"]);
+    assert_eq!(scene.copied(&mut client, &["HGET", "k", "f1"]), bulk("old"));
+    scene.relay.stall_part(Part::Guard, Replies, true);
+    scene.at_home(&["HSET", "k", "f1", "new", "f2", "new"]);
+    client.send_raw(b"HGET k f2\r\nHGET k f1\r\n").unwrap();
+    let first = prompt_reply(&mut client);
+    scene.relay.stall_part(Part::Guard, Replies, false);
+    assert_eq!(first.unwrap_or_else(|| client.read().unwrap()), bulk("new"));
+    assert_eq!(client.read().unwrap(), bulk("new"));
+}
+
+#[test]
 fn a_pipeline_is_answered_as_of_its_order() {
     let scene = scene();
     let mut client = scene.client();
