@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Ask, Client, LaneKey, Proxy, Receiver, Ticket, error_reply, failure_text, is_outage};
+use super::{Ask, Client, LaneKey, Proxy, Receiver, Shows, Ticket, error_reply, failure_text, is_outage};
 use crate::backend::lane::{Failure, Outcome, Reply};
 use crate::clock;
 use crate::command::{Command, KeyRef};
@@ -232,8 +232,10 @@ impl Read {
             }
             _ => None,
         };
+        // The copy that this reply becomes is as new as the reply itself.
+        let held = holds_any(&self.copies, self.flight.hash, &self.others);
         let waiters = self.copies.land(&self.flight, life.map(|life| (reply.clone(), life)));
-        self.release(waiters, reply, now);
+        self.release(waiters, reply, held, now);
     }
 
     /// Home failed: what `stale_if_error` allows, else the error.
@@ -249,11 +251,12 @@ impl Read {
         self.proxy.answer(waiters, &reply, now);
     }
 
-    fn release(&self, waiters: Vec<Waiter>, reply: Bytes, now: u64) {
+    fn release(&self, waiters: Vec<Waiter>, reply: Bytes, held: bool, now: u64) {
         let own = Receiver::Client(self.client.clone(), self.slot);
         let receivers = if waiters.is_empty() { vec![own] } else { vec![own, Receiver::Waiters(waiters)] };
-        if holds_any(&self.copies, self.flight.hash, &self.others) {
-            self.proxy.after_confirmation(receivers, reply, false, now);
+        if held {
+            let hashes = std::iter::once(self.flight.hash).chain(self.others.iter().copied());
+            self.proxy.after_confirmation(receivers, reply, Shows::Keys(hashes.collect()), now);
         } else {
             receivers.into_iter().for_each(|r| self.proxy.hand(r, &reply, now));
         }

@@ -70,6 +70,13 @@ struct Landing {
     rounds: VecDeque<(u64, Vec<Arc<Flight>>)>,
 }
 
+impl Landing {
+    fn holds(&self, hash: u64) -> bool {
+        // What is gathered later is confirmed after all that was announced by now.
+        self.rounds.iter().flat_map(|(_, flights)| flights).any(|f| f.hash == hash)
+    }
+}
+
 /// See the module's text.
 pub struct Copies {
     l1: L1,
@@ -138,9 +145,14 @@ impl Copies {
         (position % 2 == 0).then_some(position)
     }
 
-    /// Whether the key has copies, which might be older than a reply that did not come from them.
+    /// Whether the key has copies, or will have by replies that wait for the guard, which might be older than a
+    /// reply that did not come from them.
     pub fn holds(&self, hash: u64) -> bool {
+        // While the guard moves replies from there to here, a key may be in neither.
         self.l1.contains(hash)
+            || self.landing.lock().holds(hash)
+            || self.position().is_none()
+            || self.l1.contains(hash)
     }
 
     /// A copy over several keys, if none of them changed.
@@ -320,16 +332,20 @@ impl Sink for Copies {
     }
 
     fn confirm(&self, round: u64) {
-        let mut confirmed = Vec::new();
-        {
-            let mut landing = self.landing.lock();
-            while landing.rounds.front().is_some_and(|(r, _)| *r <= round) {
-                confirmed.extend(landing.rounds.pop_front().into_iter().flat_map(|(_, flights)| flights));
+        let due = |landing: &Landing| landing.rounds.front().is_some_and(|(r, _)| *r <= round);
+        if !due(&self.landing.lock()) {
+            return;
+        }
+        self.moving(|| {
+            let mut confirmed = Vec::new();
+            {
+                let mut landing = self.landing.lock();
+                while due(&landing) {
+                    confirmed.extend(landing.rounds.pop_front().into_iter().flat_map(|(_, flights)| flights));
+                }
             }
-        }
-        if !confirmed.is_empty() {
-            self.moving(|| confirmed.iter().for_each(|flight| self.store(flight)));
-        }
+            confirmed.iter().for_each(|flight| self.store(flight));
+        });
     }
 
     fn lease(&self, until: u64) {

@@ -1,6 +1,9 @@
 //! Rule 3: what changes a key ends its copies and refuses the replies that were read before; what a client was told is
 //! never undone by an older copy.
 
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use super::{LONG, Scene, bulk, ok, prompt_reply, resp3};
 use crate::support::Direction::{Replies, Requests};
 use crate::support::{Part, Value, wait_until};
@@ -139,6 +142,31 @@ fn what_follows_in_a_pipeline_is_no_older_than_what_comes_first() {
     scene.relay.stall_part(Part::Guard, Replies, false);
     assert_eq!(first.unwrap_or_else(|| client.read().unwrap()), bulk("new"));
     assert_eq!(client.read().unwrap(), bulk("new"));
+}
+
+#[test]
+fn a_copy_that_is_confirmed_late_is_not_older_than_what_was_told_meanwhile() {
+    let scene = scene();
+    let mut client = scene.client();
+    client.call(&["GET", "lane"]).unwrap();
+    for round in 0..10 {
+        let (old, new, key) = (format!("a{round}"), format!("b{round}"), format!("k{round}"));
+        scene.relay.delay_part(Part::Guard, Duration::ZERO);
+        scene.at_home(&["HSET", &key, "f1", &old, "f2", &old]);
+        // Home has nothing more to announce.
+        client.call(&["EVAL", "return 1", "0"]).unwrap();
+        scene.relay.delay_part(Part::Guard, Duration::from_millis(200));
+        // It waits to become a copy. At some moment of the way of what it waits for, the key changes.
+        assert_eq!(client.call(&["HGET", &key, "f1"]).unwrap(), bulk(&old));
+        sleep(Duration::from_millis(60 * round));
+        scene.at_home(&["HSET", &key, "f1", &new, "f2", &new]);
+        assert_eq!(client.call(&["HGET", &key, "f2"]).unwrap(), bulk(&new));
+        let end = Instant::now() + Duration::from_millis(600);
+        while Instant::now() < end {
+            assert_eq!(client.call(&["HGET", &key, "f1"]).unwrap(), bulk(&new), "round {round}");
+            sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 #[test]
