@@ -326,7 +326,7 @@ impl Proxy {
             let next = {
                 let mut held = self.held.borrow_mut();
                 let reached = held.front().is_some_and(|h| self.shared.confirmations.reached(h.number));
-                held.pop_front_if(|_| reached || !vouched).map(|held| (held, reached))
+                if reached || !vouched { held.pop_front().map(|held| (held, reached)) } else { None }
             };
             let Some((held, reached)) = next else { return };
             let confirmed = reached && self.shared.confirmations.guarded();

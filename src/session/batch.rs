@@ -141,7 +141,7 @@ impl Session {
                         hash,
                     });
                     *base = end;
-                    if command.is_ok_and(|c| changes_parsing(c)) {
+                    if command.is_ok_and(changes_parsing) {
                         return Stop::Full;
                     }
                 }

@@ -71,9 +71,11 @@ struct Landing {
 }
 
 impl Landing {
-    fn holds(&self, hash: u64) -> bool {
-        // What is gathered later is confirmed after all that was announced by now.
-        self.rounds.iter().flat_map(|(_, flights)| flights).any(|f| f.hash == hash)
+    /// Whether a reply about this key may become a copy with a confirmation that has been asked. What is gathered
+    /// later is confirmed after all that was announced by now.
+    fn holds(&self, hash: u64, fences: &Fences) -> bool {
+        let asked = self.rounds.iter().flat_map(|(_, flights)| flights);
+        asked.into_iter().any(|f| f.hash == hash && fences.current(&f.token))
     }
 }
 
@@ -142,7 +144,7 @@ impl Copies {
     /// The guard's position in its stream; None while it is moving.
     pub fn position(&self) -> Option<u64> {
         let position = self.position.load(SeqCst);
-        (position % 2 == 0).then_some(position)
+        position.is_multiple_of(2).then_some(position)
     }
 
     /// Whether the key has copies, or will have by replies that wait for the guard, which might be older than a
@@ -150,7 +152,7 @@ impl Copies {
     pub fn holds(&self, hash: u64) -> bool {
         // While the guard moves replies from there to here, a key may be in neither.
         self.l1.contains(hash)
-            || self.landing.lock().holds(hash)
+            || self.landing.lock().holds(hash, &self.fences)
             || self.position().is_none()
             || self.l1.contains(hash)
     }

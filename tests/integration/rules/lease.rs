@@ -38,10 +38,12 @@ fn a_guard_that_falls_silent_vouches_for_no_longer_than_the_lease() {
 fn the_lease_counts_from_the_sending_of_the_probe() {
     let scene = Scene::start(&[]);
     let mut client = scene.client();
-    scene.at_home(&["SET", "k", "old"]);
-    scene.relay.delay_part(Part::Guard, Duration::from_millis(350));
-    assert_eq!(scene.copied(&mut client, &["GET", "k"]), bulk("old"));
     for _ in 0..2 {
+        scene.relay.delay_part(Part::Guard, Duration::ZERO);
+        scene.at_home(&["SET", "k", "old"]);
+        assert!(wait_until(LONG, || client.call(&["GET", "k"]).unwrap() == bulk("old")));
+        assert_eq!(scene.copied(&mut client, &["GET", "k"]), bulk("old"));
+        scene.relay.delay_part(Part::Guard, Duration::from_millis(350));
         // The relay has an answer that it will hand over late; what comes behind it is held.
         let answers = scene.relay.chunks(Part::Guard, Replies);
         assert!(wait_until(LONG, || scene.relay.chunks(Part::Guard, Replies) > answers));
@@ -52,9 +54,6 @@ fn the_lease_counts_from_the_sending_of_the_probe() {
         scene.relay.stall_part(Part::Guard, Replies, true);
         old_ends_with_the_lease(&mut client, written);
         scene.relay.stall_part(Part::Guard, Replies, false);
-        scene.at_home(&["SET", "k", "old"]);
-        assert!(wait_until(LONG, || client.call(&["GET", "k"]).unwrap() == bulk("old")));
-        assert_eq!(scene.copied(&mut client, &["GET", "k"]), bulk("old"));
     }
 }
 
@@ -99,7 +98,7 @@ fn a_lease_that_is_renewed_late_does_not_take_a_client_back_in_time() {
     let mut client = scene.client();
     scene.at_home(&["HSET", "k", "f1", "old", "f2", "old"]);
     scene.at_home(&["SET", "other", "v"]);
-    for round in 0..10 {
+    for round in 0..6 {
         let (first, second) = (format!("a{round}"), format!("b{round}"));
         scene.relay.delay_part(Part::Guard, Duration::ZERO);
         scene.copied(&mut client, &["HGET", "k", "f1"]);
@@ -108,7 +107,7 @@ fn a_lease_that_is_renewed_late_does_not_take_a_client_back_in_time() {
         scene.relay.delay_part(Part::Guard, Duration::from_millis(300));
         // The lease is over; at some moment of the next probe's way the change is made.
         assert!(wait_until(LONG, || scene.read(&mut client, &["GET", "other"]).1 == 1));
-        sleep(Duration::from_millis(60 * round));
+        sleep(Duration::from_millis(100 * round));
         scene.at_home(&["HSET", "k", "f1", &first, "f2", &second]);
         assert_eq!(client.call(&["HGET", "k", "f2"]).unwrap(), bulk(&second));
         let end = Instant::now() + Duration::from_millis(700);
