@@ -1,5 +1,7 @@
 //! The process from start to end, with the redis-server it brings along.
 
+#![allow(clippy::unwrap_used, reason = "what is not as expected fails the test, in helpers too")]
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
