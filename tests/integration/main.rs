@@ -1,7 +1,7 @@
 //! Tests against real servers. Every test starts its own, on ports the kernel gave, and ends them by process id.
 
 mod differential;
-mod endpoint;
+mod service;
 mod history;
 mod lifecycle;
 mod rules;
