@@ -15,6 +15,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
@@ -129,7 +130,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     banner(&config, &listener, &shared, embedded.as_ref(), workers.len());
     let ending = tokio::select! {
         signal = end_signal() => signal,
-        () = accept(&config, &listener, &shared, &clients, &counters) => Ok("the listener failed"),
+        () = accept(&config, &listener, &shared, &counters) => Ok("the listener failed"),
         () = async { match &mut embedded { Some(e) => e.keep().await, None => std::future::pending().await } } => Ok("the embedded Redis ended"),
         () = sweep(copies) => Ok("unreachable"),
     }?;
@@ -300,10 +301,14 @@ fn receive(context: &Rc<Context>, message: Message) {
             context.draining.set(true);
             context.proxy.sessions().iter().for_each(|client| client.wake());
         }
-        Message::Accept(stream) => match admit(context, stream) {
+        Message::Accept(stream, place) => match admit(context, stream) {
             Ok((stream, info)) => {
                 context.clients.insert(info.clone());
-                tokio::task::spawn_local(serve(context.clone(), stream, info));
+                let session = serve(context.clone(), stream, info);
+                tokio::task::spawn_local(async move {
+                    session.await;
+                    drop(place);
+                });
             }
             Err(e) => tracing::debug!("a client was gone before it was served: {e}"),
         },
@@ -354,18 +359,13 @@ fn close_idle(context: &Rc<Context>, now: u64) {
     }
 }
 
-async fn accept(
-    config: &Config,
-    listener: &TcpListener,
-    shared: &Shared,
-    clients: &Clients,
-    counters: &Counters,
-) {
+async fn accept(config: &Config, listener: &TcpListener, shared: &Shared, counters: &Counters) {
+    let places = Arc::new(Semaphore::new(config.server.max_clients));
     let mut turn = 0;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                if let Err(e) = welcome(config, stream, shared, clients, counters, turn) {
+                if let Err(e) = welcome(config, stream, shared, &places, counters, turn) {
                     tracing::debug!(%peer, "client refused: {e}");
                 }
                 turn += 1;
@@ -383,15 +383,15 @@ fn welcome(
     config: &Config,
     stream: TcpStream,
     shared: &Shared,
-    clients: &Clients,
+    places: &Arc<Semaphore>,
     counters: &Counters,
     turn: usize,
 ) -> std::io::Result<()> {
-    if clients.len() >= config.server.max_clients {
+    let Ok(place) = places.clone().try_acquire_owned() else {
         counters.rejected.bump();
         stream.try_write(b"-ERR max number of clients reached\r\n")?;
         return Ok(());
-    }
+    };
     counters.connections.bump();
     stream.set_nodelay(true)?;
     if config.server.tcp_keepalive > Duration::ZERO {
@@ -404,7 +404,7 @@ fn welcome(
     }
     let inboxes = shared.inboxes.read();
     let worker = &inboxes[turn % inboxes.len()];
-    worker.send(Message::Accept(stream.into_std()?)).map_err(std::io::Error::other)
+    worker.send(Message::Accept(stream.into_std()?, place)).map_err(std::io::Error::other)
 }
 
 async fn end_signal() -> anyhow::Result<&'static str> {

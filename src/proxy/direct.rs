@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Ask, Client, LaneKey, Proxy, Receiver, Ticket, error_reply, failure_text};
+use super::{Ask, Client, LaneKey, Proxy, Receiver, Shows, Ticket, error_reply, failure_text};
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{KeyRef, id};
 use crate::resp::reply;
@@ -126,8 +126,12 @@ impl Direct {
                 self.note(&reply, now);
                 if copies.is_some_and(|c| self.must_wait(c)) {
                     let receiver = Receiver::Client(self.client, self.slot);
-                    let unnamed_write = self.effect == Effect::WritesUnnamed;
-                    proxy.after_confirmation(vec![receiver], reply.into_bytes(), unnamed_write, now);
+                    let shows = match self.effect {
+                        Effect::WritesUnnamed => Shows::UnnamedWrite,
+                        Effect::ReadsUnnamed => Shows::Unnamed,
+                        _ => Shows::Keys(self.keys.as_slice().into()),
+                    };
+                    proxy.after_confirmation(vec![receiver], reply.into_bytes(), shows, now);
                 } else {
                     self.client.deliver(self.slot, reply, now);
                 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::read::expiry_of;
-use super::{Ask, Client, Proxy, Receiver, Ticket, error_reply, failure_text};
+use super::{Ask, Client, Proxy, Receiver, Shows, Ticket, error_reply, failure_text};
 use crate::backend::lane::{Failure, Outcome, Reply};
 use crate::command::{KeyRef, id};
 use crate::resp::{encode, reply};
@@ -92,8 +92,9 @@ impl Proxy {
             let identity = Identity { hash: copies.l1().hash(key), key, kind, tail: b"" };
             let kept = reader.get(identity.hash, key, kind, b"", ask.now).is_some();
             let wanted = admitted && !kept && copies.policies().cacheable(key);
-            let flight =
-                || copies.lone_flight(&identity, copies.token(identity.hash, &[]), ask.now, self.worker);
+            let flight = || {
+                copies.lone_flight(&identity, copies.token(identity.hash, &[]), ask.now, self.worker, true)
+            };
             (identity.hash, wanted.then(flight))
         });
         let flights: Vec<_> = flights.collect();
@@ -155,6 +156,8 @@ impl Mget {
         };
         self.proxy.counters.home_hits.add(1);
         self.proxy.counters.home_get.record(now.saturating_sub(self.sent), 1);
+        // The reply may be newer than copies of its keys; those that it makes itself are as new.
+        let held = self.keys.iter().any(|(hash, _)| self.copies.holds(*hash));
         let mut elements = reply::elements(&reply);
         for ((_, flight), expiry) in self.keys.iter().zip(expiries) {
             let (Some(element), Some(flight)) = (elements.next(), flight) else {
@@ -162,10 +165,10 @@ impl Mget {
             };
             self.land(flight, element, expiry);
         }
-        // The reply may be newer than copies of its keys.
-        if self.keys.iter().any(|(hash, _)| self.copies.holds(*hash)) {
+        if held {
             let receiver = Receiver::Client(self.client.clone(), self.slot);
-            self.proxy.after_confirmation(vec![receiver], reply, false, now);
+            let shows = Shows::Keys(self.keys.iter().map(|(hash, _)| *hash).collect());
+            self.proxy.after_confirmation(vec![receiver], reply, shows, now);
         } else {
             self.client.deliver(self.slot, Reply::Owned(reply), now);
         }

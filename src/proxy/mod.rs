@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::backend::confirmations::Confirmations;
@@ -70,8 +71,8 @@ pub struct Shared {
 
 /// What a worker is told from outside.
 pub enum Message {
-    /// A client has connected.
-    Accept(std::net::TcpStream),
+    /// A client has connected, and takes one of the places there are.
+    Accept(std::net::TcpStream, OwnedSemaphorePermit),
     /// A reply for clients of this worker who joined another's flight.
     Answer(Vec<Waiter>, Bytes),
     /// End this session after what it has been answered.
@@ -164,11 +165,20 @@ enum Receiver {
     Waiters(Vec<Waiter>),
 }
 
+/// Of what a reply that is held back may be newer than copies.
+enum Shows {
+    /// These keys.
+    Keys(Box<[u64]>),
+    /// Keys that are not known.
+    Unnamed,
+    /// The same, and it changed them.
+    UnnamedWrite,
+}
+
 /// A reply held back until the guard's confirmation.
 struct Held {
     number: u64,
-    /// A write whose keys are not known.
-    unnamed_write: bool,
+    shows: Shows,
     receivers: Vec<Receiver>,
     reply: Bytes,
 }
@@ -307,8 +317,8 @@ impl Proxy {
     }
 
     /// Releases a reply once the guard has confirmed everything that it may show.
-    fn after_confirmation(&self, receivers: Vec<Receiver>, reply: Bytes, unnamed_write: bool, now: u64) {
-        let held = |number| Held { number, unnamed_write, receivers, reply };
+    fn after_confirmation(&self, receivers: Vec<Receiver>, reply: Bytes, shows: Shows, now: u64) {
+        let held = |number| Held { number, shows, receivers, reply };
         match self.shared.confirmations.ask() {
             Some(number) => self.held.borrow_mut().push_back(held(number)),
             None => self.release(held(0), false, now),
@@ -316,12 +326,20 @@ impl Proxy {
     }
 
     fn release(&self, held: Held, confirmed: bool, now: u64) {
-        // Nobody will say what was changed, so no copy may stay that `stale_if_error` could serve.
-        if held.unnamed_write
-            && !confirmed
-            && let Some(copies) = &self.shared.copies
-        {
-            copies.fence_all();
+        if let (false, Some(copies)) = (confirmed, &self.shared.copies) {
+            // The lease may be renewed by a probe from before; without a guard all copies end with the next one.
+            let guarded = self.shared.confirmations.guarded();
+            match &held.shows {
+                Shows::Keys(hashes) if guarded => {
+                    for hash in hashes {
+                        copies.fence(*hash);
+                    }
+                }
+                Shows::Unnamed if guarded => copies.fence_all(),
+                Shows::Keys(_) | Shows::Unnamed => {}
+                // Nobody will say what was changed, so no copy may stay that `stale_if_error` could serve.
+                Shows::UnnamedWrite => copies.fence_all(),
+            }
         }
         for receiver in held.receivers {
             self.hand(receiver, &held.reply, now);
@@ -334,13 +352,11 @@ impl Proxy {
         loop {
             let next = {
                 let mut held = self.held.borrow_mut();
-                match held.front() {
-                    Some(h) if !vouched || self.shared.confirmations.reached(h.number) => held.pop_front(),
-                    _ => None,
-                }
+                let reached = held.front().is_some_and(|h| self.shared.confirmations.reached(h.number));
+                if reached || !vouched { held.pop_front().map(|held| (held, reached)) } else { None }
             };
-            let Some(held) = next else { return };
-            let confirmed = vouched && self.shared.confirmations.guarded();
+            let Some((held, reached)) = next else { return };
+            let confirmed = reached && self.shared.confirmations.guarded();
             self.release(held, confirmed, now);
         }
     }

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Ask, Client, LaneKey, Proxy, Receiver, Ticket, error_reply, failure_text, is_outage};
+use super::{Ask, Client, LaneKey, Proxy, Receiver, Shows, Ticket, error_reply, failure_text, is_outage};
 use crate::backend::lane::{Failure, Outcome, Reply};
 use crate::clock;
 use crate::command::{Command, KeyRef};
@@ -23,6 +24,8 @@ pub struct Read {
     flight: Arc<Flight>,
     /// Hashes of the keys besides the flight's first.
     others: Box<[u64]>,
+    /// The shortest `stale_if_error` of all keys.
+    stale_cap: Duration,
     client: Rc<dyn Client>,
     slot: u64,
     lane: LaneKey,
@@ -45,7 +48,6 @@ impl Proxy {
     pub fn read(self: &Rc<Self>, ask: &Ask<'_>, command: &Command, keys: &[KeyRef]) {
         let direct = |proxy: &Rc<Self>| proxy.direct(ask, Effect::Reads, keys);
         let guarded = self.shared.confirmations.guarded();
-        // Without a guard nothing is filled, but a flight that fails may end in a stale copy.
         let Some(copies) = self.shared.copies.clone().filter(|c| guarded || c.policies().any_stale()) else {
             return direct(self);
         };
@@ -59,15 +61,20 @@ impl Proxy {
         let Some(identity) = self.identity(ask, command, arg(first)) else {
             return direct(self);
         };
-        let others: Vec<u64> = keys[1..].iter().map(|k| copies.l1().hash(arg(k))).collect();
-        let admitted = guarded && self.admit();
+        let others: Box<[u64]> = keys[1..].iter().map(|k| copies.l1().hash(arg(k))).collect();
+        if !guarded {
+            // Nothing becomes a copy now, but if home fails a copy from before may answer.
+            let token = copies.token(identity.hash, &others);
+            let flight = copies.lone_flight(&identity, token, ask.now, self.worker, false);
+            return self.fly(ask, copies, flight, others, keys);
+        }
         let asker = Asker {
             waiter: self.waiter(ask),
             seen: ask.seen,
             lane_since: ask.lane_since,
             now: ask.now,
             follows: ask.follows,
-            admitted,
+            admitted: self.admit(),
         };
         match copies.begin(&identity, &others, &asker) {
             Start::Joined => {
@@ -79,32 +86,50 @@ impl Proxy {
             }
             Start::Copy(reply) => ask.client.deliver(ask.slot, Reply::Owned(reply), ask.now),
             Start::Landed(_) | Start::Apart => direct(self),
-            Start::Begun(flight) => {
-                self.counters.home_reads.add(1);
-                unsettle(ask, identity.hash, &others);
-                let read = Rc::new(Read {
-                    proxy: self.clone(),
-                    copies,
-                    flight,
-                    others: others.into(),
-                    client: ask.client.clone(),
-                    slot: ask.slot,
-                    lane: ask.lane,
-                    request: ask.request.raw().into(),
-                    state: RefCell::new(State {
-                        outstanding: 1 + if admitted { keys.len() } else { 0 },
-                        reply: None,
-                        expiry: admitted.then_some(Expiry::Never),
-                        failure: None,
-                        retried: false,
-                    }),
-                });
-                self.send(ask.lane, &read.request, Ticket::Read(read.clone()), ask.now);
-                if admitted {
-                    for key in keys {
-                        self.send_pttl(ask.lane, arg(key), Ticket::ReadExpiry(read.clone()), ask.now);
-                    }
-                }
+            Start::Begun(flight) => self.fly(ask, copies, flight, others, keys),
+        }
+    }
+
+    /// Sends a flight's read, and what asks for the lifetimes of its keys if it may become a copy.
+    fn fly(
+        self: &Rc<Self>,
+        ask: &Ask<'_>,
+        copies: Arc<Copies>,
+        flight: Arc<Flight>,
+        others: Box<[u64]>,
+        keys: &[KeyRef],
+    ) {
+        self.counters.home_reads.add(1);
+        unsettle(ask, flight.hash, &others);
+        let admitted = flight.admitted;
+        let arg = |k: &KeyRef| ask.request.arg(k.index as usize).unwrap_or_default();
+        let policies = copies.policies();
+        let stale_cap = match policies.any_stale() {
+            true => keys.iter().map(|k| policies.stale_cap(arg(k))).min().unwrap_or_default(),
+            false => Duration::ZERO,
+        };
+        let read = Rc::new(Read {
+            proxy: self.clone(),
+            copies,
+            flight,
+            others,
+            stale_cap,
+            client: ask.client.clone(),
+            slot: ask.slot,
+            lane: ask.lane,
+            request: ask.request.raw().into(),
+            state: RefCell::new(State {
+                outstanding: 1 + if admitted { keys.len() } else { 0 },
+                reply: None,
+                expiry: admitted.then_some(Expiry::Never),
+                failure: None,
+                retried: false,
+            }),
+        });
+        self.send(ask.lane, &read.request, Ticket::Read(read.clone()), ask.now);
+        if admitted {
+            for key in keys {
+                self.send_pttl(ask.lane, arg(key), Ticket::ReadExpiry(read.clone()), ask.now);
             }
         }
     }
@@ -207,13 +232,18 @@ impl Read {
             }
             _ => None,
         };
+        // The copy that this reply becomes is as new as the reply itself.
+        let held = holds_any(&self.copies, self.flight.hash, &self.others);
         let waiters = self.copies.land(&self.flight, life.map(|life| (reply.clone(), life)));
-        self.release(waiters, reply, now);
+        self.release(waiters, reply, held, now);
     }
 
     /// Home failed: what `stale_if_error` allows, else the error.
     fn stale_or(&self, error: Bytes, now: u64) {
-        let stale = self.copies.stale(&self.flight, now);
+        let stale = match self.stale_cap {
+            Duration::ZERO => None,
+            cap => self.copies.stale(&self.flight, cap, now),
+        };
         self.proxy.counters.l1_stale.add(u64::from(stale.is_some()));
         let waiters = self.copies.land(&self.flight, None);
         let reply = stale.unwrap_or(error);
@@ -221,11 +251,12 @@ impl Read {
         self.proxy.answer(waiters, &reply, now);
     }
 
-    fn release(&self, waiters: Vec<Waiter>, reply: Bytes, now: u64) {
+    fn release(&self, waiters: Vec<Waiter>, reply: Bytes, held: bool, now: u64) {
         let own = Receiver::Client(self.client.clone(), self.slot);
         let receivers = if waiters.is_empty() { vec![own] } else { vec![own, Receiver::Waiters(waiters)] };
-        if holds_any(&self.copies, self.flight.hash, &self.others) {
-            self.proxy.after_confirmation(receivers, reply, false, now);
+        if held {
+            let hashes = std::iter::once(self.flight.hash).chain(self.others.iter().copied());
+            self.proxy.after_confirmation(receivers, reply, Shows::Keys(hashes.collect()), now);
         } else {
             receivers.into_iter().for_each(|r| self.proxy.hand(r, &reply, now));
         }

@@ -196,7 +196,7 @@ impl Session {
             self.write(cx)?;
             let waiting = self.core.replies.borrow().waiting();
             let done = waiting == 0 && self.core.replies.borrow().backlog() == 0;
-            let over = self.core.closing.get() || self.ended;
+            let over = self.core.closing.get() || self.ended && !self.paused;
             if done && (over || self.input.is_empty() && self.context.draining.get()) {
                 return Poll::Ready(Ok(()));
             }
@@ -233,11 +233,17 @@ impl Session {
         }
     }
 
-    /// Whether commands have to wait for replies.
+    /// Whether commands have to wait for replies: for home's, or for the client to read what it was sent.
     fn must_wait(&mut self) -> bool {
         let waiting = self.core.replies.borrow().waiting();
         self.turning &= waiting > 0;
-        waiting >= MAX_WAITING || self.turning || self.core.busy.get()
+        waiting >= MAX_WAITING || self.turning || self.core.busy.get() || self.is_behind()
+    }
+
+    /// Whether so much waits for the client to read it that nothing more is done for it. Half of what it may
+    /// leave unread is kept for replies that are on their way.
+    fn is_behind(&self) -> bool {
+        self.core.replies.borrow().backlog() > self.context.config.server.output_buffer_limit / 2
     }
 
     fn write(&mut self, cx: &mut Cx<'_>) -> io::Result<()> {

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -68,6 +69,15 @@ pub enum Start {
 struct Landing {
     open: Vec<Arc<Flight>>,
     rounds: VecDeque<(u64, Vec<Arc<Flight>>)>,
+}
+
+impl Landing {
+    /// Whether a reply about this key may become a copy with a confirmation that has been asked. What is gathered
+    /// later is confirmed after all that was announced by now.
+    fn holds(&self, hash: u64, fences: &Fences) -> bool {
+        let asked = self.rounds.iter().flat_map(|(_, flights)| flights);
+        asked.into_iter().any(|f| f.hash == hash && fences.current(&f.token))
+    }
 }
 
 /// See the module's text.
@@ -138,9 +148,14 @@ impl Copies {
         position.is_multiple_of(2).then_some(position)
     }
 
-    /// Whether the key has copies, which might be older than a reply that did not come from them.
+    /// Whether the key has copies, or will have by replies that wait for the guard, which might be older than a
+    /// reply that did not come from them.
     pub fn holds(&self, hash: u64) -> bool {
+        // While the guard moves replies from there to here, a key may be in neither.
         self.l1.contains(hash)
+            || self.landing.lock().holds(hash, &self.fences)
+            || self.position().is_none()
+            || self.l1.contains(hash)
     }
 
     /// A copy over several keys, if none of them changed.
@@ -149,14 +164,14 @@ impl Copies {
         self.fences.strip(stored)
     }
 
-    /// The unvouched copy that `stale_if_error` allows to serve.
-    pub fn stale(&self, flight: &Flight, now: u64) -> Option<Bytes> {
-        if !self.keeps_stale {
+    /// The unvouched copy that `stale_if_error` allows to serve, read less than `cap` ago (in whole seconds).
+    pub fn stale(&self, flight: &Flight, cap: Duration, now: u64) -> Option<Bytes> {
+        let now = clock::seconds(now);
+        let reader = self.l1.reader();
+        let hit = reader.get_stale(flight.hash, &flight.key, flight.kind, &flight.tail, now)?;
+        if u64::from(now.saturating_sub(hit.filled_at())) >= cap.as_secs() {
             return None;
         }
-        let reader = self.l1.reader();
-        let hit =
-            reader.get_stale(flight.hash, &flight.key, flight.kind, &flight.tail, clock::seconds(now))?;
         match flight.token.spans() {
             false => Some(Bytes::copy_from_slice(hit.reply())),
             true => self.fences.strip(hit.reply()).map(Bytes::copy_from_slice),
@@ -190,9 +205,17 @@ impl Copies {
         Start::Begun(flight)
     }
 
-    /// A flight that is not known to others: the caller alone waits for it (one key of an MGET).
-    pub fn lone_flight(&self, id: &Identity<'_>, token: Token, now: u64, worker: u16) -> Arc<Flight> {
-        Arc::new(Flight::new(id, token, now, worker, true))
+    /// A flight that is not known to others: the caller alone waits for it (one key of an MGET; a read while
+    /// nothing is guarded).
+    pub fn lone_flight(
+        &self,
+        id: &Identity<'_>,
+        token: Token,
+        now: u64,
+        worker: u16,
+        admitted: bool,
+    ) -> Arc<Flight> {
+        Arc::new(Flight::new(id, token, now, worker, admitted))
     }
 
     /// A flight's reply was read. With a life it becomes a copy once confirmed. Returns who joined.
@@ -319,16 +342,20 @@ impl Sink for Copies {
     }
 
     fn confirm(&self, round: u64) {
-        let mut confirmed = Vec::new();
-        {
-            let mut landing = self.landing.lock();
-            while landing.rounds.front().is_some_and(|(r, _)| *r <= round) {
-                confirmed.extend(landing.rounds.pop_front().into_iter().flat_map(|(_, flights)| flights));
+        let due = |landing: &Landing| landing.rounds.front().is_some_and(|(r, _)| *r <= round);
+        if !due(&self.landing.lock()) {
+            return;
+        }
+        self.moving(|| {
+            let mut confirmed = Vec::new();
+            {
+                let mut landing = self.landing.lock();
+                while due(&landing) {
+                    confirmed.extend(landing.rounds.pop_front().into_iter().flat_map(|(_, flights)| flights));
+                }
             }
-        }
-        if !confirmed.is_empty() {
-            self.moving(|| confirmed.iter().for_each(|flight| self.store(flight)));
-        }
+            confirmed.iter().for_each(|flight| self.store(flight));
+        });
     }
 
     fn lease(&self, until: u64) {

@@ -72,6 +72,11 @@ impl Policies {
         self.rules.iter().any(|r| r.stale_if_error.is_some())
     }
 
+    /// For how long after it was read a copy of this key may be served while home fails; zero: not at all.
+    pub fn stale_cap(&self, key: &[u8]) -> Duration {
+        self.rule(key).and_then(|r| r.stale_if_error).unwrap_or_default()
+    }
+
     /// How long a reply about `key` may be kept; None: not at all. `sent` is when the read was sent: lifetimes
     /// count from then.
     pub fn life(&self, key: &[u8], reply_absent: bool, expiry: Expiry, sent: u64) -> Option<Life> {

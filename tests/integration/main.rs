@@ -3,4 +3,7 @@
 mod differential;
 mod endpoint;
 mod history;
+mod lifecycle;
+mod rules;
+mod service;
 mod support;

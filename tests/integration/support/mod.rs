@@ -13,9 +13,10 @@ use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use client::{Client, Endpoint};
+pub(crate) use client::{Client, Endpoint, encode};
+pub(crate) use port::Port;
 pub(crate) use redis::RedisServer;
-pub(crate) use relay::{Direction, Relay};
+pub(crate) use relay::{Direction, Part, Relay};
 pub(crate) use strata::Strata;
 pub(crate) use value::Value;
 

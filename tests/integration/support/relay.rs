@@ -10,6 +10,36 @@ use std::time::Duration;
 use super::Endpoint;
 use super::client::Stream;
 
+/// What the proxy uses a connection for, as the first words on it tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Anything that is none of the others, and every connection until it has told.
+    Other = 0,
+    /// The connection that hears of changes.
+    Guard = 1,
+    /// Lanes of RESP2.
+    Lane2 = 2,
+    /// Lanes of RESP3.
+    Lane3 = 3,
+}
+
+impl Part {
+    pub(crate) const ALL: [Part; 4] = [Part::Other, Part::Guard, Part::Lane2, Part::Lane3];
+
+    /// The name comes last in the opening conversation, behind the protocol.
+    fn told(self, request: &[u8]) -> Part {
+        let says = |word: &[u8]| request.windows(word.len()).any(|w| w == word);
+        let resp3 = says(b"HELLO") || self == Part::Lane3;
+        match self {
+            Part::Guard | Part::Lane2 => self,
+            _ if says(b"strata-guard") => Part::Guard,
+            _ if resp3 => Part::Lane3,
+            _ if says(b"strata-lane") => Part::Lane2,
+            _ => self,
+        }
+    }
+}
+
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -23,11 +53,32 @@ pub(crate) enum Direction {
 struct State {
     refusing: bool,
     closed: bool,
-    stalled: [bool; 2],
-    delay: Duration,
-    /// Both ends of every connection that is open.
-    open: Vec<[Stream; 2]>,
+    /// By part, then direction.
+    stalled: [[bool; 2]; 4],
+    delay: [Duration; 4],
+    /// Chunks that came in to be passed on.
+    chunks: [[u64; 2]; 4],
+    open: Vec<Connection>,
     accepted: u64,
+}
+
+/// Both ends of a connection that is open, and what it is for.
+struct Connection {
+    number: u64,
+    part: Part,
+    ends: [Stream; 2],
+}
+
+impl State {
+    fn part(&self, number: u64) -> Part {
+        self.open.iter().find(|c| c.number == number).map_or(Part::Other, |c| c.part)
+    }
+
+    fn listen(&mut self, number: u64, request: &[u8]) {
+        if let Some(connection) = self.open.iter_mut().find(|c| c.number == number) {
+            connection.part = connection.part.told(request);
+        }
+    }
 }
 
 struct Shared {
@@ -66,10 +117,20 @@ impl Relay {
         self.shared.state().accepted
     }
 
+    /// Chunks that came in so far, whether they have been passed on or are held.
+    pub(crate) fn chunks(&self, part: Part, direction: Direction) -> u64 {
+        self.shared.state().chunks[part as usize][direction as usize]
+    }
+
     /// Ends every open connection. New ones are welcome.
     pub(crate) fn cut(&self) {
-        for pair in self.shared.state().open.drain(..) {
-            pair.iter().for_each(Stream::shutdown);
+        Part::ALL.iter().for_each(|part| self.cut_part(*part));
+    }
+
+    /// Ends the open connections of one part.
+    pub(crate) fn cut_part(&self, part: Part) {
+        for connection in self.shared.state().open.extract_if(.., |c| c.part == part) {
+            connection.ends.iter().for_each(Stream::shutdown);
         }
         self.shared.changed.notify_all();
     }
@@ -81,13 +142,23 @@ impl Relay {
 
     /// While true, nothing goes this way, on connections old and new; all stay open. Held bytes go on when it ends.
     pub(crate) fn stall(&self, direction: Direction, stalled: bool) {
-        self.shared.state().stalled[direction as usize] = stalled;
+        Part::ALL.iter().for_each(|part| self.stall_part(*part, direction, stalled));
+    }
+
+    /// The same for the connections of one part.
+    pub(crate) fn stall_part(&self, part: Part, direction: Direction, stalled: bool) {
+        self.shared.state().stalled[part as usize][direction as usize] = stalled;
         self.shared.changed.notify_all();
     }
 
     /// Holds every chunk for this long, both ways.
     pub(crate) fn delay(&self, delay: Duration) {
-        self.shared.state().delay = delay;
+        Part::ALL.iter().for_each(|part| self.delay_part(*part, delay));
+    }
+
+    /// The same for the connections of one part.
+    pub(crate) fn delay_part(&self, part: Part, delay: Duration) {
+        self.shared.state().delay[part as usize] = delay;
     }
 }
 
@@ -96,7 +167,7 @@ impl Drop for Relay {
         {
             let mut state = self.shared.state();
             state.closed = true;
-            state.stalled = [false; 2];
+            state.stalled = [[false; 2]; 4];
         }
         self.cut();
         // Wakes the thread that accepts, so that it sees the end.
@@ -126,27 +197,37 @@ fn accept(listener: &TcpListener, server: &Endpoint, shared: &Arc<Shared>) {
 }
 
 fn connect(client: Stream, server: Stream, shared: &Arc<Shared>) -> std::io::Result<()> {
-    shared.state().open.push([client.try_clone()?, server.try_clone()?]);
+    let number = {
+        let mut state = shared.state();
+        let (number, ends) = (state.accepted, [client.try_clone()?, server.try_clone()?]);
+        state.open.push(Connection { number, part: Part::Other, ends });
+        number
+    };
     let ways = [
         (Direction::Requests, client.try_clone()?, server.try_clone()?),
         (Direction::Replies, server, client),
     ];
     for (direction, from, to) in ways {
         let shared = Arc::clone(shared);
-        thread::spawn(move || pass(direction, from, to, &shared));
+        thread::spawn(move || pass(number, direction, from, to, &shared));
     }
     Ok(())
 }
 
 /// Passes bytes one way until either end closes, then closes both.
-fn pass(direction: Direction, mut from: Stream, mut to: Stream, shared: &Shared) {
+fn pass(number: u64, direction: Direction, mut from: Stream, mut to: Stream, shared: &Shared) {
     let mut chunk = [0; 16 * 1024];
     while let Ok(count) = from.read(&mut chunk) {
         let mut state = shared.state();
-        while state.stalled[direction as usize] && count > 0 {
+        if direction == Direction::Requests {
+            state.listen(number, &chunk[..count]);
+        }
+        let part = state.part(number) as usize;
+        state.chunks[part][direction as usize] += 1;
+        while state.stalled[state.part(number) as usize][direction as usize] && count > 0 {
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let delay = state.delay;
+        let delay = state.delay[state.part(number) as usize];
         drop(state);
         thread::sleep(delay);
         if count == 0 || to.write_all(&chunk[..count]).is_err() {
@@ -155,6 +236,7 @@ fn pass(direction: Direction, mut from: Stream, mut to: Stream, shared: &Shared)
     }
     from.shutdown();
     to.shutdown();
+    shared.state().open.retain(|c| c.number != number);
 }
 
 #[cfg(test)]

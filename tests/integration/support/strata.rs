@@ -17,7 +17,7 @@ const START: Duration = Duration::from_secs(20);
 /// How much of what the process said is shown when its test fails.
 const SHOWN_LINES: usize = 60;
 
-/// Runs without a configuration file. What it says on stdout and stderr is kept, and shown if the test panics.
+/// Runs in a directory of its own. What it says on stdout and stderr is kept, and shown if the test panics.
 pub(crate) struct Strata {
     directory: TempDir,
     port: Port,
@@ -28,9 +28,15 @@ pub(crate) struct Strata {
 impl Strata {
     /// Starts in front of `home` and returns once PING is answered. `settings` are as `--set` takes them.
     pub(crate) fn start(home: &Endpoint, settings: &[(&str, &str)]) -> Strata {
+        Strata::start_with(&home.url(), "", settings)
+    }
+
+    /// The same with `l2.url` in words and a configuration file, which settings override.
+    pub(crate) fn start_with(url: &str, file: &str, settings: &[(&str, &str)]) -> Strata {
         let directory =
             tempfile::Builder::new().prefix("strata-proxy-").tempdir().expect("a temporary directory");
-        let mut all = vec![("l2.url".to_owned(), home.url())];
+        fs::write(directory.path().join("config.toml"), file).expect("the configuration is written");
+        let mut all = vec![("l2.url".to_owned(), url.to_owned())];
         all.extend(settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
         let port = Port::reserve().expect("a free port");
         let mut strata = Strata { directory, port, settings: all, process: None };
@@ -50,7 +56,7 @@ impl Strata {
         let output = File::options().create(true).append(true).open(self.directory.path().join("output"));
         let output = output.expect("the output is kept");
         let mut command = Command::new(env!("CARGO_BIN_EXE_strata"));
-        // Where no config.toml lies that would be taken for this process' own.
+        // Where the config.toml lies that was written for it.
         command.current_dir(self.directory.path());
         // The tests' own variables are none of strata's settings.
         for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("STRATA_")) {
@@ -70,7 +76,7 @@ impl Strata {
 
     fn answers_ping(&self) -> bool {
         let pong = Client::connect(&self.endpoint()).and_then(|mut client| client.call(&["PING"]));
-        // To a stranger it says NOAUTH.
+        // It may be that a password is asked for.
         pong.is_ok()
     }
 
