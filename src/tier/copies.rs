@@ -8,7 +8,7 @@
 //!   after a confirmation ([`Copies::holds`]).
 //! - Copies are served while the lease runs ([`Copies::vouched`]).
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::fence::{Fences, Token};
-use super::flight::{Asker, Flight, Flights, Identity, Life, Meeting, Waiter};
+use super::flight::{Asker, Flight, Flights, Hashed, Identity, Life, Meeting, Waiter};
 use super::l1::{Fill, L1, L1Options, Reader};
 use super::policy::Policies;
 use crate::backend::confirmations::Confirmations;
@@ -64,19 +64,22 @@ pub enum Start {
     Begun(Arc<Flight>),
 }
 
+type Gathered = HashMap<u64, Vec<Arc<Flight>>, Hashed>;
+
 /// Replies that wait for the guard.
 #[derive(Default)]
 struct Landing {
     open: Vec<Arc<Flight>>,
-    rounds: VecDeque<(u64, Vec<Arc<Flight>>)>,
+    /// What has been gathered for a confirmation, by the hash of the key.
+    rounds: VecDeque<(u64, Gathered)>,
 }
 
 impl Landing {
     /// Whether a reply about this key may become a copy with a confirmation that has been asked. What is gathered
     /// later is confirmed after all that was announced by now.
     fn holds(&self, hash: u64, fences: &Fences) -> bool {
-        let asked = self.rounds.iter().flat_map(|(_, flights)| flights);
-        asked.into_iter().any(|f| f.hash == hash && fences.current(&f.token))
+        let asked = self.rounds.iter().filter_map(|(_, gathered)| gathered.get(&hash)).flatten();
+        asked.into_iter().any(|f| fences.current(&f.token))
     }
 }
 
@@ -254,7 +257,8 @@ impl Copies {
 
     fn abandon_landed(&self) {
         let landing = std::mem::take(&mut *self.landing.lock());
-        for flight in landing.rounds.iter().flat_map(|(_, flights)| flights).chain(&landing.open) {
+        let gathered = landing.rounds.iter().flat_map(|(_, gathered)| gathered.values().flatten());
+        for flight in gathered.chain(&landing.open) {
             self.flights.end(flight);
             flight.land(None);
         }
@@ -337,7 +341,11 @@ impl Sink for Copies {
         let mut landing = self.landing.lock();
         let open = std::mem::take(&mut landing.open);
         if !open.is_empty() {
-            landing.rounds.push_back((round, open));
+            let mut gathered = Gathered::default();
+            for flight in open {
+                gathered.entry(flight.hash).or_default().push(flight);
+            }
+            landing.rounds.push_back((round, gathered));
         }
     }
 
@@ -351,7 +359,8 @@ impl Sink for Copies {
             {
                 let mut landing = self.landing.lock();
                 while due(&landing) {
-                    confirmed.extend(landing.rounds.pop_front().into_iter().flat_map(|(_, flights)| flights));
+                    let gathered = landing.rounds.pop_front().into_iter().flat_map(|(_, gathered)| gathered);
+                    confirmed.extend(gathered.flat_map(|(_, flights)| flights));
                 }
             }
             confirmed.iter().for_each(|flight| self.store(flight));

@@ -147,9 +147,12 @@ pub enum Meeting {
     None,
 }
 
-/// Flights are found by the hash of their identity; the bytes decide.
+/// Maps whose keys are hashes already.
+pub(super) type Hashed = BuildHasherDefault<Ready>;
+
+/// Takes a hash as it is.
 #[derive(Default)]
-struct Ready(u64);
+pub(super) struct Ready(u64);
 
 impl Hasher for Ready {
     fn finish(&self) -> u64 {
@@ -161,7 +164,8 @@ impl Hasher for Ready {
     }
 }
 
-type Shard = Mutex<HashMap<u64, Arc<Flight>, BuildHasherDefault<Ready>>>;
+/// Flights are found by the hash of their identity; the bytes decide.
+type Shard = Mutex<HashMap<u64, Arc<Flight>, Hashed>>;
 
 /// All flights of the process.
 pub struct Flights {

@@ -2,7 +2,6 @@
 
 mod differential;
 mod endpoint;
-mod history;
 mod lifecycle;
 mod rules;
 mod service;
