@@ -9,6 +9,7 @@
 mod admission;
 mod direct;
 mod errand;
+mod held;
 mod mget;
 mod read;
 
@@ -39,6 +40,7 @@ use crate::tier::l1::Reader;
 use admission::Admission;
 pub use direct::Direct;
 pub use errand::Errand;
+use held::{Held, Shows};
 pub use mget::Mget;
 pub use read::Read;
 
@@ -163,24 +165,6 @@ impl LaneTicket for Ticket {
 enum Receiver {
     Client(Rc<dyn Client>, u64),
     Waiters(Vec<Waiter>),
-}
-
-/// Of what a reply that is held back may be newer than copies.
-enum Shows {
-    /// These keys.
-    Keys(Box<[u64]>),
-    /// Keys that are not known.
-    Unnamed,
-    /// The same, and it changed them.
-    UnnamedWrite,
-}
-
-/// A reply held back until the guard's confirmation.
-struct Held {
-    number: u64,
-    shows: Shows,
-    receivers: Vec<Receiver>,
-    reply: Bytes,
 }
 
 /// One worker's half of the program.
@@ -313,51 +297,6 @@ impl Proxy {
                 // A worker that is gone has no clients.
                 let _ = inbox.send(Message::Answer(waiters, reply.clone()));
             }
-        }
-    }
-
-    /// Releases a reply once the guard has confirmed everything that it may show.
-    fn after_confirmation(&self, receivers: Vec<Receiver>, reply: Bytes, shows: Shows, now: u64) {
-        let held = |number| Held { number, shows, receivers, reply };
-        match self.shared.confirmations.ask() {
-            Some(number) => self.held.borrow_mut().push_back(held(number)),
-            None => self.release(held(0), false, now),
-        }
-    }
-
-    fn release(&self, held: Held, confirmed: bool, now: u64) {
-        if let (false, Some(copies)) = (confirmed, &self.shared.copies) {
-            // The lease may be renewed by a probe from before; without a guard all copies end with the next one.
-            let guarded = self.shared.confirmations.guarded();
-            match &held.shows {
-                Shows::Keys(hashes) if guarded => {
-                    for hash in hashes {
-                        copies.fence(*hash);
-                    }
-                }
-                Shows::Unnamed if guarded => copies.fence_all(),
-                Shows::Keys(_) | Shows::Unnamed => {}
-                // Nobody will say what was changed, so no copy may stay that `stale_if_error` could serve.
-                Shows::UnnamedWrite => copies.fence_all(),
-            }
-        }
-        for receiver in held.receivers {
-            self.hand(receiver, &held.reply, now);
-        }
-    }
-
-    /// Releases what has been confirmed; without a lease nothing needs to be.
-    pub fn release_confirmed(&self, now: u64) {
-        let vouched = self.vouched(now).is_some();
-        loop {
-            let next = {
-                let mut held = self.held.borrow_mut();
-                let reached = held.front().is_some_and(|h| self.shared.confirmations.reached(h.number));
-                if reached || !vouched { held.pop_front().map(|held| (held, reached)) } else { None }
-            };
-            let Some((held, reached)) = next else { return };
-            let confirmed = reached && self.shared.confirmations.guarded();
-            self.release(held, confirmed, now);
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod batch;
 pub mod clients;
+mod dispatch;
 mod local;
 mod replies;
 mod unsettled;

@@ -1,3 +1,5 @@
+//! Long because: the layout of a record and all that is unsafe about it stand in one place.
+//!
 //! A record: one reply copy in one allocation.
 //!
 //! Layout: [`Header`], then the bytes of key, tail and reply, back to back. A published record never changes, but for the

@@ -1,0 +1,177 @@
+//! A worker: one thread with a runtime of its own, its lanes, and the sessions that were given to it.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::LocalSet;
+
+use crate::backend::tracking::Guard;
+use crate::clock;
+use crate::config::Config;
+use crate::proxy::{Message, Proxy, Shared};
+use crate::session::clients::{ClientInfo, Clients};
+use crate::session::{Context, Scratch, serve};
+use crate::tier::copies::Copies;
+
+/// Workers look after time-outs this often.
+const TICK: Duration = Duration::from_millis(20);
+
+/// A worker's thread.
+pub(super) type Worker = std::thread::JoinHandle<()>;
+
+/// Starts the workers, each with a door in `shared.inboxes`.
+pub(super) fn spawn_workers(
+    config: &Arc<Config>,
+    shared: &Arc<Shared>,
+    clients: &Arc<Clients>,
+    mut guard: Option<Guard<Copies>>,
+) -> anyhow::Result<Vec<Worker>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let count = if config.server.workers == 0 { cores } else { config.server.workers };
+    let mut workers = Vec::new();
+    for index in 0..count {
+        let (sender, inbox) = unbounded_channel();
+        shared.inboxes.write().push(sender);
+        let (config, shared, clients) = (config.clone(), shared.clone(), clients.clone());
+        // The first worker has the guard: under load it is awake anyway, a thread of its own would have to be woken.
+        let guard = guard.take();
+        let worker = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || work(index as u16, config, shared, clients, inbox, guard))
+            .context("cannot start a worker thread")?;
+        workers.push(worker);
+    }
+    Ok(workers)
+}
+
+/// One worker thread, until it is told to drain and its last session has ended.
+fn work(
+    index: u16,
+    config: Arc<Config>,
+    shared: Arc<Shared>,
+    clients: Arc<Clients>,
+    inbox: UnboundedReceiver<Message>,
+    guard: Option<Guard<Copies>>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return tracing::error!("worker {index} cannot start: {e}"),
+    };
+    let context = Rc::new(Context {
+        proxy: Proxy::new(index, shared),
+        clients,
+        config,
+        scratch: RefCell::new(Scratch::default()),
+        draining: Cell::new(false),
+    });
+    let tasks = LocalSet::new();
+    if let Some(guard) = guard {
+        tasks.spawn_local(guard.run());
+    }
+    // As a task of its own: what is blocked on is polled at every turn of the set.
+    let attending = tasks.spawn_local(attend(context, inbox));
+    if let Err(e) = tasks.block_on(&runtime, attending) {
+        tracing::error!("worker {index} failed: {e}");
+    }
+}
+
+async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
+    let confirmed = context.proxy.shared.confirmations.listen();
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            message = inbox.recv() => match message {
+                None => return,
+                Some(message) => receive(&context, message),
+            },
+            () = confirmed.notified() => context.proxy.release_confirmed(clock::now()),
+            _ = ticks.tick() => {
+                let now = clock::now();
+                context.proxy.tick(now);
+                close_idle(&context, now);
+                if context.draining.get() && context.proxy.sessions().is_empty() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn receive(context: &Rc<Context>, message: Message) {
+    match message {
+        Message::Answer(waiters, reply) => context.proxy.answer(waiters, &reply, clock::now()),
+        Message::Close(session) => {
+            if let Some(client) = context.proxy.session(session) {
+                client.close();
+            }
+        }
+        Message::Drain => {
+            context.draining.set(true);
+            context.proxy.sessions().iter().for_each(|client| client.wake());
+        }
+        Message::Accept(stream, place) => match admit(context, stream) {
+            Ok((stream, info)) => {
+                context.clients.insert(info.clone());
+                let session = serve(context.clone(), stream, info);
+                tokio::task::spawn_local(async move {
+                    session.await;
+                    drop(place);
+                });
+            }
+            Err(e) => tracing::debug!("a client was gone before it was served: {e}"),
+        },
+    }
+}
+
+fn admit(
+    context: &Rc<Context>,
+    stream: std::net::TcpStream,
+) -> std::io::Result<(TcpStream, Arc<ClientInfo>)> {
+    let stream = TcpStream::from_std(stream)?;
+    let now = clock::now();
+    let info = Arc::new(ClientInfo {
+        id: context.clients.number(),
+        address: stream.peer_addr()?,
+        local: stream.local_addr()?,
+        descriptor: stream.as_raw_fd(),
+        worker: context.proxy.worker,
+        since: now,
+        active: AtomicU64::new(now),
+        command: AtomicU32::new(0),
+        commands: AtomicU64::new(0),
+        db: AtomicU32::new(context.config.l2.database),
+        proto: AtomicU32::new(2),
+        input: AtomicU64::new(0),
+        output: AtomicU64::new(0),
+        killed: AtomicBool::new(false),
+        no_evict: AtomicBool::new(false),
+        name: Mutex::default(),
+    });
+    Ok((stream, info))
+}
+
+/// Ends clients that have been silent for longer than `server.timeout`.
+fn close_idle(context: &Rc<Context>, now: u64) {
+    let bound = clock::nanos(context.config.server.timeout);
+    if bound == 0 {
+        return;
+    }
+    for info in context.clients.list() {
+        let idle = now.saturating_sub(info.active.load(Relaxed));
+        if info.worker == context.proxy.worker
+            && idle > bound
+            && let Some(client) = context.proxy.session(info.id)
+        {
+            client.close();
+        }
+    }
+}
