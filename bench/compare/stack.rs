@@ -74,14 +74,11 @@ impl Lab {
     }
 
     fn strata(&self, home: &Server, settings: &[&str]) -> Result<Server> {
-        let (port, admin) = (free_port()?, free_port()?);
+        let port = free_port()?;
         let mut server = command(&self.strata, self.server_cores());
         server.arg("run");
-        let own = [
-            format!("server.listen=127.0.0.1:{port}"),
-            format!("server.admin=127.0.0.1:{admin}"),
-            format!("l2.url=redis://127.0.0.1:{}", home.port()),
-        ];
+        let own =
+            [format!("server.listen=127.0.0.1:{port}"), format!("l2.url=redis://127.0.0.1:{}", home.port())];
         let all = own.iter().map(String::as_str).chain(settings.iter().copied());
         for setting in all.chain(self.settings.iter().map(String::as_str)) {
             server.args(["--set", setting]);
