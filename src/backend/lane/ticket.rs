@@ -53,6 +53,6 @@ pub enum Failure {
 
 /// The claim to one reply.
 pub trait Ticket: 'static {
-    /// Called exactly once, at `now`; from within [`Lane::send`] only while the node is known to be down.
+    /// Called exactly once, at `now`; from within `Lane::send` only while the node is known to be down.
     fn complete(self, outcome: Outcome<'_>, now: u64);
 }
