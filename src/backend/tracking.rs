@@ -168,7 +168,10 @@ impl<S: Sink> Link<'_, S> {
                 read = self.stream.read_buf(&mut self.buffer), if rested => match read {
                     Ok(0) => Err("home closed the connection".to_owned()),
                     Ok(_) => {
-                        self.last_read = Instant::now();
+                        // A full buffer says that more is waiting: resting now would let it pile up at home.
+                        if self.buffer.len() < self.buffer.capacity() {
+                            self.last_read = Instant::now();
+                        }
                         self.digest().await
                     }
                     Err(e) => Err(e.to_string()),
