@@ -3,7 +3,7 @@
 //! A group of commands is parsed first, so that the places their copies are in can be fetched from memory while
 //! the others are parsed; then they are run one by one.
 
-use super::{ReplyMode, Session};
+use super::Session;
 use crate::clock;
 use crate::command::{Args, Command, KeyRef, Unknown, id, resolve};
 use crate::proxy::tail;
@@ -217,8 +217,8 @@ impl Session {
         if self.core.closing.get() {
             return;
         }
-        if self.reply_mode != ReplyMode::On {
-            return self.run_silent(request, command, now, keys);
+        if self.attentive() {
+            return self.run_attentively(request, command, now, keys);
         }
         if let (Ok(command), Some(hash), Some(reader), true) = (command, hash, reader, self.authenticated)
             && self.hit(request, command, hash, reader, now)

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::Session;
 use super::batch::Tally;
 use super::replies::Shape;
-use super::{ReplyMode, Session};
 use crate::command::{Command, KeyRef, Unknown, id};
 use crate::proxy::Ask;
 use crate::resp::{Request, encode};
@@ -188,24 +188,6 @@ impl Session {
             request,
             now,
         })
-    }
-
-    /// A command under CLIENT REPLY OFF or SKIP: everything happens, nothing is said.
-    pub(super) fn run_silent(
-        &mut self,
-        request: &Request<'_>,
-        command: Result<&'static Command, Unknown>,
-        now: u64,
-        keys: &mut Vec<KeyRef>,
-    ) {
-        // SKIP is over with this command, unless the command itself says it anew.
-        if self.reply_mode == ReplyMode::Skip {
-            self.reply_mode = ReplyMode::On;
-        }
-        self.core.replies.borrow_mut().set_silent(true);
-        self.run_slow(request, command, None, now, &mut Tally::default(), keys);
-        let silent = self.reply_mode == ReplyMode::Off;
-        self.core.replies.borrow_mut().set_silent(silent);
     }
 
     /// What Redis checks before it asks who somebody is, and then that it will not say more.

@@ -3,6 +3,7 @@
 //! A session is one task of its worker. A wake-up reads once into the worker's buffer, runs every command that is
 //! complete ([`batch`]), and writes once. An idle session owns no buffer.
 
+mod attention;
 mod batch;
 pub mod clients;
 mod dispatch;
