@@ -90,6 +90,9 @@ pub trait Client {
     /// The request at `slot` goes home; until it is answered, copies of these keys (None: of any) do not answer
     /// this client.
     fn unsettle(&self, slot: u64, keys: Option<&[u64]>);
+    /// What the client is told without having asked: whole elements in its protocol. They go out next, before the
+    /// replies that are still to come.
+    fn push(&self, bytes: &Bytes);
     /// Ends the session once its replies are out.
     fn close(&self);
     /// Has the session look at what changed around it.

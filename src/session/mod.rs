@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as Cx, Poll, Waker};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -93,6 +94,11 @@ impl Client for Core {
 
     fn unsettle(&self, slot: u64, keys: Option<&[u64]>) {
         self.unsettled.borrow_mut().add(slot, keys);
+    }
+
+    fn push(&self, bytes: &Bytes) {
+        self.replies.borrow_mut().push(bytes);
+        self.wake();
     }
 
     fn close(&self) {

@@ -123,6 +123,14 @@ impl Replies {
         }
     }
 
+    /// What answers no request: goes out next, before the replies that are still to come, silence or not.
+    pub(super) fn push(&mut self, bytes: &Bytes) {
+        match bytes.len() {
+            0..SHARED => self.tail.extend_from_slice(bytes),
+            _ => self.emit(Reply::Owned(bytes.clone())),
+        }
+    }
+
     fn emit(&mut self, reply: Reply<'_>) {
         match reply {
             Reply::Owned(bytes) if bytes.len() >= SHARED => {
@@ -259,6 +267,24 @@ mod tests {
         r.fill(b, Reply::Borrowed(b"dropped"));
         r.fill(a, Reply::Borrowed(b"a"));
         assert_eq!(drain(&mut r), "ac");
+    }
+
+    #[test]
+    fn what_is_pushed_goes_out_before_outstanding_replies_and_behind_those_that_are_here() {
+        let mut r = Replies::default();
+        r.now().extend_from_slice(b"a");
+        let b = r.open(Shape::Plain);
+        r.now().extend_from_slice(b"c");
+        r.push(&Bytes::from_static(b">"));
+        r.set_silent(true);
+        r.push(&Bytes::from_static(b"|"));
+        assert_eq!(drain(&mut r), "a>|");
+        r.push(&Bytes::from(vec![b'x'; SHARED]));
+        r.push(&Bytes::from_static(b">"));
+        assert_eq!(r.backlog(), SHARED + 1);
+        r.fill(b, Reply::Borrowed(b"b"));
+        let all = drain(&mut r);
+        assert_eq!((&all[SHARED - 1..], r.backlog()), ("x>bc", 0));
     }
 
     #[test]
