@@ -84,6 +84,7 @@ pub struct Command {
     /// What it touches besides its declared keys.
     pub reach: Reach,
     finder: Finder,
+    replicates: bool,
     /// The argument that is its only key; 0 if that is not the same one in every request.
     only_key: u8,
     /// How many of the rows that follow are its subcommands.
@@ -109,6 +110,7 @@ impl Command {
             session: own::session(facts.name),
             reach: own::reach(facts.name),
             finder: own::finder(facts.name),
+            replicates: own::may_replicate(facts.name, facts.flags),
             only_key: only_key(facts.key_specs),
             subcommands: 0,
         }
@@ -150,6 +152,11 @@ impl Command {
     pub const fn may_write(&self) -> bool {
         self.flags.contains(Flags::WRITE)
             || matches!(self.reach, Reach::UndeclaredWrites | Reach::OtherDatabase | Reach::Keyspace)
+    }
+
+    /// Whether Redis may send it to replicas: writes, and what it passes on or may turn out to be one.
+    pub const fn may_replicate(&self) -> bool {
+        self.replicates
     }
 
     /// Its subcommands; none unless it is a container.

@@ -145,10 +145,10 @@ const NOT_CACHED: &[(Why, &str)] = &[
 ];
 
 const SESSION: &[(SessionNeed, &str)] = &[
-    (SessionNeed::Local, "ping echo hello auth select client reset quit info acl|whoami"),
+    (SessionNeed::Local, "ping echo hello auth select client reset quit info acl|whoami monitor slowlog"),
     // Transactions and subscriptions.
     (SessionNeed::Lease, "multi exec discard watch unwatch"),
-    (SessionNeed::Lease, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe monitor"),
+    (SessionNeed::Lease, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe"),
     // They wait. XREAD and XREADGROUP do so only with BLOCK.
     (SessionNeed::Lease, "blpop brpop blmove brpoplpush blmpop bzpopmin bzpopmax bzmpop wait"),
     // They must reach a server that is busy with a script, which may have come by the shared connection.
@@ -170,6 +170,9 @@ const REACH: &[(Reach, &str)] = &[
     (Reach::Keyspace, "flushall flushdb swapdb debug"),
     (Reach::Keyspace, "replicaof slaveof failover cluster|replicate cluster|reset"),
 ];
+
+/// What Redis may send to replicas without calling it a write.
+const MAY_REPLICATE: &[&str] = &["eval evalsha fcall publish spublish pfcount"];
 
 const FINDERS: &[(Finder, &str)] = &[
     (Finder::Bitfield, "bitfield"),
@@ -205,6 +208,18 @@ pub(super) const fn cache(name: &str, flags: Flags) -> Cache {
     }
     assert!(!flags.contains(Flags::READONLY), "a read-only command must be in CACHEABLE or NOT_CACHED");
     Cache::No(Why::NotARead)
+}
+
+/// Whether a command may be sent to replicas, or writes.
+pub(super) const fn may_replicate(name: &str, flags: Flags) -> bool {
+    let mut i = 0;
+    while i < MAY_REPLICATE.len() {
+        if listed(MAY_REPLICATE[i], name) {
+            return true;
+        }
+        i += 1;
+    }
+    flags.contains(Flags::WRITE)
 }
 
 /// A function that finds the list which names a command.
@@ -258,9 +273,15 @@ mod tests {
         list.iter().flat_map(|(_, words)| words.split(' ')).collect()
     }
 
-    fn lists() -> [Vec<&'static str>; 4] {
+    fn lists() -> [Vec<&'static str>; 5] {
         let cacheable = CACHEABLE.iter().flat_map(|words| words.split(' '));
-        [cacheable.chain(words(NOT_CACHED)).collect(), words(SESSION), words(REACH), words(FINDERS)]
+        [
+            cacheable.chain(words(NOT_CACHED)).collect(),
+            words(SESSION),
+            words(REACH),
+            words(FINDERS),
+            MAY_REPLICATE.iter().flat_map(|words| words.split(' ')).collect(),
+        ]
     }
 
     #[test]

@@ -44,6 +44,12 @@ pub struct Server {
     pub max_bulk: usize,
     /// Bytes of replies a client may leave unread before it is disconnected.
     pub output_buffer_limit: usize,
+    /// Keys remembered for clients that keep caches of their own; 0: any number.
+    pub tracking_table_max_keys: usize,
+    /// Requests that took so long or longer are kept in the slow log.
+    pub slowlog_log_slower_than: Duration,
+    /// Requests kept in the slow log; 0: none.
+    pub slowlog_max_len: usize,
     /// How long a shutdown waits for commands in flight.
     pub shutdown_timeout: Duration,
     /// A filter in the syntax of `tracing`, such as `info` or `info,strata=debug`.
@@ -62,6 +68,9 @@ impl Default for Server {
             max_query_buffer: 1 << 30,
             max_bulk: 512 << 20,
             output_buffer_limit: 256_000_000,
+            tracking_table_max_keys: 1_000_000,
+            slowlog_log_slower_than: Duration::from_millis(10),
+            slowlog_max_len: 128,
             shutdown_timeout: Duration::from_secs(10),
             log: "info".to_owned(),
         }

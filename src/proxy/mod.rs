@@ -7,11 +7,14 @@
 //! A `Proxy` belongs to one worker thread. What workers share is in [`Shared`].
 
 mod admission;
+pub mod announce;
 mod direct;
 mod errand;
 mod held;
 mod mget;
 mod read;
+pub mod slow_log;
+pub mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -36,6 +39,7 @@ use crate::tier::copies::{Copies, kind};
 use crate::tier::flight::{Identity, Waiter};
 use crate::tier::hotkeys::{HotKeys, Sampler};
 use crate::tier::l1::Reader;
+use crate::tier::listeners::{Listeners, Notice};
 
 use admission::Admission;
 pub use direct::Direct;
@@ -43,6 +47,8 @@ pub use errand::Errand;
 use held::{Held, Shows};
 pub use mget::Mget;
 pub use read::Read;
+use slow_log::SlowLog;
+use watch::Watch;
 
 /// Hits of one copy are reported to a home that evicts by use at most this often, in seconds.
 const TOUCH_EVERY: u16 = 5;
@@ -67,6 +73,12 @@ pub struct Shared {
     pub started: u64,
     /// All counters.
     pub metrics: Metrics,
+    /// Clients that keep caches of their own.
+    pub listeners: Listeners,
+    /// What sessions have to be attentive for.
+    pub watch: Watch,
+    /// Requests that took long.
+    pub slow: SlowLog,
     /// The workers' doors.
     pub inboxes: parking_lot::RwLock<Vec<UnboundedSender<Message>>>,
 }
@@ -77,6 +89,14 @@ pub enum Message {
     Accept(std::net::TcpStream, OwnedSemaphorePermit),
     /// A reply for clients of this worker who joined another's flight.
     Answer(Vec<Waiter>, Bytes),
+    /// What sessions of this worker that listen are to be told, in this order.
+    Notices(Vec<(u64, Notice)>),
+    /// What this session is to be told without having asked: whole elements in its protocol.
+    Push(u64, Bytes),
+    /// What this session is to be told for one that redirects its notices here: an encoded array of keys, or null.
+    Redirected(u64, Bytes),
+    /// Whatever held sessions back may be over.
+    Wake,
     /// End this session after what it has been answered.
     Close(u64),
     /// Accept no more, end what is idle, finish what is in flight.
@@ -93,6 +113,10 @@ pub trait Client {
     /// What the client is told without having asked: whole elements in its protocol. They go out next, before the
     /// replies that are still to come.
     fn push(&self, bytes: &Bytes);
+    /// The client listens, and is to be told behind the replies that are outstanding now: they may be older.
+    fn notice(&self, notice: &Notice);
+    /// The same for another client that redirects its notices to this one: an encoded array of keys, or null.
+    fn redirected(&self, keys: &Bytes);
     /// Ends the session once its replies are out.
     fn close(&self);
     /// Has the session look at what changed around it.

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,10 +16,10 @@ use tokio::task::LocalSet;
 use crate::backend::tracking::Guard;
 use crate::clock;
 use crate::config::Config;
+use crate::proxy::announce::Announcements;
 use crate::proxy::{Message, Proxy, Shared};
 use crate::session::clients::{ClientInfo, Clients};
 use crate::session::{Context, Scratch, serve};
-use crate::tier::copies::Copies;
 
 /// Workers look after time-outs this often.
 const TICK: Duration = Duration::from_millis(20);
@@ -32,7 +32,7 @@ pub(super) fn spawn_workers(
     config: &Arc<Config>,
     shared: &Arc<Shared>,
     clients: &Arc<Clients>,
-    mut guard: Option<Guard<Copies>>,
+    mut guard: Option<Guard<Announcements>>,
 ) -> anyhow::Result<Vec<Worker>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = if config.server.workers == 0 { cores } else { config.server.workers };
@@ -59,7 +59,7 @@ fn work(
     shared: Arc<Shared>,
     clients: Arc<Clients>,
     inbox: UnboundedReceiver<Message>,
-    guard: Option<Guard<Copies>>,
+    guard: Option<Guard<Announcements>>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -93,10 +93,20 @@ async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
                 None => return,
                 Some(message) => receive(&context, message),
             },
-            () = confirmed.notified() => context.proxy.release_confirmed(clock::now()),
+            () = confirmed.notified() => {
+                // What was announced before a confirmation is told before the replies that waited for it.
+                while let Ok(message) = inbox.try_recv() {
+                    receive(&context, message);
+                }
+                context.proxy.release_confirmed(clock::now());
+            }
             _ = ticks.tick() => {
                 let now = clock::now();
                 context.proxy.tick(now);
+                context.proxy.shared.expire_coverage();
+                if context.proxy.shared.watch.end_pause(now) {
+                    context.proxy.shared.wake_all();
+                }
                 close_idle(&context, now);
                 if context.draining.get() && context.proxy.sessions().is_empty() {
                     return;
@@ -109,6 +119,24 @@ async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
 fn receive(context: &Rc<Context>, message: Message) {
     match message {
         Message::Answer(waiters, reply) => context.proxy.answer(waiters, &reply, clock::now()),
+        Message::Notices(notices) => {
+            for (session, notice) in notices {
+                if let Some(client) = context.proxy.session(session) {
+                    client.notice(&notice);
+                }
+            }
+        }
+        Message::Push(session, bytes) => {
+            if let Some(client) = context.proxy.session(session) {
+                client.push(&bytes);
+            }
+        }
+        Message::Redirected(session, keys) => {
+            if let Some(client) = context.proxy.session(session) {
+                client.redirected(&keys);
+            }
+        }
+        Message::Wake => context.proxy.sessions().iter().for_each(|client| client.wake()),
         Message::Close(session) => {
             if let Some(client) = context.proxy.session(session) {
                 client.close();
@@ -153,7 +181,8 @@ fn admit(
         input: AtomicU64::new(0),
         output: AtomicU64::new(0),
         killed: AtomicBool::new(false),
-        no_evict: AtomicBool::new(false),
+        marks: AtomicU32::new(0),
+        redirect: AtomicI64::new(-1),
         name: Mutex::default(),
     });
     Ok((stream, info))

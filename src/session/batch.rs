@@ -5,7 +5,7 @@
 
 use super::Session;
 use crate::clock;
-use crate::command::{Args, Command, KeyRef, Unknown, id, resolve};
+use crate::command::{Args, Command, CommandId, KeyRef, SessionNeed, Unknown, id, resolve};
 use crate::proxy::tail;
 use crate::resp::{ProtocolError, Request, Span, Step};
 use crate::tier::copies::{Copies, kind};
@@ -86,13 +86,23 @@ impl Session {
             let context = self.context.clone();
             let copies = context.proxy.shared.copies.as_deref();
             let reader = copies.map(|c| c.l1().reader());
+            self.look_around();
+            let begin = base;
             let stop = self.parse_group(buf, &mut base, scratch, copies.zip(reader.as_ref()));
             self.run_group(buf, scratch, reader.as_ref());
+            if self.held_back {
+                self.paused = true;
+                return begin;
+            }
             match stop {
                 Stop::Full => {}
                 Stop::Incomplete => return base,
                 Stop::Inline(end) => {
                     self.run_inline(scratch, reader.as_ref());
+                    if self.held_back {
+                        self.paused = true;
+                        return base;
+                    }
                     base = end;
                 }
                 Stop::Error(e) => {
@@ -114,7 +124,8 @@ impl Session {
         scratch.group.clear();
         scratch.spans.clear();
         let mut last: Option<&'static Command> = None;
-        while scratch.group.len() < GROUP {
+        let most = if self.one_by_one { 1 } else { GROUP };
+        while scratch.group.len() < most {
             let before = scratch.spans.len();
             match self.parser.step(buf, *base, &mut scratch.spans, &self.limits) {
                 Step::Command { end } => {
@@ -218,8 +229,24 @@ impl Session {
             return;
         }
         if self.attentive() {
-            return self.run_attentively(request, command, now, keys);
+            return self.run_attentively(request, command, hash, reader, now, tally, keys);
         }
+        self.call(request, command, hash, reader, now, tally, keys);
+    }
+
+    /// Answers from a copy, or by whichever way the command goes.
+    #[inline]
+    #[allow(clippy::too_many_arguments, reason = "as above")]
+    pub(super) fn call(
+        &mut self,
+        request: &Request<'_>,
+        command: Result<&'static Command, Unknown>,
+        hash: Option<u64>,
+        reader: Option<&Reader<'_>>,
+        now: u64,
+        tally: &mut Tally,
+        keys: &mut Vec<KeyRef>,
+    ) {
         if let (Ok(command), Some(hash), Some(reader), true) = (command, hash, reader, self.authenticated)
             && self.hit(request, command, hash, reader, now)
         {
@@ -272,8 +299,18 @@ pub(super) struct Tally {
 }
 
 /// Whether this command ends its group: what follows can only be parsed, or run, once it has been run. It may lift
-/// the limits of a client that has not authenticated, or change lanes; CACHE, which Redis does not know, may take
-/// its time.
+/// the limits of a client that has not authenticated, change lanes, or make the session attentive; CACHE, which Redis
+/// does not know, may take its time.
 fn ends_group(command: &Command) -> bool {
-    [id::AUTH, id::HELLO, id::RESET, id::QUIT, id::SELECT].contains(&command.id)
+    const ENDING: [CommandId; 8] = [
+        id::AUTH,
+        id::HELLO,
+        id::RESET,
+        id::QUIT,
+        id::SELECT,
+        id::CLIENT_TRACKING,
+        id::CLIENT_PAUSE,
+        id::MONITOR,
+    ];
+    command.session == SessionNeed::Local && ENDING.contains(&command.id)
 }

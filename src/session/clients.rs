@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
@@ -43,13 +43,62 @@ pub struct ClientInfo {
     pub output: AtomicU64,
     /// It is to be ended.
     pub killed: AtomicBool,
-    /// CLIENT NO-EVICT.
-    pub no_evict: AtomicBool,
+    /// What its flags show: a bit for each [`Mark`].
+    pub marks: AtomicU32,
+    /// Who hears of changed keys in its place; 0: nobody, -1: it does not track.
+    pub redirect: AtomicI64,
     /// CLIENT SETNAME; empty: it has none. Printable ASCII, see [`is_label`].
     pub name: Mutex<Vec<u8>>,
 }
 
+/// A flag of CLIENT LIST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Mark {
+    /// It monitors.
+    Monitor,
+    /// It waits for something.
+    Blocked,
+    /// It tracks keys.
+    Tracking,
+    /// Whom it redirects to has gone.
+    BrokenRedirect,
+    /// It hears of prefixes.
+    Broadcast,
+    /// CLIENT NO-EVICT.
+    NoEvict,
+}
+
+/// The letters of the marks, in the order in which Redis shows them.
+const LETTERS: [(Mark, char); 6] = [
+    (Mark::Monitor, 'O'),
+    (Mark::Blocked, 'b'),
+    (Mark::Tracking, 't'),
+    (Mark::BrokenRedirect, 'R'),
+    (Mark::Broadcast, 'B'),
+    (Mark::NoEvict, 'e'),
+];
+
 impl ClientInfo {
+    /// Sets or takes away a mark.
+    pub fn mark(&self, mark: Mark, on: bool) {
+        let bit = 1 << mark as u32;
+        let before = self.marks.load(Relaxed);
+        self.marks.store(if on { before | bit } else { before & !bit }, Relaxed);
+    }
+
+    /// Whether it is subscribed to anything.
+    pub fn is_subscribed(&self) -> bool {
+        false
+    }
+
+    fn flags(&self) -> String {
+        let marks = self.marks.load(Relaxed);
+        let shown = LETTERS.iter().filter(|(mark, _)| marks & 1 << *mark as u32 != 0);
+        let flags: String = shown.map(|(_, letter)| letter).collect();
+        if flags.is_empty() { "N".to_owned() } else { flags }
+    }
+
     /// Notes a batch of commands.
     pub fn note(&self, now: u64, command: Option<CommandId>, commands: u64) {
         self.active.store(now, Relaxed);
@@ -69,7 +118,7 @@ impl ClientInfo {
         format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 \
              qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} \
-             events={} cmd={command} user=default redir=-1 resp={}",
+             events={} cmd={command} user=default redir={} resp={}",
             self.id,
             self.address,
             self.local,
@@ -77,10 +126,11 @@ impl ClientInfo {
             String::from_utf8_lossy(&self.name.lock()),
             seconds(self.since),
             seconds(self.active.load(Relaxed)),
-            if self.no_evict.load(Relaxed) { "e" } else { "N" },
+            self.flags(),
             self.db.load(Relaxed),
             input + output,
             if output > 0 { "rw" } else { "r" },
+            self.redirect.load(Relaxed),
             self.proto.load(Relaxed),
         )
     }
@@ -169,7 +219,8 @@ mod tests {
             input: AtomicU64::new(10),
             output: AtomicU64::new(0),
             killed: AtomicBool::new(false),
-            no_evict: AtomicBool::new(false),
+            marks: AtomicU32::new(0),
+            redirect: AtomicI64::new(-1),
             name: Mutex::new(b"me".to_vec()),
         }
     }
@@ -182,13 +233,17 @@ mod tests {
                     tot-mem=10 events=r cmd=NULL user=default redir=-1 resp=3";
         assert_eq!(info.line(5_000_000_000), line);
         info.note(5_000_000_000, Some(crate::command::id::CLIENT_LIST), 1);
-        info.no_evict.store(true, Relaxed);
+        info.mark(Mark::NoEvict, true);
+        info.mark(Mark::Tracking, true);
+        info.mark(Mark::Monitor, true);
+        info.mark(Mark::Monitor, false);
+        info.redirect.store(0, Relaxed);
         info.output.store(5, Relaxed);
         let line = info.line(5_000_000_000);
         assert!(
-            line.contains(" idle=0 flags=e ")
+            line.contains(" idle=0 flags=te ")
                 && line.contains(" obl=5 ")
-                && line.contains(" tot-mem=15 events=rw cmd=client|list ")
+                && line.contains(" tot-mem=15 events=rw cmd=client|list user=default redir=0 ")
         );
     }
 

@@ -14,8 +14,24 @@ use crate::tier::l1::Reader;
 const NO_AUTH: &str = "NOAUTH Authentication required.";
 
 impl Session {
-    /// Everything but a hit.
+    /// Everything but a hit. What goes home is timed.
     pub(super) fn run_slow(
+        &mut self,
+        request: &Request<'_>,
+        command: Result<&'static Command, Unknown>,
+        reader: Option<&Reader<'_>>,
+        now: u64,
+        tally: &mut Tally,
+        keys: &mut Vec<KeyRef>,
+    ) {
+        let slot = self.core.replies.borrow().next_slot();
+        self.take_way(request, command, reader, now, tally, keys);
+        if self.core.replies.borrow().shape(slot).is_some() {
+            self.time(slot, command.ok(), request, now);
+        }
+    }
+
+    fn take_way(
         &mut self,
         request: &Request<'_>,
         command: Result<&'static Command, Unknown>,

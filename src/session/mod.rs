@@ -8,7 +8,12 @@ mod batch;
 pub mod clients;
 mod dispatch;
 mod local;
+mod monitor;
+mod pause;
 mod replies;
+mod shown;
+mod slow;
+mod tracking;
 mod unsettled;
 
 use std::cell::{Cell, RefCell};
@@ -28,8 +33,11 @@ use crate::backend::lane::Reply;
 use crate::config::Config;
 use crate::proxy::{Client, LaneKey, Proxy};
 use crate::resp::{Limits, Proto, RequestParser};
+use crate::tier::listeners::Notice;
 use clients::{ClientInfo, Clients};
 use replies::{Replies, Shape};
+use slow::Timings;
+use tracking::{Mode, PrefixSet};
 use unsettled::Unsettled;
 
 pub use batch::Scratch;
@@ -63,6 +71,10 @@ struct Core {
     /// A command takes its time; those behind it wait.
     busy: Cell<bool>,
     seen: Cell<u64>,
+    /// CLIENT TRACKING; none: off.
+    tracking: Cell<Option<Mode>>,
+    timings: RefCell<Timings>,
+    info: Arc<ClientInfo>,
     context: Rc<Context>,
 }
 
@@ -81,6 +93,7 @@ impl Client for Core {
     fn deliver(&self, slot: u64, reply: Reply<'_>, now: u64) {
         self.seen.set(now);
         self.unsettled.borrow_mut().settle(slot);
+        self.end_timing(slot, now);
         let mut replies = self.replies.borrow_mut();
         if replies.shape(slot) == Some(Shape::Info) {
             let composed = local::compose_info(&self.context, reply.bytes());
@@ -99,6 +112,14 @@ impl Client for Core {
     fn push(&self, bytes: &Bytes) {
         self.replies.borrow_mut().push(bytes);
         self.wake();
+    }
+
+    fn notice(&self, notice: &Notice) {
+        self.tell_tracker(notice);
+    }
+
+    fn redirected(&self, keys: &Bytes) {
+        self.tell_redirected(keys);
     }
 
     fn close(&self) {
@@ -147,6 +168,15 @@ struct Session {
     turning: bool,
     authenticated: bool,
     reply_mode: ReplyMode,
+    /// CLIENT TRACKING BCAST: the prefixes it hears of.
+    prefixes: PrefixSet,
+    monitoring: bool,
+    /// A pause holds back the command that its input begins with.
+    held_back: bool,
+    /// Something of the process wants every session to be attentive.
+    alert: bool,
+    /// The group that is run is one command, which may be left in the input.
+    one_by_one: bool,
     /// The client has sent its last byte.
     ended: bool,
 }
@@ -162,6 +192,9 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         closing: Cell::new(false),
         busy: Cell::new(false),
         seen: Cell::new(0),
+        tracking: Cell::new(None),
+        timings: RefCell::default(),
+        info: info.clone(),
         context: context.clone(),
     });
     let client: Rc<dyn Client> = core.clone();
@@ -183,6 +216,11 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         paused: false,
         authenticated,
         reply_mode: ReplyMode::On,
+        prefixes: PrefixSet::new(),
+        monitoring: false,
+        held_back: false,
+        alert: false,
+        one_by_one: false,
         ended: false,
         context: context.clone(),
     };
@@ -190,6 +228,9 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
     if let Err(e) = end {
         tracing::debug!(client = number, error = %e, "session ended");
     }
+    session.untrack();
+    session.end_monitoring();
+    session.release_held();
     context.proxy.leave(number);
     context.clients.remove(number);
 }
@@ -197,6 +238,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
 impl Session {
     fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<io::Result<()>> {
         self.core.listen(cx);
+        self.release_held();
         loop {
             if self.info.killed.load(Relaxed) {
                 return Poll::Ready(Ok(()));
@@ -245,7 +287,7 @@ impl Session {
     fn must_wait(&mut self) -> bool {
         let waiting = self.core.replies.borrow().waiting();
         self.turning &= waiting > 0;
-        waiting >= MAX_WAITING || self.turning || self.core.busy.get() || self.is_behind()
+        waiting >= MAX_WAITING || self.turning || self.held_back || self.core.busy.get() || self.is_behind()
     }
 
     /// Whether so much waits for the client to read it that nothing more is done for it. Half of what it may

@@ -4,7 +4,10 @@ mod cache;
 mod client;
 mod hello;
 mod info;
+mod pause;
+mod slowlog;
 mod snapshot;
+mod tracking;
 mod value;
 
 use std::future::Future;
@@ -38,6 +41,10 @@ impl Session {
             id::QUIT => self.quit(),
             id::RESET => self.reset(),
             id::INFO => self.info(request, command, now),
+            id::MONITOR => self.begin_monitoring(),
+            id::SLOWLOG | id::SLOWLOG_GET | id::SLOWLOG_LEN | id::SLOWLOG_RESET | id::SLOWLOG_HELP => {
+                self.run_slowlog(command, request);
+            }
             id::ACL_WHOAMI => self.say(|out, _| encode::bulk(out, b"default")),
             _ => self.run_client(command, request, now),
         }
@@ -48,7 +55,7 @@ impl Session {
         write(self.core.replies.borrow_mut().now(), self.lane.proto);
     }
 
-    fn ok(&self) {
+    pub(super) fn ok(&self) {
         self.say(|out, _| encode::simple(out, "OK"));
     }
 
@@ -126,6 +133,8 @@ impl Session {
             self.core.replies.borrow_mut().set_silent(false);
         }
         self.reply_mode = ReplyMode::On;
+        self.end_monitoring();
+        self.untrack();
         self.set_proto(Proto::Resp2);
         self.set_database(self.context.config.l2.database);
         self.set_authenticated(self.context.config.server.password.is_none());

@@ -1,0 +1,451 @@
+//! Clients that keep caches of their own: which key was read by whom, and who hears of which prefixes.
+//!
+//! The way of Redis' own CLIENT TRACKING, with the guard in the place of the server that executes: a key is
+//! remembered *before* it is looked up or sent home, and whatever the guard hears of a key after that reaches all who
+//! are remembered with it. As in Redis a key is forgotten once its change was told, names stand for all databases,
+//! and who has gone is forgotten lazily.
+//!
+//! Coverage is the lease of the copies: while it does not run, nothing is remembered, since nobody would say what
+//! changes; whoever reads then is told at once that what it read is no longer valid. When it ends everybody is told
+//! to drop everything.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+use parking_lot::{Mutex, RwLock};
+
+use crate::resp::encode;
+
+/// Parts of the table of keys, each with a lock of its own.
+const SHARDS: usize = 64;
+/// Longer names are not remembered: who reads such a key is told at once that its value is no longer valid.
+const MAX_NAME: usize = 1024;
+/// Readers of a key above which those that have gone are looked for.
+const CROWD: usize = 8;
+/// Readers remembered for each key that may be.
+const READERS_A_KEY: usize = 8;
+
+/// What a client is told.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Notice {
+    /// These keys changed: an array of their names, encoded.
+    Keys(Bytes),
+    /// Everything may have changed.
+    All,
+}
+
+impl Notice {
+    /// About one key.
+    pub fn key(key: &[u8]) -> Self {
+        Self::keys(&[key])
+    }
+
+    /// About some keys.
+    pub fn keys(keys: &[&[u8]]) -> Self {
+        let mut names = Vec::with_capacity(keys.iter().map(|k| k.len() + 16).sum::<usize>() + 16);
+        encode::command(&mut names, keys);
+        Notice::Keys(names.into())
+    }
+}
+
+/// Whom to tell what: the worker, the session, the notice.
+pub type Tell<'a> = dyn FnMut(u16, u64, Notice) + 'a;
+
+/// What became of a read that was to be remembered.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Remembered {
+    /// Its reader will be told of the next change.
+    Yes,
+    /// It will not: it has to be told behind the reply that the value is no longer valid.
+    No,
+}
+
+/// One client that tracks.
+#[derive(Debug)]
+struct Listener {
+    worker: u16,
+    /// It hears of prefixes, whatever it read.
+    broadcast: bool,
+}
+
+/// Who hears of which prefix.
+#[derive(Debug, Default)]
+struct Prefixes {
+    sessions: BTreeMap<Box<[u8]>, Vec<u64>>,
+    /// How many prefixes there are of each length: a key is looked up once for each.
+    lengths: BTreeMap<usize, usize>,
+}
+
+type Shard = HashMap<Box<[u8]>, Vec<u64>, RandomState>;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Listeners {
+    count: AtomicUsize,
+    listeners: RwLock<HashMap<u64, Listener>>,
+    prefixes: RwLock<Prefixes>,
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+    keys: AtomicUsize,
+    readers: AtomicUsize,
+    /// Keys remembered at most; 0: any number.
+    max_keys: AtomicUsize,
+    lease_until: AtomicU64,
+}
+
+impl Listeners {
+    /// Nobody listens. At most `max_keys` keys are remembered (0: any number), and eight times as many readers.
+    pub fn new(max_keys: usize) -> Self {
+        Listeners {
+            count: AtomicUsize::new(0),
+            listeners: RwLock::default(),
+            prefixes: RwLock::default(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::default(),
+            keys: AtomicUsize::new(0),
+            readers: AtomicUsize::new(0),
+            max_keys: AtomicUsize::new(max_keys),
+            lease_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether nobody listens: then nothing needs to be announced for them.
+    pub fn is_empty(&self) -> bool {
+        self.count.load(SeqCst) == 0
+    }
+
+    /// Clients that listen.
+    pub fn len(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+
+    /// Keys remembered, readers remembered with them, and prefixes.
+    pub fn figures(&self) -> (usize, usize, usize) {
+        (self.keys.load(Relaxed), self.readers.load(Relaxed), self.prefixes.read().sessions.len())
+    }
+
+    /// Changes how many keys are remembered at most.
+    pub fn set_max_keys(&self, max_keys: usize) {
+        self.max_keys.store(max_keys, Relaxed);
+    }
+
+    /// A session begins to listen, or changes how.
+    pub fn enter(&self, session: u64, worker: u16, broadcast: bool) {
+        let mut listeners = self.listeners.write();
+        listeners.insert(session, Listener { worker, broadcast });
+        self.count.store(listeners.len(), SeqCst);
+    }
+
+    /// A session listens no more. `prefixes` are those it was entered for.
+    pub fn leave<'a>(&self, session: u64, prefixes: impl Iterator<Item = &'a [u8]>) {
+        {
+            let mut table = self.prefixes.write();
+            prefixes.for_each(|prefix| table.remove(prefix, session));
+        }
+        let last = {
+            let mut listeners = self.listeners.write();
+            listeners.remove(&session);
+            self.count.store(listeners.len(), SeqCst);
+            listeners.is_empty()
+        };
+        if last {
+            // Unless somebody has come in between, who may have read something already.
+            self.forget_keys(|| self.is_empty());
+        }
+    }
+
+    /// A session that broadcasts are for hears of this prefix, too.
+    pub fn add_prefix(&self, session: u64, prefix: &[u8]) {
+        self.prefixes.write().add(prefix, session);
+    }
+
+    /// Whether changes are announced.
+    pub fn covered(&self, now: u64) -> bool {
+        now < self.lease_until.load(SeqCst)
+    }
+
+    /// Coverage lasts until then, as far as is known.
+    pub fn lease(&self, until: u64) {
+        self.lease_until.store(until, SeqCst);
+    }
+
+    /// Coverage is over.
+    pub fn lost(&self, tell: &mut Tell<'_>) {
+        self.lease_until.store(0, SeqCst);
+        self.flushed(tell);
+    }
+
+    /// Notices that coverage ran out.
+    pub fn expire(&self, now: u64, tell: &mut Tell<'_>) {
+        let until = self.lease_until.load(SeqCst);
+        let over = until != 0 && until <= now;
+        // Unless it was renewed in between.
+        if over && self.lease_until.compare_exchange(until, 0, SeqCst, SeqCst).is_ok() {
+            self.flushed(tell);
+        }
+    }
+
+    /// Remembers that a session is about to read a key. What has to make room for it is told.
+    pub fn remember(&self, session: u64, key: &[u8], now: u64, tell: &mut Tell<'_>) -> Remembered {
+        if key.len() > MAX_NAME {
+            return Remembered::No;
+        }
+        let mut shard = self.shard(key).lock();
+        match shard.get_mut(key) {
+            Some(readers) if readers.contains(&session) => {}
+            Some(readers) => {
+                if readers.len() >= CROWD && readers.len() == readers.capacity() {
+                    self.drop_gone(readers);
+                }
+                readers.push(session);
+                self.readers.fetch_add(1, Relaxed);
+            }
+            None => {
+                shard.insert(key.into(), vec![session]);
+                self.keys.fetch_add(1, Relaxed);
+                self.readers.fetch_add(1, Relaxed);
+            }
+        }
+        self.make_room(&mut shard, key, tell);
+        drop(shard);
+        // Asked last: if coverage ends after this, all are told.
+        if self.covered(now) { Remembered::Yes } else { Remembered::No }
+    }
+
+    /// These keys changed.
+    pub fn changed(&self, keys: &[&[u8]], tell: &mut Tell<'_>) {
+        self.broadcast(keys, tell);
+        for key in keys {
+            let readers = self.take(&mut self.shard(key).lock(), key);
+            self.tell_readers(key, &readers, tell);
+        }
+    }
+
+    /// Everything may have changed.
+    pub fn flushed(&self, tell: &mut Tell<'_>) {
+        self.forget_keys(|| true);
+        let listeners = self.listeners.read();
+        listeners.iter().for_each(|(session, l)| tell(l.worker, *session, Notice::All));
+    }
+
+    fn shard(&self, key: &[u8]) -> &Mutex<Shard> {
+        // The table of the shard itself goes by the low bits.
+        let hash = self.hasher.hash_one(key);
+        &self.shards[(hash >> 48) as usize % SHARDS]
+    }
+
+    /// Removes a key with its readers.
+    fn take(&self, shard: &mut Shard, key: &[u8]) -> Vec<u64> {
+        let Some(readers) = shard.remove(key) else {
+            return Vec::new();
+        };
+        self.keys.fetch_sub(1, Relaxed);
+        self.readers.fetch_sub(readers.len(), Relaxed);
+        readers
+    }
+
+    fn drop_gone(&self, readers: &mut Vec<u64>) {
+        let before = readers.len();
+        let listeners = self.listeners.read();
+        readers.retain(|session| listeners.contains_key(session));
+        self.readers.fetch_sub(before - readers.len(), Relaxed);
+    }
+
+    /// Forgets another key of the shard if there are too many; its readers are told as if it had changed.
+    fn make_room(&self, shard: &mut Shard, kept: &[u8], tell: &mut Tell<'_>) {
+        let max = self.max_keys.load(Relaxed);
+        let full = || {
+            let most = max.saturating_mul(READERS_A_KEY);
+            self.keys.load(Relaxed) > max || self.readers.load(Relaxed) > most
+        };
+        while max != 0 && full() {
+            let Some(key) = shard.keys().find(|key| &***key != kept).cloned() else { return };
+            let readers = self.take(shard, &key);
+            self.tell_readers(&key, &readers, tell);
+        }
+    }
+
+    fn tell_readers(&self, key: &[u8], readers: &[u64], tell: &mut Tell<'_>) {
+        if readers.is_empty() {
+            return;
+        }
+        let notice = Notice::key(key);
+        let listeners = self.listeners.read();
+        for session in readers {
+            // Who broadcasts are for may have read it before they were.
+            if let Some(listener) = listeners.get(session).filter(|l| !l.broadcast) {
+                tell(listener.worker, *session, notice.clone());
+            }
+        }
+    }
+
+    fn broadcast(&self, keys: &[&[u8]], tell: &mut Tell<'_>) {
+        let prefixes = self.prefixes.read();
+        if prefixes.sessions.is_empty() {
+            return;
+        }
+        let mut matches: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
+        for key in keys {
+            for length in prefixes.lengths.range(..=key.len()).map(|(length, _)| *length) {
+                if let Some((prefix, _)) = prefixes.sessions.get_key_value(&key[..length]) {
+                    matches.entry(prefix).or_default().push(key);
+                }
+            }
+        }
+        let listeners = self.listeners.read();
+        for (prefix, keys) in matches {
+            let notice = Notice::keys(&keys);
+            for session in prefixes.sessions.get(prefix).into_iter().flatten() {
+                if let Some(listener) = listeners.get(session) {
+                    tell(listener.worker, *session, notice.clone());
+                }
+            }
+        }
+    }
+
+    fn forget_keys(&self, wanted: impl Fn() -> bool) {
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            if !wanted() {
+                return;
+            }
+            let forgotten = std::mem::take(&mut *shard);
+            self.keys.fetch_sub(forgotten.len(), Relaxed);
+            self.readers.fetch_sub(forgotten.values().map(Vec::len).sum(), Relaxed);
+        }
+    }
+}
+
+impl Prefixes {
+    fn add(&mut self, prefix: &[u8], session: u64) {
+        match self.sessions.get_mut(prefix) {
+            Some(sessions) if sessions.contains(&session) => {}
+            Some(sessions) => sessions.push(session),
+            None => {
+                self.sessions.insert(prefix.into(), vec![session]);
+                *self.lengths.entry(prefix.len()).or_default() += 1;
+            }
+        }
+    }
+
+    fn remove(&mut self, prefix: &[u8], session: u64) {
+        let Some(sessions) = self.sessions.get_mut(prefix) else { return };
+        sessions.retain(|s| *s != session);
+        if !sessions.is_empty() {
+            return;
+        }
+        self.sessions.remove(prefix);
+        if let Some(count) = self.lengths.get_mut(&prefix.len()) {
+            *count -= 1;
+            if *count == 0 {
+                self.lengths.remove(&prefix.len());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is told while `act` runs.
+    fn told(act: impl FnOnce(&mut Tell<'_>)) -> Vec<(u64, Notice)> {
+        let mut all = Vec::new();
+        act(&mut |_, session, notice| all.push((session, notice)));
+        all
+    }
+
+    fn covered(max_keys: usize) -> Listeners {
+        let table = Listeners::new(max_keys);
+        table.lease(100);
+        table
+    }
+
+    fn remember(table: &Listeners, session: u64, key: &[u8]) -> Vec<(u64, Notice)> {
+        told(|tell| assert_eq!(table.remember(session, key, 1, tell), Remembered::Yes))
+    }
+
+    #[test]
+    fn a_change_is_told_once_to_those_who_read_the_key() {
+        let table = covered(0);
+        (1..4).for_each(|session| table.enter(session, 0, false));
+        for (session, key) in [(1, b"a"), (2, b"a"), (2, b"a"), (3, b"b")] {
+            assert_eq!(remember(&table, session, key), []);
+        }
+        assert_eq!(table.figures(), (2, 3, 0));
+        let a = Notice::key(b"a");
+        assert_eq!(told(|tell| table.changed(&[b"x", b"a"], tell)), [(1, a.clone()), (2, a)]);
+        assert_eq!(told(|tell| table.changed(&[b"a"], tell)), []);
+        table.leave(3, std::iter::empty());
+        assert_eq!(told(|tell| table.changed(&[b"b"], tell)), []);
+        assert_eq!(table.figures(), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_prefix_is_told_of_all_its_keys_at_once() {
+        let table = covered(0);
+        table.enter(1, 0, true);
+        table.enter(2, 0, true);
+        table.add_prefix(1, b"a:");
+        table.add_prefix(1, b"b:");
+        table.add_prefix(2, b"");
+        remember(&table, 1, b"a:1");
+        let changes: [&[u8]; 4] = [b"a:1", b"a:2", b"b", b"b:1"];
+        let expected =
+            [(2, Notice::keys(&changes)), (1, Notice::keys(&changes[..2])), (1, Notice::keys(&changes[3..]))];
+        assert_eq!(told(|tell| table.changed(&changes, tell)), expected);
+        table.leave(1, [&b"a:"[..], b"b:"].into_iter());
+        assert_eq!(told(|tell| table.changed(&[b"a:1"], tell)), [(2, Notice::key(b"a:1"))]);
+        assert_eq!(table.figures().2, 1);
+    }
+
+    #[test]
+    fn what_makes_room_is_told_as_changed() {
+        let table = covered(100);
+        table.enter(1, 0, false);
+        let mut known = std::collections::HashSet::new();
+        for n in 0..20_000 {
+            let key = format!("key:{n}");
+            for (_, notice) in remember(&table, 1, key.as_bytes()) {
+                assert!(known.remove(&notice), "{notice:?}");
+            }
+            known.insert(Notice::key(key.as_bytes()));
+        }
+        let (keys, readers, _) = table.figures();
+        assert_eq!((keys, readers), (known.len(), known.len()));
+        assert!(keys <= 100 + SHARDS, "{keys}");
+    }
+
+    #[test]
+    fn those_who_have_gone_do_not_pile_up_with_a_key() {
+        let table = covered(0);
+        table.enter(0, 0, false);
+        for session in 1..10_000 {
+            table.enter(session, 0, false);
+            remember(&table, session, b"k");
+            table.leave(session, std::iter::empty());
+        }
+        assert!(table.figures().1 <= 2 * CROWD, "{:?}", table.figures());
+    }
+
+    #[test]
+    fn without_coverage_nothing_counts_as_remembered_and_its_end_is_told() {
+        let table = covered(0);
+        table.enter(1, 0, false);
+        remember(&table, 1, b"k");
+        assert_eq!(told(|tell| table.expire(99, tell)), []);
+        assert_eq!(told(|tell| table.expire(100, tell)), [(1, Notice::All)]);
+        assert_eq!(told(|tell| table.expire(200, tell)), []);
+        assert_eq!(told(|tell| table.changed(&[b"k"], tell)), []);
+        told(|tell| assert_eq!(table.remember(1, b"k", 100, tell), Remembered::No));
+        table.lease(300);
+        remember(&table, 1, b"k");
+        assert_eq!(told(|tell| table.lost(tell)), [(1, Notice::All)]);
+        told(|tell| assert_eq!(table.remember(1, b"k", 201, tell), Remembered::No));
+        table.lease(300);
+        told(|tell| assert_eq!(table.remember(1, &[b'x'; MAX_NAME + 1], 201, tell), Remembered::No));
+    }
+}
