@@ -370,4 +370,16 @@ impl Sink for Copies {
     fn lease(&self, until: u64) {
         self.lease_until.store(until, SeqCst);
     }
+
+    fn resting(&self) {
+        self.lease_until.store(0, SeqCst);
+        self.moving(|| {
+            self.abandon_landed();
+            self.fence_all();
+        });
+    }
+
+    fn must_hear(&self) -> bool {
+        self.keeps_stale
+    }
 }
