@@ -97,4 +97,13 @@ impl Sink for Announcements {
         self.copies(|copies| copies.lease(until));
         self.shared.listeners.lease(until);
     }
+
+    fn resting(&self) {
+        self.copies(|copies| copies.resting());
+        self.shared.tell(|listeners, tell| listeners.lost(tell));
+    }
+
+    fn must_hear(&self) -> bool {
+        !self.shared.listeners.is_empty() || self.shared.copies.as_deref().is_some_and(Sink::must_hear)
+    }
 }

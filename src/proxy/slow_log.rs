@@ -181,7 +181,7 @@ mod tests {
         let text = |arguments: &[&[u8]]| String::from_utf8(kept(arguments.iter().copied())).expect("text");
         assert_eq!(text(&[b"a", &[b'x'; 128]]), format!("*2\r\n$1\r\na\r\n$128\r\n{}\r\n", "x".repeat(128)));
         assert!(text(&[&[b'x'; 130]]).ends_with("x... (2 more bytes)\r\n"));
-        let (all, more) = (text(&[b"a"; 32]), text(&[b"a"; 33]));
+        let (all, more) = (text(&[b"a".as_slice(); 32]), text(&[b"a".as_slice(); 33]));
         assert!(all.starts_with("*32\r\n") && all.ends_with("$1\r\na\r\n"));
         assert!(more.starts_with("*32\r\n") && more.ends_with("\r\na\r\n$22\r\n... (2 more arguments)\r\n"));
     }

@@ -181,17 +181,20 @@ fn slow_log(config: &Config) -> SlowLog {
     SlowLog::new(if server.slowlog_max_len == 0 { -1 } else { micros }, server.slowlog_max_len)
 }
 
-fn guard(config: &Config, shared: &Arc<Shared>) -> Option<Guard<Announcements>> {
-    shared.copies.as_ref()?;
-    Some(Guard {
+fn guard(config: &Config, shared: &Arc<Shared>) -> Guard<Announcements> {
+    // Without copies reads need no announcements; clients that keep caches of their own do.
+    let none: fn() -> Reads = Reads::default;
+    let without_copies: Option<Box<dyn Fn() -> Reads + Send>> = Some(Box::new(none));
+    let of_copies = config.l1.rest.then(|| reads(shared.metrics.clone()));
+    Guard {
         node: shared.node.clone(),
         sink: Arc::new(Announcements::new(shared.clone())),
         confirmations: shared.confirmations.clone(),
         facts: shared.facts.clone(),
         counters: shared.metrics.block(),
         lease: config.l2.lease,
-        reads: config.l1.rest.then(|| reads(shared.metrics.clone())),
-    })
+        reads: if shared.copies.is_some() { of_copies } else { without_copies },
+    }
 }
 
 fn reads(metrics: Metrics) -> Box<dyn Fn() -> Reads + Send> {

@@ -32,11 +32,12 @@ pub(super) fn spawn_workers(
     config: &Arc<Config>,
     shared: &Arc<Shared>,
     clients: &Arc<Clients>,
-    mut guard: Option<Guard<Announcements>>,
+    guard: Guard<Announcements>,
 ) -> anyhow::Result<Vec<Worker>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = if config.server.workers == 0 { cores } else { config.server.workers };
     let mut workers = Vec::new();
+    let mut guard = Some(guard);
     for index in 0..count {
         let (sender, inbox) = unbounded_channel();
         shared.inboxes.write().push(sender);

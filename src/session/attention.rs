@@ -83,13 +83,13 @@ impl Session {
         keys: &mut Vec<KeyRef>,
     ) {
         let known = self.runnable(request, command);
-        if let Some(known) = known {
-            self.feed_monitors(known, request);
-        }
         // Before it is looked up, or sent: whatever changes from now on is told.
         let unguarded = known.and_then(|known| self.remember_reads(known, request, now, keys));
         let (slot, hits) = (self.core.replies.borrow().next_slot(), tally.hits);
         self.call(request, command, hash, reader, now, tally, keys);
+        if let Some(known) = known {
+            self.feed_monitors(known, request);
+        }
         if let Some(notice) = unguarded {
             self.core.tell_tracker(&notice);
         }

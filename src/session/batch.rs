@@ -5,7 +5,7 @@
 
 use super::Session;
 use crate::clock;
-use crate::command::{Args, Command, CommandId, KeyRef, SessionNeed, Unknown, id, resolve};
+use crate::command::{Args, Command, CommandId, Flags, KeyRef, SessionNeed, Unknown, id, resolve};
 use crate::proxy::tail;
 use crate::resp::{ProtocolError, Request, Span, Step};
 use crate::tier::copies::{Copies, kind};
@@ -302,7 +302,7 @@ pub(super) struct Tally {
 /// the limits of a client that has not authenticated, change lanes, or make the session attentive; CACHE, which Redis
 /// does not know, may take its time.
 fn ends_group(command: &Command) -> bool {
-    const ENDING: [CommandId; 8] = [
+    const ENDING: [CommandId; 9] = [
         id::AUTH,
         id::HELLO,
         id::RESET,
@@ -311,6 +311,8 @@ fn ends_group(command: &Command) -> bool {
         id::CLIENT_TRACKING,
         id::CLIENT_PAUSE,
         id::MONITOR,
+        id::CONFIG_SET,
     ];
-    command.session == SessionNeed::Local && ENDING.contains(&command.id)
+    let plain = command.session == SessionNeed::None && !command.flags.contains(Flags::ADMIN);
+    !plain && ENDING.contains(&command.id)
 }

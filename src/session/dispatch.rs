@@ -61,6 +61,9 @@ impl Session {
                 };
             }
         };
+        if command.id == id::CONFIG_SET && self.follow_config(request) {
+            return;
+        }
         match route(command, request, keys) {
             Route::Local => self.run_local(command, request, now),
             Route::Refused | Route::Leased if !command.arity_ok(request.len()) => {

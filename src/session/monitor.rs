@@ -34,7 +34,7 @@ impl Session {
             && (command.may_replicate() || command.flags.intersects(Flags::READONLY | Flags::WRITE))
     }
 
-    /// Shows a command to those who monitor, before it is run.
+    /// Shows a command to those who monitor, once it was run or sent.
     pub(super) fn feed_monitors(&self, command: &Command, request: &Request<'_>) {
         let watch = &self.context.proxy.shared.watch;
         if !watch.has(Reason::Monitor) || command.flags.contains(Flags::ADMIN) {

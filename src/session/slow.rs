@@ -56,7 +56,10 @@ impl Timings {
 impl Session {
     /// Times a request whose reply is to come at `slot`.
     pub(super) fn time(&self, slot: u64, command: Option<&Command>, request: &Request<'_>, now: u64) {
-        if self.context.proxy.shared.slow.on() && command.is_none_or(is_logged) {
+        let slow = &self.context.proxy.shared.slow;
+        // What home will refuse was not run; of what strata does not know nobody can say.
+        let runs = |c: &Command| is_logged(c) && c.arity_ok(request.len());
+        if slow.on() && command.map_or(!slow.every(), runs) {
             let kept = command.map_or_else(|| kept(request.iter()), |c| keep(c, request));
             self.core.timings.borrow_mut().begin(slot, now, kept);
         }

@@ -5,6 +5,7 @@ mod client;
 mod hello;
 mod info;
 mod pause;
+mod settings;
 mod slowlog;
 mod snapshot;
 mod tracking;

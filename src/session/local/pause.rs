@@ -25,9 +25,8 @@ impl Session {
         let millis = match request.arg(2).and_then(parse_i64) {
             None => return self.reply_error("ERR timeout is not an integer or out of range"),
             Some(millis) if millis < 0 => return self.reply_error("ERR timeout is negative"),
-            Some(millis) if millis > i64::MAX - since_epoch => {
-                return self.reply_error("ERR timeout is out of range");
-            }
+            // Redis adds the time since 1970, and what overflows is over at once.
+            Some(millis) if millis > i64::MAX - since_epoch => 0,
             Some(millis) => millis.saturating_mul(NANOS_A_MILLI),
         };
         let until = clock::now().saturating_add(u64::try_from(millis).unwrap_or_default());
