@@ -44,6 +44,12 @@ pub struct Server {
     pub max_bulk: usize,
     /// Bytes of replies a client may leave unread before it is disconnected.
     pub output_buffer_limit: usize,
+    /// The same of messages and replies for a subscriber.
+    pub pubsub_buffer_limit: usize,
+    /// Bytes that a subscriber may leave unread for `pubsub_buffer_soft_time` at most.
+    pub pubsub_buffer_soft_limit: usize,
+    /// See `pubsub_buffer_soft_limit`.
+    pub pubsub_buffer_soft_time: Duration,
     /// How long a shutdown waits for commands in flight.
     pub shutdown_timeout: Duration,
     /// A filter in the syntax of `tracing`, such as `info` or `info,strata=debug`.
@@ -62,6 +68,9 @@ impl Default for Server {
             max_query_buffer: 1 << 30,
             max_bulk: 512 << 20,
             output_buffer_limit: 256_000_000,
+            pubsub_buffer_limit: 32 << 20,
+            pubsub_buffer_soft_limit: 8 << 20,
+            pubsub_buffer_soft_time: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(10),
             log: "info".to_owned(),
         }

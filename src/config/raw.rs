@@ -118,6 +118,9 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     key("server.max_query_buffer", Slot::Size(MIB..=64 * GIB, |r| &mut r.config.server.max_query_buffer)),
     key("server.max_bulk", Slot::Size(MIB..=64 * GIB, |r| &mut r.config.server.max_bulk)),
     key("server.output_buffer_limit", Slot::Size(MIB..=64 * GIB, |r| &mut r.config.server.output_buffer_limit)),
+    key("server.pubsub_buffer_limit", Slot::Size(MIB..=64 * GIB, |r| &mut r.config.server.pubsub_buffer_limit)),
+    key("server.pubsub_buffer_soft_limit", Slot::Size(64 * KB..=64 * GIB, |r| &mut r.config.server.pubsub_buffer_soft_limit)),
+    key("server.pubsub_buffer_soft_time", Slot::Span(ZERO..=HOUR, |r| &mut r.config.server.pubsub_buffer_soft_time)),
     key("server.shutdown_timeout", Slot::Span(ZERO..=HOUR, |r| &mut r.config.server.shutdown_timeout)),
     key("server.log", Slot::Filter(|r| &mut r.config.server.log)),
 

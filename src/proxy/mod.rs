@@ -7,11 +7,13 @@
 //! A `Proxy` belongs to one worker thread. What workers share is in [`Shared`].
 
 mod admission;
+mod counted;
 mod direct;
 mod errand;
 mod held;
 mod mget;
 mod read;
+mod subscribers;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -28,6 +30,7 @@ use crate::backend::facts::Facts;
 use crate::backend::health::Health;
 use crate::backend::lane::{Failure, Lane, Outcome, Reply, Ticket as LaneTicket};
 use crate::backend::node::Node;
+use crate::backend::subscriptions::{Batch, Post, Subscriptions};
 use crate::clock;
 use crate::command::Command;
 use crate::metrics::{Counters, Metrics};
@@ -38,11 +41,13 @@ use crate::tier::hotkeys::{HotKeys, Sampler};
 use crate::tier::l1::Reader;
 
 use admission::Admission;
+pub use counted::Counted;
 pub use direct::Direct;
 pub use errand::Errand;
 use held::{Held, Shows};
 pub use mget::Mget;
 pub use read::Read;
+use subscribers::Subscribers;
 
 /// Hits of one copy are reported to a home that evicts by use at most this often, in seconds.
 const TOUCH_EVERY: u16 = 5;
@@ -57,6 +62,8 @@ pub struct Shared {
     pub node: Arc<Node>,
     /// Confirmations of the guard.
     pub confirmations: Arc<Confirmations>,
+    /// What is subscribed to at home.
+    pub subscriptions: Arc<Subscriptions>,
     /// What home said of itself.
     pub facts: Arc<Facts>,
     /// How home fares.
@@ -77,10 +84,21 @@ pub enum Message {
     Accept(std::net::TcpStream, OwnedSemaphorePermit),
     /// A reply for clients of this worker who joined another's flight.
     Answer(Vec<Waiter>, Bytes),
+    /// Messages for clients of this worker, and answers of home about their subscriptions.
+    Heard(Batch),
     /// End this session after what it has been answered.
     Close(u64),
     /// Accept no more, end what is idle, finish what is in flight.
     Drain,
+}
+
+impl Post for Shared {
+    fn post(&self, worker: u16, batch: Batch) {
+        if let Some(inbox) = self.inboxes.read().get(worker as usize) {
+            // A worker that is gone has no clients.
+            let _ = inbox.send(Message::Heard(batch));
+        }
+    }
 }
 
 /// A session, as replies see it.
@@ -93,6 +111,8 @@ pub trait Client {
     /// What the client is told without having asked: whole elements in its protocol. They go out next, before the
     /// replies that are still to come.
     fn push(&self, bytes: &Bytes);
+    /// How many channels, patterns and shards it is subscribed to from now on.
+    fn subscribed(&self, counts: [usize; 3]);
     /// Ends the session once its replies are out.
     fn close(&self);
     /// Has the session look at what changed around it.
@@ -144,6 +164,8 @@ pub enum Ticket {
     Mget(Rc<Mget>),
     /// The lifetime of one of its keys.
     MgetExpiry(Rc<Mget>, usize),
+    /// One that counts subscribers.
+    Counted(Counted),
     /// Strata itself asks.
     Errand(Errand),
     /// Nobody waits (TOUCH).
@@ -158,6 +180,7 @@ impl LaneTicket for Ticket {
             Ticket::ReadExpiry(read) => read.expiry(outcome, now),
             Ticket::Mget(mget) => mget.replied(outcome, now),
             Ticket::MgetExpiry(mget, index) => mget.expiry(index, outcome, now),
+            Ticket::Counted(counted) => counted.complete(outcome, now),
             Ticket::Errand(errand) => errand.complete(outcome),
             Ticket::Nobody => {}
         }
@@ -185,6 +208,7 @@ pub struct Proxy {
     touched: RefCell<Vec<(u32, Box<[u8]>)>>,
     touching: Cell<bool>,
     sampler: Sampler,
+    subscribers: Subscribers,
 }
 
 impl Proxy {
@@ -202,6 +226,7 @@ impl Proxy {
             touched: RefCell::default(),
             touching: Cell::new(false),
             sampler: Sampler::default(),
+            subscribers: Subscribers::default(),
         })
     }
 
@@ -213,6 +238,7 @@ impl Proxy {
     /// Forgets a session.
     pub fn leave(&self, session: u64) {
         self.clients.borrow_mut().remove(&session);
+        self.unsubscribe_gone(session);
     }
 
     /// Sessions of this worker.
@@ -308,6 +334,7 @@ impl Proxy {
         let lanes: Vec<_> = self.lanes.borrow().iter().map(|(_, lane)| lane.clone()).collect();
         lanes.iter().for_each(|lane| lane.tick(now));
         self.release_confirmed(now);
+        self.expire_subscriptions(now);
         let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);
         self.touching.set(by_use);
         self.report_hits(now);

@@ -1,4 +1,5 @@
-//! Sessions whose commands need more than being run: CLIENT REPLY, and whatever else a client can turn on.
+//! Sessions whose commands need more than being run: CLIENT REPLY, subscribers that speak RESP2, and whatever else a
+//! client can turn on.
 //!
 //! A plain session asks one question a command ([`Session::attentive`]) and otherwise pays for none of this.
 
@@ -10,7 +11,7 @@ use crate::resp::Request;
 impl Session {
     /// Whether commands of this session go by way of [`Session::run_attentively`].
     pub(super) fn attentive(&self) -> bool {
-        self.reply_mode != ReplyMode::On
+        self.reply_mode != ReplyMode::On || self.core.restricted.get()
     }
 
     /// Runs a command, asking in Redis' own order (`processCommand`) what may stand in its way.
@@ -29,7 +30,10 @@ impl Session {
         if silent {
             self.core.replies.borrow_mut().set_silent(true);
         }
-        self.run_slow(request, command, None, now, &mut Tally::default(), keys);
+        match self.refused_to_subscribers(request, command) {
+            Some(error) => self.reply_error(error),
+            None => self.run_slow(request, command, None, now, &mut Tally::default(), keys),
+        }
         if silent {
             let silent = self.reply_mode == ReplyMode::Off;
             self.core.replies.borrow_mut().set_silent(silent);

@@ -5,7 +5,7 @@
 
 use super::Session;
 use crate::clock;
-use crate::command::{Args, Command, KeyRef, Unknown, id, resolve};
+use crate::command::{Args, Command, KeyRef, SessionNeed, Unknown, id, resolve};
 use crate::proxy::tail;
 use crate::resp::{ProtocolError, Request, Span, Step};
 use crate::tier::copies::{Copies, kind};
@@ -68,6 +68,8 @@ enum Stop {
     Full,
     Incomplete,
     Inline(usize),
+    /// The next command has to wait for replies.
+    Early,
     Error(ProtocolError),
 }
 
@@ -91,9 +93,10 @@ impl Session {
             match stop {
                 Stop::Full => {}
                 Stop::Incomplete => return base,
-                Stop::Inline(end) => {
-                    self.run_inline(scratch, reader.as_ref());
-                    base = end;
+                Stop::Inline(end) if self.run_inline(scratch, reader.as_ref()) => base = end,
+                Stop::Early | Stop::Inline(_) => {
+                    (self.turning, self.paused) = (true, true);
+                    return base;
                 }
                 Stop::Error(e) => {
                     tracing::debug!(client = self.info.id, error = %e, "protocol error");
@@ -123,6 +126,16 @@ impl Session {
                         Some(c) if request.name().eq_ignore_ascii_case(c.name.as_bytes()) => Ok(c),
                         _ => resolve(&request),
                     };
+                    if command.is_ok_and(Command::subscribes) {
+                        // What stands before it in this group may yet have to wait for replies.
+                        if !scratch.group.is_empty() {
+                            scratch.spans.truncate(before);
+                            return Stop::Full;
+                        }
+                        if self.comes_too_early(command) {
+                            return Stop::Early;
+                        }
+                    }
                     // A container's name says nothing yet.
                     last = command.ok().filter(|c| !c.is_container());
                     let hash = store.and_then(|(copies, reader)| {
@@ -176,17 +189,22 @@ impl Session {
         scratch.group = group;
     }
 
-    fn run_inline(&mut self, scratch: &mut Scratch, reader: Option<&Reader<'_>>) {
+    /// False: the command has to wait for replies.
+    fn run_inline(&mut self, scratch: &mut Scratch, reader: Option<&Reader<'_>>) -> bool {
         // The parser holds the encoded command; it is lent out for the time of the run.
         let parser = std::mem::take(&mut self.parser);
         let now = clock::now();
         let mut tally = Tally::default();
         let request = parser.inline();
         let command = resolve(&request);
-        self.run_one(&request, command, None, reader, now, &mut tally, &mut scratch.keys);
-        self.settle(&tally, 1, now);
-        self.info.note(now, command.ok().map(|c| c.id), 1);
+        let early = self.comes_too_early(command);
+        if !early {
+            self.run_one(&request, command, None, reader, now, &mut tally, &mut scratch.keys);
+            self.settle(&tally, 1, now);
+            self.info.note(now, command.ok().map(|c| c.id), 1);
+        }
         self.parser = parser;
+        !early
     }
 
     fn settle(&self, tally: &Tally, commands: u64, began: u64) {
@@ -272,8 +290,9 @@ pub(super) struct Tally {
 }
 
 /// Whether this command ends its group: what follows can only be parsed, or run, once it has been run. It may lift
-/// the limits of a client that has not authenticated, or change lanes; CACHE, which Redis does not know, may take
+/// the limits of a client that has not authenticated, change lanes, or have others wait; CACHE, which Redis does not know, may take
 /// its time.
 fn ends_group(command: &Command) -> bool {
-    [id::AUTH, id::HELLO, id::RESET, id::QUIT, id::SELECT].contains(&command.id)
+    let ends = [id::AUTH, id::HELLO, id::RESET, id::QUIT, id::SELECT];
+    command.session == SessionNeed::Local && (ends.contains(&command.id) || command.subscribes())
 }

@@ -8,6 +8,7 @@ mod batch;
 pub mod clients;
 mod dispatch;
 mod local;
+mod pubsub;
 mod replies;
 mod unsettled;
 
@@ -29,6 +30,7 @@ use crate::config::Config;
 use crate::proxy::{Client, LaneKey, Proxy};
 use crate::resp::{Limits, Proto, RequestParser};
 use clients::{ClientInfo, Clients};
+use pubsub::Behind;
 use replies::{Replies, Shape};
 use unsettled::Unsettled;
 
@@ -63,6 +65,11 @@ struct Core {
     /// A command takes its time; those behind it wait.
     busy: Cell<bool>,
     seen: Cell<u64>,
+    /// A subscriber that speaks RESP2: hardly any command is allowed.
+    restricted: Cell<bool>,
+    /// There was no room for a message: the session is to end.
+    overrun: Cell<bool>,
+    info: Arc<ClientInfo>,
     context: Rc<Context>,
 }
 
@@ -97,8 +104,16 @@ impl Client for Core {
     }
 
     fn push(&self, bytes: &Bytes) {
-        self.replies.borrow_mut().push(bytes);
+        let mut replies = self.replies.borrow_mut();
+        if self.has_room(replies.backlog()) {
+            replies.push(bytes);
+        }
+        drop(replies);
         self.wake();
+    }
+
+    fn subscribed(&self, counts: [usize; 3]) {
+        self.note_subscriptions(counts);
     }
 
     fn close(&self) {
@@ -147,6 +162,8 @@ struct Session {
     turning: bool,
     authenticated: bool,
     reply_mode: ReplyMode,
+    /// It runs out when a subscriber has left much unread for too long.
+    behind: Behind,
     /// The client has sent its last byte.
     ended: bool,
 }
@@ -162,6 +179,9 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         closing: Cell::new(false),
         busy: Cell::new(false),
         seen: Cell::new(0),
+        restricted: Cell::new(false),
+        overrun: Cell::new(false),
+        info: info.clone(),
         context: context.clone(),
     });
     let client: Rc<dyn Client> = core.clone();
@@ -183,6 +203,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         paused: false,
         authenticated,
         reply_mode: ReplyMode::On,
+        behind: None,
         ended: false,
         context: context.clone(),
     };
@@ -270,13 +291,9 @@ impl Session {
         }
         self.context.proxy.counters.bytes_out.add(sent);
         let backlog = replies.backlog();
+        drop(replies);
         self.info.output.store(backlog as u64, Relaxed);
-        if backlog > self.context.config.server.output_buffer_limit {
-            let text = "the client does not read its replies (server.output_buffer_limit)";
-            tracing::warn!(client = self.info.id, backlog, "{text}");
-            return Err(io::Error::other(text));
-        }
-        Ok(())
+        self.check_backlog(cx, backlog)
     }
 
     /// Reads once and runs what is complete; ready with the number of bytes read.
