@@ -30,7 +30,7 @@ use crate::backend::facts::Facts;
 use crate::backend::health::Health;
 use crate::backend::lane::{Failure, Lane, Outcome, Reply, Ticket as LaneTicket};
 use crate::backend::node::Node;
-use crate::backend::subscriptions::{Batch, Post, Subscriptions};
+use crate::backend::subscriptions::{Batch, Subscriptions};
 use crate::clock;
 use crate::command::Command;
 use crate::metrics::{Counters, Metrics};
@@ -90,15 +90,6 @@ pub enum Message {
     Close(u64),
     /// Accept no more, end what is idle, finish what is in flight.
     Drain,
-}
-
-impl Post for Shared {
-    fn post(&self, worker: u16, batch: Batch) {
-        if let Some(inbox) = self.inboxes.read().get(worker as usize) {
-            // A worker that is gone has no clients.
-            let _ = inbox.send(Message::Heard(batch));
-        }
-    }
 }
 
 /// A session, as replies see it.
