@@ -24,6 +24,8 @@ pub enum Route {
 pub enum Effect {
     /// Nothing.
     None,
+    /// Nothing, but its reply counts subscribers, of whom home knows strata's as one.
+    Counts,
     /// Its reply tells of its keys.
     Reads,
     /// Its reply tells of keys that it does not name.
@@ -65,6 +67,7 @@ fn effect(command: &Command, known: bool, keys: &[KeyRef]) -> Effect {
         _ if command.may_write() || keys.iter().any(|k| !k.access.contains(Access::RO)) => Effect::Writes,
         Reach::UndeclaredReads => Effect::ReadsUnnamed,
         _ if !keys.is_empty() => Effect::Reads,
+        _ if command.flags.contains(Flags::PUBSUB) => Effect::Counts,
         _ => Effect::None,
     }
 }
@@ -96,7 +99,9 @@ mod tests {
             ("keys *", Route::Direct(Effect::ReadsUnnamed), &[]),
             ("flushdb", Route::Direct(Effect::WritesAll), &[]),
             ("swapdb 0 1", Route::Direct(Effect::WritesAll), &[]),
-            ("publish c m", Route::Direct(Effect::None), &[]),
+            ("publish c m", Route::Direct(Effect::Counts), &[]),
+            ("pubsub numsub c", Route::Direct(Effect::Counts), &[]),
+            ("subscribe c", Route::Local, &[]),
             ("ping", Route::Local, &[]),
             ("client id", Route::Local, &[]),
             ("multi", Route::Leased, &[]),

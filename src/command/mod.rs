@@ -148,6 +148,11 @@ impl Command {
         matches!(self.cache, Cache::Yes)
     }
 
+    /// Whether it begins or ends subscriptions of its client.
+    pub const fn subscribes(&self) -> bool {
+        self.flags.contains(Flags::PUBSUB.union(Flags::NOSCRIPT))
+    }
+
     /// Whether it may change values, of declared keys or others. Redis does not call `EVAL` or `EXEC` writes.
     pub const fn may_write(&self) -> bool {
         self.flags.contains(Flags::WRITE)
@@ -244,6 +249,14 @@ mod tests {
         {
             assert_eq!(by_id(id).only_key(), None, "{}", by_id(id).name);
         }
+    }
+
+    #[test]
+    fn commands_that_subscribe_are_those_six() {
+        let six = ["punsubscribe", "psubscribe", "ssubscribe", "subscribe", "sunsubscribe", "unsubscribe"];
+        let mut found: Vec<_> = TABLE.iter().filter(|row| row.subscribes()).map(|row| row.name).collect();
+        found.sort_unstable_by_key(|name| six.iter().position(|known| known == name));
+        assert_eq!(found, six);
     }
 
     #[test]

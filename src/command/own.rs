@@ -146,9 +146,9 @@ const NOT_CACHED: &[(Why, &str)] = &[
 
 const SESSION: &[(SessionNeed, &str)] = &[
     (SessionNeed::Local, "ping echo hello auth select client reset quit info acl|whoami monitor slowlog"),
-    // Transactions and subscriptions.
+    (SessionNeed::Local, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe"),
+    // Transactions.
     (SessionNeed::Lease, "multi exec discard watch unwatch"),
-    (SessionNeed::Lease, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe"),
     // They wait. XREAD and XREADGROUP do so only with BLOCK.
     (SessionNeed::Lease, "blpop brpop blmove brpoplpush blmpop bzpopmin bzpopmax bzmpop wait"),
     // They must reach a server that is busy with a script, which may have come by the shared connection.

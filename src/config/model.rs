@@ -50,6 +50,12 @@ pub struct Server {
     pub slowlog_log_slower_than: Duration,
     /// Requests kept in the slow log; 0: none.
     pub slowlog_max_len: usize,
+    /// The same of messages and replies for a subscriber.
+    pub pubsub_buffer_limit: usize,
+    /// Bytes that a subscriber may leave unread for `pubsub_buffer_soft_time` at most.
+    pub pubsub_buffer_soft_limit: usize,
+    /// See `pubsub_buffer_soft_limit`.
+    pub pubsub_buffer_soft_time: Duration,
     /// How long a shutdown waits for commands in flight.
     pub shutdown_timeout: Duration,
     /// A filter in the syntax of `tracing`, such as `info` or `info,strata=debug`.
@@ -71,6 +77,9 @@ impl Default for Server {
             tracking_table_max_keys: 1_000_000,
             slowlog_log_slower_than: Duration::from_millis(10),
             slowlog_max_len: 128,
+            pubsub_buffer_limit: 32 << 20,
+            pubsub_buffer_soft_limit: 8 << 20,
+            pubsub_buffer_soft_time: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(10),
             log: "info".to_owned(),
         }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Ask, Client, LaneKey, Proxy, Receiver, Shows, Ticket, error_reply, failure_text};
+use super::{Ask, Client, Counted, LaneKey, Proxy, Receiver, Shows, Ticket, error_reply, failure_text};
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{KeyRef, id};
 use crate::resp::reply;
@@ -41,9 +41,14 @@ pub struct Direct {
 impl Proxy {
     /// Sends a command home, fenced as its effect demands. `keys` are its keys.
     pub fn direct(self: &Rc<Self>, ask: &Ask<'_>, effect: Effect, keys: &[KeyRef]) {
+        if effect == Effect::Counts
+            && let Some(counted) = Counted::of(self, ask)
+        {
+            return self.send(ask.lane, ask.request.raw(), Ticket::Counted(counted), ask.now);
+        }
         let copies = self.fenced_copies();
         let keys = match copies {
-            Some(copies) if effect != Effect::None => {
+            Some(copies) if !matches!(effect, Effect::None | Effect::Counts) => {
                 let hash =
                     |k: &KeyRef| copies.l1().hash(ask.request.arg(k.index as usize).unwrap_or_default());
                 match keys {
@@ -57,7 +62,7 @@ impl Proxy {
         };
         self.count(ask, effect);
         match effect {
-            Effect::None => {}
+            Effect::None | Effect::Counts => {}
             Effect::Reads | Effect::Writes if copies.is_some() => {
                 ask.client.unsettle(ask.slot, Some(keys.as_slice()));
             }
@@ -91,7 +96,7 @@ impl Proxy {
                 self.counters.home_deletes.add(u64::from(deleting));
             }
             Effect::Reads | Effect::ReadsUnnamed => self.counters.home_reads.add(1),
-            Effect::None => {}
+            Effect::None | Effect::Counts => {}
         }
     }
 }
@@ -117,14 +122,14 @@ impl Direct {
                 self.proxy.counters.l1_deletes.add(dropped as u64);
             }
             Effect::WritesAll => copies.fence_all(),
-            Effect::None | Effect::Reads | Effect::ReadsUnnamed => {}
+            Effect::None | Effect::Counts | Effect::Reads | Effect::ReadsUnnamed => {}
         }
     }
 
     /// Whether the reply may be newer than copies that this client could read next.
     fn must_wait(&self, copies: &Copies) -> bool {
         match self.effect {
-            Effect::None | Effect::Writes | Effect::WritesAll => false,
+            Effect::None | Effect::Counts | Effect::Writes | Effect::WritesAll => false,
             Effect::Reads if matches!(self.keys, Keys::Unhashed) => true,
             Effect::Reads => self.keys.as_slice().iter().any(|hash| copies.holds(*hash)),
             Effect::ReadsUnnamed | Effect::WritesUnnamed => true,
@@ -181,7 +186,7 @@ impl Direct {
                 counters.home_get.record(took, 1);
             }
             Effect::Writes | Effect::WritesUnnamed | Effect::WritesAll => counters.home_set.record(took, 1),
-            Effect::None => {}
+            Effect::None | Effect::Counts => {}
         }
     }
 }

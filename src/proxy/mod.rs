@@ -8,12 +8,14 @@
 
 mod admission;
 pub mod announce;
+mod counted;
 mod direct;
 mod errand;
 mod held;
 mod mget;
 mod read;
 pub mod slow_log;
+mod subscribers;
 pub mod watch;
 
 use std::cell::{Cell, RefCell};
@@ -31,6 +33,7 @@ use crate::backend::facts::Facts;
 use crate::backend::health::Health;
 use crate::backend::lane::{Failure, Lane, Outcome, Reply, Ticket as LaneTicket};
 use crate::backend::node::Node;
+use crate::backend::subscriptions::{Batch, Subscriptions};
 use crate::clock;
 use crate::command::Command;
 use crate::metrics::{Counters, Metrics};
@@ -42,12 +45,14 @@ use crate::tier::l1::Reader;
 use crate::tier::listeners::{Listeners, Notice};
 
 use admission::Admission;
+pub use counted::Counted;
 pub use direct::Direct;
 pub use errand::Errand;
 use held::{Held, Shows};
 pub use mget::Mget;
 pub use read::Read;
 use slow_log::SlowLog;
+use subscribers::Subscribers;
 use watch::Watch;
 
 /// Hits of one copy are reported to a home that evicts by use at most this often, in seconds.
@@ -63,6 +68,8 @@ pub struct Shared {
     pub node: Arc<Node>,
     /// Confirmations of the guard.
     pub confirmations: Arc<Confirmations>,
+    /// What is subscribed to at home.
+    pub subscriptions: Arc<Subscriptions>,
     /// What home said of itself.
     pub facts: Arc<Facts>,
     /// How home fares.
@@ -97,6 +104,8 @@ pub enum Message {
     Redirected(u64, Bytes),
     /// Whatever held sessions back may be over.
     Wake,
+    /// Messages for clients of this worker, and answers of home about their subscriptions.
+    Heard(Batch),
     /// End this session after what it has been answered.
     Close(u64),
     /// Accept no more, end what is idle, finish what is in flight.
@@ -117,6 +126,8 @@ pub trait Client {
     fn notice(&self, notice: &Notice);
     /// The same for another client that redirects its notices to this one: an encoded array of keys, or null.
     fn redirected(&self, keys: &Bytes);
+    /// How many channels, patterns and shards it is subscribed to from now on.
+    fn subscribed(&self, counts: [usize; 3]);
     /// Ends the session once its replies are out.
     fn close(&self);
     /// Has the session look at what changed around it.
@@ -168,6 +179,8 @@ pub enum Ticket {
     Mget(Rc<Mget>),
     /// The lifetime of one of its keys.
     MgetExpiry(Rc<Mget>, usize),
+    /// One that counts subscribers.
+    Counted(Counted),
     /// Strata itself asks.
     Errand(Errand),
     /// Nobody waits (TOUCH).
@@ -182,6 +195,7 @@ impl LaneTicket for Ticket {
             Ticket::ReadExpiry(read) => read.expiry(outcome, now),
             Ticket::Mget(mget) => mget.replied(outcome, now),
             Ticket::MgetExpiry(mget, index) => mget.expiry(index, outcome, now),
+            Ticket::Counted(counted) => counted.complete(outcome, now),
             Ticket::Errand(errand) => errand.complete(outcome),
             Ticket::Nobody => {}
         }
@@ -209,6 +223,7 @@ pub struct Proxy {
     touched: RefCell<Vec<(u32, Box<[u8]>)>>,
     touching: Cell<bool>,
     sampler: Sampler,
+    subscribers: Subscribers,
 }
 
 impl Proxy {
@@ -226,6 +241,7 @@ impl Proxy {
             touched: RefCell::default(),
             touching: Cell::new(false),
             sampler: Sampler::default(),
+            subscribers: Subscribers::default(),
         })
     }
 
@@ -237,6 +253,7 @@ impl Proxy {
     /// Forgets a session.
     pub fn leave(&self, session: u64) {
         self.clients.borrow_mut().remove(&session);
+        self.unsubscribe_gone(session);
     }
 
     /// Sessions of this worker.
@@ -341,6 +358,7 @@ impl Proxy {
         let lanes: Vec<_> = self.lanes.borrow().iter().map(|(_, lane)| lane.clone()).collect();
         lanes.iter().for_each(|lane| lane.tick(now));
         self.release_confirmed(now);
+        self.expire_subscriptions(now);
         let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);
         self.touching.set(by_use);
         self.report_hits(now);

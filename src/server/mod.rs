@@ -27,6 +27,7 @@ use crate::backend::embedded::Embedded;
 use crate::backend::facts::Facts;
 use crate::backend::health::{Health, Monitor};
 use crate::backend::node::Node;
+use crate::backend::subscriptions::Subscriptions;
 use crate::backend::tracking::Guard;
 use crate::clock;
 use crate::config::{Config, Endpoint, Eviction};
@@ -115,6 +116,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         copies: copies.clone(),
         node: node.clone(),
         confirmations: confirmations.clone(),
+        subscriptions: Arc::new(Subscriptions::default()),
         facts: facts.clone(),
         health: Arc::new(Health::default()),
         hot: Mutex::default(),

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
+use crate::backend::subscriptions::Link;
 use crate::backend::tracking::Guard;
 use crate::clock;
 use crate::config::Config;
@@ -44,9 +45,16 @@ pub(super) fn spawn_workers(
         let (config, shared, clients) = (config.clone(), shared.clone(), clients.clone());
         // The first worker has the guard: under load it is awake anyway, a thread of its own would have to be woken.
         let guard = guard.take();
+        // The last one, which is another where there are several, has the subscriptions.
+        let link = (index + 1 == count).then(|| Link {
+            node: shared.node.clone(),
+            register: shared.subscriptions.clone(),
+            post: shared.clone(),
+            counters: shared.metrics.block(),
+        });
         let worker = std::thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || work(index as u16, config, shared, clients, inbox, guard))
+            .spawn(move || work(index as u16, config, shared, clients, inbox, (guard, link)))
             .context("cannot start a worker thread")?;
         workers.push(worker);
     }
@@ -60,7 +68,7 @@ fn work(
     shared: Arc<Shared>,
     clients: Arc<Clients>,
     inbox: UnboundedReceiver<Message>,
-    guard: Option<Guard<Announcements>>,
+    (guard, link): (Option<Guard<Announcements>>, Option<Link<Shared>>),
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -76,6 +84,9 @@ fn work(
     let tasks = LocalSet::new();
     if let Some(guard) = guard {
         tasks.spawn_local(guard.run());
+    }
+    if let Some(link) = link {
+        tasks.spawn_local(link.run());
     }
     // As a task of its own: what is blocked on is polled at every turn of the set.
     let attending = tasks.spawn_local(attend(context, inbox));
@@ -138,6 +149,7 @@ fn receive(context: &Rc<Context>, message: Message) {
             }
         }
         Message::Wake => context.proxy.sessions().iter().for_each(|client| client.wake()),
+        Message::Heard(batch) => context.proxy.hear(batch),
         Message::Close(session) => {
             if let Some(client) = context.proxy.session(session) {
                 client.close();
@@ -184,12 +196,13 @@ fn admit(
         killed: AtomicBool::new(false),
         marks: AtomicU32::new(0),
         redirect: AtomicI64::new(-1),
+        subscriptions: Default::default(),
         name: Mutex::default(),
     });
     Ok((stream, info))
 }
 
-/// Ends clients that have been silent for longer than `server.timeout`.
+/// Ends clients that have been silent for longer than `server.timeout`. Subscribers have nothing to say.
 fn close_idle(context: &Rc<Context>, now: u64) {
     let bound = clock::nanos(context.config.server.timeout);
     if bound == 0 {
@@ -199,6 +212,7 @@ fn close_idle(context: &Rc<Context>, now: u64) {
         let idle = now.saturating_sub(info.active.load(Relaxed));
         if info.worker == context.proxy.worker
             && idle > bound
+            && !info.is_subscribed()
             && let Some(client) = context.proxy.session(info.id)
         {
             client.close();

@@ -1,4 +1,5 @@
-//! Sessions whose commands need more than being run: CLIENT REPLY, and whatever else a client can turn on.
+//! Sessions whose commands need more than being run: CLIENT REPLY, subscribers that speak RESP2, and whatever else a
+//! client can turn on.
 //!
 //! A plain session asks one question a command ([`Session::attentive`]) and otherwise pays for none of this.
 
@@ -15,7 +16,10 @@ const MONITORS: &str = "ERR Replica can't interact with the keyspace";
 impl Session {
     /// Whether commands of this session go by way of [`Session::run_attentively`].
     pub(super) fn attentive(&self) -> bool {
-        self.alert || self.reply_mode != ReplyMode::On || self.core.tracking.get().is_some()
+        self.alert
+            || self.reply_mode != ReplyMode::On
+            || self.core.restricted.get()
+            || self.core.tracking.get().is_some()
     }
 
     /// Looks, before a group of commands, whether something of the process concerns every session.
@@ -49,7 +53,9 @@ impl Session {
         if silent {
             self.core.replies.borrow_mut().set_silent(true);
         }
-        if known.is_some_and(|known| self.refused_to_monitors(known)) {
+        if let Some(error) = self.refused_to_subscribers(request, command) {
+            self.reply_error(error);
+        } else if known.is_some_and(|known| self.refused_to_monitors(known)) {
             self.reply_error(MONITORS);
         } else {
             self.run_watched(request, command, hash, reader, now, tally, keys);

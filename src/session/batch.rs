@@ -68,6 +68,8 @@ enum Stop {
     Full,
     Incomplete,
     Inline(usize),
+    /// The next command has to wait for replies.
+    Early,
     Error(ProtocolError),
 }
 
@@ -97,13 +99,16 @@ impl Session {
             match stop {
                 Stop::Full => {}
                 Stop::Incomplete => return base,
-                Stop::Inline(end) => {
-                    self.run_inline(scratch, reader.as_ref());
+                Stop::Inline(end) if self.run_inline(scratch, reader.as_ref()) => {
                     if self.held_back {
                         self.paused = true;
                         return base;
                     }
                     base = end;
+                }
+                Stop::Early | Stop::Inline(_) => {
+                    (self.turning, self.paused) = (true, true);
+                    return base;
                 }
                 Stop::Error(e) => {
                     tracing::debug!(client = self.info.id, error = %e, "protocol error");
@@ -134,6 +139,16 @@ impl Session {
                         Some(c) if request.name().eq_ignore_ascii_case(c.name.as_bytes()) => Ok(c),
                         _ => resolve(&request),
                     };
+                    if command.is_ok_and(Command::subscribes) {
+                        // What stands before it in this group may yet have to wait for replies.
+                        if !scratch.group.is_empty() {
+                            scratch.spans.truncate(before);
+                            return Stop::Full;
+                        }
+                        if self.comes_too_early(command) {
+                            return Stop::Early;
+                        }
+                    }
                     // A container's name says nothing yet.
                     last = command.ok().filter(|c| !c.is_container());
                     let hash = store.and_then(|(copies, reader)| {
@@ -187,17 +202,22 @@ impl Session {
         scratch.group = group;
     }
 
-    fn run_inline(&mut self, scratch: &mut Scratch, reader: Option<&Reader<'_>>) {
+    /// False: the command has to wait for replies.
+    fn run_inline(&mut self, scratch: &mut Scratch, reader: Option<&Reader<'_>>) -> bool {
         // The parser holds the encoded command; it is lent out for the time of the run.
         let parser = std::mem::take(&mut self.parser);
         let now = clock::now();
         let mut tally = Tally::default();
         let request = parser.inline();
         let command = resolve(&request);
-        self.run_one(&request, command, None, reader, now, &mut tally, &mut scratch.keys);
-        self.settle(&tally, 1, now);
-        self.info.note(now, command.ok().map(|c| c.id), 1);
+        let early = self.comes_too_early(command);
+        if !early {
+            self.run_one(&request, command, None, reader, now, &mut tally, &mut scratch.keys);
+            self.settle(&tally, 1, now);
+            self.info.note(now, command.ok().map(|c| c.id), 1);
+        }
         self.parser = parser;
+        !early
     }
 
     fn settle(&self, tally: &Tally, commands: u64, began: u64) {
@@ -299,8 +319,8 @@ pub(super) struct Tally {
 }
 
 /// Whether this command ends its group: what follows can only be parsed, or run, once it has been run. It may lift
-/// the limits of a client that has not authenticated, change lanes, or make the session attentive; CACHE, which Redis
-/// does not know, may take its time.
+/// the limits of a client that has not authenticated, change lanes, make the session attentive, or have others wait;
+/// CACHE, which Redis does not know, may take its time.
 fn ends_group(command: &Command) -> bool {
     const ENDING: [CommandId; 9] = [
         id::AUTH,
@@ -314,5 +334,5 @@ fn ends_group(command: &Command) -> bool {
         id::CONFIG_SET,
     ];
     let plain = command.session == SessionNeed::None && !command.flags.contains(Flags::ADMIN);
-    !plain && ENDING.contains(&command.id)
+    !plain && (ENDING.contains(&command.id) || command.subscribes())
 }

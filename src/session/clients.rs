@@ -47,6 +47,8 @@ pub struct ClientInfo {
     pub marks: AtomicU32,
     /// Who hears of changed keys in its place; 0: nobody, -1: it does not track.
     pub redirect: AtomicI64,
+    /// Channels, patterns and shards it is subscribed to.
+    pub subscriptions: [AtomicU32; 3],
     /// CLIENT SETNAME; empty: it has none. Printable ASCII, see [`is_label`].
     pub name: Mutex<Vec<u8>>,
 }
@@ -69,34 +71,12 @@ pub enum Mark {
     NoEvict,
 }
 
-/// The letters of the marks, in the order in which Redis shows them.
-const LETTERS: [(Mark, char); 6] = [
-    (Mark::Monitor, 'O'),
-    (Mark::Blocked, 'b'),
-    (Mark::Tracking, 't'),
-    (Mark::BrokenRedirect, 'R'),
-    (Mark::Broadcast, 'B'),
-    (Mark::NoEvict, 'e'),
-];
-
 impl ClientInfo {
     /// Sets or takes away a mark.
     pub fn mark(&self, mark: Mark, on: bool) {
         let bit = 1 << mark as u32;
         let before = self.marks.load(Relaxed);
         self.marks.store(if on { before | bit } else { before & !bit }, Relaxed);
-    }
-
-    /// Whether it is subscribed to anything.
-    pub fn is_subscribed(&self) -> bool {
-        false
-    }
-
-    fn flags(&self) -> String {
-        let marks = self.marks.load(Relaxed);
-        let shown = LETTERS.iter().filter(|(mark, _)| marks & 1 << *mark as u32 != 0);
-        let flags: String = shown.map(|(_, letter)| letter).collect();
-        if flags.is_empty() { "N".to_owned() } else { flags }
     }
 
     /// Notes a batch of commands.
@@ -106,17 +86,40 @@ impl ClientInfo {
         self.commands.store(self.commands.load(Relaxed) + commands, Relaxed);
     }
 
+    /// Whether it is subscribed to anything.
+    pub fn is_subscribed(&self) -> bool {
+        self.subscriptions.iter().any(|count| count.load(Relaxed) > 0)
+    }
+
+    /// In the order in which Redis shows them.
+    fn flags(&self) -> String {
+        let marks = self.marks.load(Relaxed);
+        let is = |mark: Mark| marks & 1 << mark as u32 != 0;
+        let all = [
+            (is(Mark::Monitor), 'O'),
+            (self.is_subscribed(), 'P'),
+            (is(Mark::Blocked), 'b'),
+            (is(Mark::Tracking), 't'),
+            (is(Mark::BrokenRedirect), 'R'),
+            (is(Mark::Broadcast), 'B'),
+            (is(Mark::NoEvict), 'e'),
+        ];
+        let set: String = all.iter().filter(|(on, _)| *on).map(|(_, letter)| *letter).collect();
+        if set.is_empty() { "N".to_owned() } else { set }
+    }
+
     /// The line of CLIENT LIST, without its end: the fields of Redis 7.0 in their order. What strata has no
-    /// counterpart for (subscriptions, transactions, the parts of Redis' buffers) is what an idle client shows.
+    /// counterpart for (transactions, the parts of Redis' buffers) is what an idle client shows.
     pub fn line(&self, now: u64) -> String {
         let seconds = |since: u64| now.saturating_sub(since) / 1_000_000_000;
         let (input, output) = (self.input.load(Relaxed), self.output.load(Relaxed));
+        let [sub, psub, ssub] = [0, 1, 2].map(|space: usize| self.subscriptions[space].load(Relaxed));
         let command = (self.command.load(Relaxed) as usize)
             .checked_sub(1)
             .and_then(|index| all().get(index))
             .map_or("NULL", |c| c.name);
         format!(
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 \
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi=-1 \
              qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} \
              events={} cmd={command} user=default redir={} resp={}",
             self.id,
@@ -221,6 +224,7 @@ mod tests {
             killed: AtomicBool::new(false),
             marks: AtomicU32::new(0),
             redirect: AtomicI64::new(-1),
+            subscriptions: Default::default(),
             name: Mutex::new(b"me".to_vec()),
         }
     }
@@ -245,6 +249,9 @@ mod tests {
                 && line.contains(" obl=5 ")
                 && line.contains(" tot-mem=15 events=rw cmd=client|list user=default redir=0 ")
         );
+        info.subscriptions[1].store(2, Relaxed);
+        assert!(info.is_subscribed());
+        assert!(info.line(5_000_000_000).contains(" flags=Pte db=2 sub=0 psub=2 ssub=0 "));
     }
 
     #[test]

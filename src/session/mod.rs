@@ -10,6 +10,7 @@ mod dispatch;
 mod local;
 mod monitor;
 mod pause;
+mod pubsub;
 mod replies;
 mod shown;
 mod slow;
@@ -35,6 +36,7 @@ use crate::proxy::{Client, LaneKey, Proxy};
 use crate::resp::{Limits, Proto, RequestParser};
 use crate::tier::listeners::Notice;
 use clients::{ClientInfo, Clients};
+use pubsub::Behind;
 use replies::{Replies, Shape};
 use slow::Timings;
 use tracking::{Mode, PrefixSet};
@@ -74,6 +76,10 @@ struct Core {
     /// CLIENT TRACKING; none: off.
     tracking: Cell<Option<Mode>>,
     timings: RefCell<Timings>,
+    /// A subscriber that speaks RESP2: hardly any command is allowed.
+    restricted: Cell<bool>,
+    /// There was no room for a message: the session is to end.
+    overrun: Cell<bool>,
     info: Arc<ClientInfo>,
     context: Rc<Context>,
 }
@@ -110,7 +116,11 @@ impl Client for Core {
     }
 
     fn push(&self, bytes: &Bytes) {
-        self.replies.borrow_mut().push(bytes);
+        let mut replies = self.replies.borrow_mut();
+        if self.has_room(replies.backlog()) {
+            replies.push(bytes);
+        }
+        drop(replies);
         self.wake();
     }
 
@@ -120,6 +130,10 @@ impl Client for Core {
 
     fn redirected(&self, keys: &Bytes) {
         self.tell_redirected(keys);
+    }
+
+    fn subscribed(&self, counts: [usize; 3]) {
+        self.note_subscriptions(counts);
     }
 
     fn close(&self) {
@@ -177,6 +191,8 @@ struct Session {
     alert: bool,
     /// The group that is run is one command, which may be left in the input.
     one_by_one: bool,
+    /// It runs out when a subscriber has left much unread for too long.
+    behind: Behind,
     /// The client has sent its last byte.
     ended: bool,
 }
@@ -194,6 +210,8 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         seen: Cell::new(0),
         tracking: Cell::new(None),
         timings: RefCell::default(),
+        restricted: Cell::new(false),
+        overrun: Cell::new(false),
         info: info.clone(),
         context: context.clone(),
     });
@@ -221,6 +239,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         held_back: false,
         alert: false,
         one_by_one: false,
+        behind: None,
         ended: false,
         context: context.clone(),
     };
@@ -312,13 +331,9 @@ impl Session {
         }
         self.context.proxy.counters.bytes_out.add(sent);
         let backlog = replies.backlog();
+        drop(replies);
         self.info.output.store(backlog as u64, Relaxed);
-        if backlog > self.context.config.server.output_buffer_limit {
-            let text = "the client does not read its replies (server.output_buffer_limit)";
-            tracing::warn!(client = self.info.id, backlog, "{text}");
-            return Err(io::Error::other(text));
-        }
-        Ok(())
+        self.check_backlog(cx, backlog)
     }
 
     /// Reads once and runs what is complete; ready with the number of bytes read.

@@ -61,7 +61,15 @@ impl Replies {
 
     /// Reserves a place for a reply that comes later.
     pub(super) fn open(&mut self, shape: Shape) -> u64 {
-        let shape = if self.silent { Shape::Silent } else { shape };
+        self.reserve(if self.silent { Shape::Silent } else { shape })
+    }
+
+    /// The same for a reply that goes out, silence or not.
+    pub(super) fn open_aloud(&mut self) -> u64 {
+        self.reserve(Shape::Plain)
+    }
+
+    fn reserve(&mut self, shape: Shape) -> u64 {
         self.slots.push_back(Slot::Waiting(shape));
         self.waiting += 1;
         self.next_slot() - 1

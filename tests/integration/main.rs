@@ -3,6 +3,7 @@
 mod differential;
 mod endpoint;
 mod lifecycle;
+mod pubsub;
 mod rules;
 mod service;
 mod support;

@@ -256,6 +256,37 @@ fn another_client_may_hear_instead() {
 }
 
 #[test]
+fn a_subscriber_that_speaks_resp2_may_hear_for_others() {
+    let pair = Pair::start();
+    pair.same(|endpoint| {
+        let mut seen = Vec::new();
+        for (protocol, channel) in [(2, "__redis__:invalidate"), (3, "anything")] {
+            let mut hears = connect(endpoint);
+            let id = call(&mut hears, "CLIENT ID").integer().unwrap();
+            let mut client = if protocol == 3 { resp3(endpoint) } else { connect(endpoint) };
+            let mut writer = connect(endpoint);
+            frames(&mut client, &format!("CLIENT TRACKING ON REDIRECT {id}"), 1);
+            frames(&mut client, "GET k", 1);
+            // It does not hear yet.
+            call(&mut writer, "SET k 1");
+            frames(&mut hears, &format!("SUBSCRIBE {channel}"), 1);
+            frames(&mut client, "GET k", 1);
+            call(&mut writer, "SET k 2");
+            seen.push(raw(&mut hears));
+            call(&mut writer, "FLUSHALL");
+            seen.push(raw(&mut hears));
+            frames(&mut client, "CLIENT TRACKING OFF", 1);
+            frames(&mut client, &format!("CLIENT TRACKING ON BCAST REDIRECT {id}"), 1);
+            call(&mut writer, "MSET a 1 b 2");
+            seen.push(raw(&mut hears));
+            seen.extend(surplus(&mut hears));
+            call(&mut writer, "FLUSHALL");
+        }
+        seen
+    });
+}
+
+#[test]
 fn a_table_that_is_full_forgets_and_says_so() {
     let pair = Pair::start_with(&[("server.tracking_table_max_keys", "100"), ("server.workers", "1")]);
     let (mut client, mut writer) = two(&pair.strata.endpoint(), "");
