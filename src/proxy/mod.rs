@@ -11,6 +11,7 @@ pub mod announce;
 mod counted;
 mod direct;
 mod errand;
+mod failure;
 mod held;
 mod mget;
 mod read;
@@ -22,7 +23,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -31,7 +31,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::backend::confirmations::Confirmations;
 use crate::backend::facts::Facts;
 use crate::backend::health::Health;
-use crate::backend::lane::{Failure, Lane, Outcome, Reply, Ticket as LaneTicket};
+use crate::backend::lane::{Lane, Outcome, Reply, Ticket as LaneTicket};
 use crate::backend::node::Node;
 use crate::backend::subscriptions::{Batch, Subscriptions};
 use crate::clock;
@@ -48,6 +48,7 @@ use admission::Admission;
 pub use counted::Counted;
 pub use direct::Direct;
 pub use errand::Errand;
+use failure::{error_reply, failure_text, is_outage};
 use held::{Held, Shows};
 pub use mget::Mget;
 pub use read::Read;
@@ -391,36 +392,4 @@ impl Proxy {
 /// them where it does not or where there may be several.
 pub fn tail<'a>(command: &Command, request: &Request<'a>) -> &'a [u8] {
     request.tail(if command.only_key() == Some(1) { 1 } else { 0 })
-}
-
-/// What the client is told when home did not answer.
-fn failure_text(node: &Node, failure: &Failure) -> String {
-    let home = &node.dial.address;
-    match failure {
-        Failure::Unreachable(u) if u.retry_in > Duration::ZERO => {
-            let next = u.retry_in.as_millis();
-            format!("ERR strata: home {home} cannot be reached ({}); next attempt in {next} ms", u.reason)
-        }
-        Failure::Unreachable(u) => format!("ERR strata: home {home} cannot be reached ({})", u.reason),
-        Failure::Lost(reason) => {
-            format!(
-                "ERR strata: connection to home {home} lost ({reason}); the command may have been executed"
-            )
-        }
-        Failure::Timeout(bound) => format!(
-            "ERR strata: home {home} did not answer within {bound:?} (l2.request_timeout); the command may have been executed"
-        ),
-    }
-}
-
-fn error_reply(text: &str) -> Bytes {
-    let mut out = Vec::new();
-    encode::error(&mut out, text);
-    out.into()
-}
-
-/// Errors by which home says that it does not serve now, rather than that the request is wrong.
-fn is_outage(reply: &[u8]) -> bool {
-    const OUTAGES: [&[u8]; 5] = [b"-LOADING", b"-MASTERDOWN", b"-CLUSTERDOWN", b"-BUSY ", b"-TRYAGAIN"];
-    OUTAGES.iter().any(|o| reply.starts_with(o))
 }

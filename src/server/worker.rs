@@ -83,7 +83,14 @@ fn work(
     });
     let tasks = LocalSet::new();
     if let Some(guard) = guard {
-        tasks.spawn_local(guard.run());
+        let shared = context.proxy.shared.clone();
+        tasks.spawn_local(async move {
+            // Without copies nobody needs announcements until a client does that keeps a cache of its own.
+            if shared.copies.is_none() {
+                shared.listeners.wanted().await;
+            }
+            guard.run().await;
+        });
     }
     if let Some(link) = link {
         tasks.spawn_local(link.run());

@@ -9,15 +9,21 @@
 //! changes; whoever reads then is told at once that what it read is no longer valid. When it ends everybody is told
 //! to drop everything.
 
-use std::collections::{BTreeMap, HashMap};
+mod prefixes;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 
 use crate::resp::encode;
+use prefixes::Prefixes;
 
 /// Parts of the table of keys, each with a lock of its own.
 const SHARDS: usize = 64;
@@ -71,14 +77,6 @@ struct Listener {
     broadcast: bool,
 }
 
-/// Who hears of which prefix.
-#[derive(Debug, Default)]
-struct Prefixes {
-    sessions: BTreeMap<Box<[u8]>, Vec<u64>>,
-    /// How many prefixes there are of each length: a key is looked up once for each.
-    lengths: BTreeMap<usize, usize>,
-}
-
 type Shard = HashMap<Box<[u8]>, Vec<u64>, RandomState>;
 
 /// See the module's text.
@@ -94,6 +92,7 @@ pub struct Listeners {
     /// Keys remembered at most; 0: any number.
     max_keys: AtomicUsize,
     lease_until: AtomicU64,
+    entered: Notify,
 }
 
 impl Listeners {
@@ -109,6 +108,7 @@ impl Listeners {
             readers: AtomicUsize::new(0),
             max_keys: AtomicUsize::new(max_keys),
             lease_until: AtomicU64::new(0),
+            entered: Notify::new(),
         }
     }
 
@@ -124,7 +124,7 @@ impl Listeners {
 
     /// Keys remembered, readers remembered with them, and prefixes.
     pub fn figures(&self) -> (usize, usize, usize) {
-        (self.keys.load(Relaxed), self.readers.load(Relaxed), self.prefixes.read().sessions.len())
+        (self.keys.load(Relaxed), self.readers.load(Relaxed), self.prefixes.read().len())
     }
 
     /// Changes how many keys are remembered at most.
@@ -138,6 +138,12 @@ impl Listeners {
         let mut listeners = self.listeners.write();
         listeners.insert(session, Listener { worker, broadcast });
         self.count.store(listeners.len(), SeqCst);
+        self.entered.notify_one();
+    }
+
+    /// Waits until somebody has come to listen. One task at a time may.
+    pub async fn wanted(&self) {
+        self.entered.notified().await;
     }
 
     /// A session listens no more. `prefixes` are those it was entered for.
@@ -288,27 +294,15 @@ impl Listeners {
     }
 
     fn broadcast(&self, keys: &[&[u8]], tell: &mut Tell<'_>) {
-        let prefixes = self.prefixes.read();
-        if prefixes.sessions.is_empty() {
-            return;
-        }
-        let mut matches: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
-        for key in keys {
-            for length in prefixes.lengths.range(..=key.len()).map(|(length, _)| *length) {
-                if let Some((prefix, _)) = prefixes.sessions.get_key_value(&key[..length]) {
-                    matches.entry(prefix).or_default().push(key);
-                }
-            }
-        }
-        let listeners = self.listeners.read();
-        for (prefix, keys) in matches {
-            let notice = Notice::keys(&keys);
-            for session in prefixes.sessions.get(prefix).into_iter().flatten() {
+        self.prefixes.read().matches(keys, |keys, sessions| {
+            let notice = Notice::keys(keys);
+            let listeners = self.listeners.read();
+            for session in sessions {
                 if let Some(listener) = listeners.get(session) {
                     tell(listener.worker, *session, notice.clone());
                 }
             }
-        }
+        });
     }
 
     fn forget_keys(&self, wanted: impl Fn() -> bool) {
@@ -321,136 +315,5 @@ impl Listeners {
             self.keys.fetch_sub(forgotten.len(), Relaxed);
             self.readers.fetch_sub(forgotten.values().map(Vec::len).sum(), Relaxed);
         }
-    }
-}
-
-impl Prefixes {
-    fn add(&mut self, prefix: &[u8], session: u64) {
-        match self.sessions.get_mut(prefix) {
-            Some(sessions) if sessions.contains(&session) => {}
-            Some(sessions) => sessions.push(session),
-            None => {
-                self.sessions.insert(prefix.into(), vec![session]);
-                *self.lengths.entry(prefix.len()).or_default() += 1;
-            }
-        }
-    }
-
-    fn remove(&mut self, prefix: &[u8], session: u64) {
-        let Some(sessions) = self.sessions.get_mut(prefix) else { return };
-        sessions.retain(|s| *s != session);
-        if !sessions.is_empty() {
-            return;
-        }
-        self.sessions.remove(prefix);
-        if let Some(count) = self.lengths.get_mut(&prefix.len()) {
-            *count -= 1;
-            if *count == 0 {
-                self.lengths.remove(&prefix.len());
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What is told while `act` runs.
-    fn told(act: impl FnOnce(&mut Tell<'_>)) -> Vec<(u64, Notice)> {
-        let mut all = Vec::new();
-        act(&mut |_, session, notice| all.push((session, notice)));
-        all
-    }
-
-    fn covered(max_keys: usize) -> Listeners {
-        let table = Listeners::new(max_keys);
-        table.lease(100);
-        table
-    }
-
-    fn remember(table: &Listeners, session: u64, key: &[u8]) -> Vec<(u64, Notice)> {
-        told(|tell| assert_eq!(table.remember(session, key, 1, tell), Remembered::Yes))
-    }
-
-    #[test]
-    fn a_change_is_told_once_to_those_who_read_the_key() {
-        let table = covered(0);
-        (1..4).for_each(|session| table.enter(session, 0, false));
-        for (session, key) in [(1, b"a"), (2, b"a"), (2, b"a"), (3, b"b")] {
-            assert_eq!(remember(&table, session, key), []);
-        }
-        assert_eq!(table.figures(), (2, 3, 0));
-        let a = Notice::key(b"a");
-        assert_eq!(told(|tell| table.changed(&[b"x", b"a"], tell)), [(1, a.clone()), (2, a)]);
-        assert_eq!(told(|tell| table.changed(&[b"a"], tell)), []);
-        table.leave(3, std::iter::empty());
-        assert_eq!(told(|tell| table.changed(&[b"b"], tell)), []);
-        assert_eq!(table.figures(), (0, 0, 0));
-    }
-
-    #[test]
-    fn a_prefix_is_told_of_all_its_keys_at_once() {
-        let table = covered(0);
-        table.enter(1, 0, true);
-        table.enter(2, 0, true);
-        table.add_prefix(1, b"a:");
-        table.add_prefix(1, b"b:");
-        table.add_prefix(2, b"");
-        remember(&table, 1, b"a:1");
-        let changes: [&[u8]; 4] = [b"a:1", b"a:2", b"b", b"b:1"];
-        let expected =
-            [(2, Notice::keys(&changes)), (1, Notice::keys(&changes[..2])), (1, Notice::keys(&changes[3..]))];
-        assert_eq!(told(|tell| table.changed(&changes, tell)), expected);
-        table.leave(1, [&b"a:"[..], b"b:"].into_iter());
-        assert_eq!(told(|tell| table.changed(&[b"a:1"], tell)), [(2, Notice::key(b"a:1"))]);
-        assert_eq!(table.figures().2, 1);
-    }
-
-    #[test]
-    fn what_makes_room_is_told_as_changed() {
-        let table = covered(100);
-        table.enter(1, 0, false);
-        let mut known = std::collections::HashSet::new();
-        for n in 0..20_000 {
-            let key = format!("key:{n}");
-            for (_, notice) in remember(&table, 1, key.as_bytes()) {
-                assert!(known.remove(&notice), "{notice:?}");
-            }
-            known.insert(Notice::key(key.as_bytes()));
-        }
-        let (keys, readers, _) = table.figures();
-        assert_eq!((keys, readers), (known.len(), known.len()));
-        assert_eq!(keys, 100);
-    }
-
-    #[test]
-    fn those_who_have_gone_do_not_pile_up_with_a_key() {
-        let table = covered(0);
-        table.enter(0, 0, false);
-        for session in 1..10_000 {
-            table.enter(session, 0, false);
-            remember(&table, session, b"k");
-            table.leave(session, std::iter::empty());
-        }
-        assert!(table.figures().1 <= 2 * CROWD, "{:?}", table.figures());
-    }
-
-    #[test]
-    fn without_coverage_nothing_counts_as_remembered_and_its_end_is_told() {
-        let table = covered(0);
-        table.enter(1, 0, false);
-        remember(&table, 1, b"k");
-        assert_eq!(told(|tell| table.expire(99, tell)), []);
-        assert_eq!(told(|tell| table.expire(100, tell)), [(1, Notice::All)]);
-        assert_eq!(told(|tell| table.expire(200, tell)), []);
-        assert_eq!(told(|tell| table.changed(&[b"k"], tell)), []);
-        told(|tell| assert_eq!(table.remember(1, b"k", 100, tell), Remembered::No));
-        table.lease(300);
-        remember(&table, 1, b"k");
-        assert_eq!(told(|tell| table.lost(tell)), [(1, Notice::All)]);
-        told(|tell| assert_eq!(table.remember(1, b"k", 201, tell), Remembered::No));
-        table.lease(300);
-        told(|tell| assert_eq!(table.remember(1, &[b'x'; MAX_NAME + 1], 201, tell), Remembered::No));
     }
 }
