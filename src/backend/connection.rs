@@ -211,6 +211,11 @@ impl Control {
         self.stream
     }
 
+    /// The stream, between two questions.
+    pub(super) fn stream(&mut self) -> &mut Box<dyn Stream> {
+        &mut self.stream
+    }
+
     /// Sends one command and waits for its reply.
     pub async fn ask(&mut self, command: &[&[u8]]) -> Result<OwnedFrame, DialError> {
         let mut out = Vec::new();
