@@ -13,6 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bb8::{ManageConnection, Pool, PooledConnection, QueueStrategy};
+use parking_lot::Mutex;
 use redis_protocol::resp3::types::OwnedFrame;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -89,15 +90,15 @@ impl Tag {
 pub struct Pools {
     node: Arc<Node>,
     places: Arc<Places>,
-    failed: Arc<Notify>,
+    failures: Arc<Failures>,
     idle: Pool<Dialer>,
 }
 
 impl Pools {
     /// Without connections.
     pub fn new(node: Arc<Node>, places: Arc<Places>, counters: Arc<Counters>) -> Self {
-        let failed = Arc::new(Notify::new());
-        let dialer = Dialer { node: node.clone(), failed: failed.clone(), counters };
+        let failures = Arc::new(Failures::default());
+        let dialer = Dialer { node: node.clone(), failures: failures.clone(), counters };
         let idle = Pool::builder()
             // The places bound it.
             .max_size(u32::MAX)
@@ -111,7 +112,7 @@ impl Pools {
             .retry_connection(false)
             .connection_timeout(node.dial.timeout.max(Duration::from_millis(1)))
             .build_unchecked(dialer);
-        Pools { node, places, failed, idle }
+        Pools { node, places, failures, idle }
     }
 
     /// Leases a connection that speaks `proto` and is in database `db` (None: in whichever).
@@ -142,12 +143,12 @@ impl Pools {
     async fn line(&self) -> Result<PooledConnection<'static, Dialer>, NoLease> {
         let got = tokio::select! {
             biased;
-            () = self.failed.notified() => None,
+            () = self.failures.told.notified() => None,
             got = self.idle.get_owned() => got.ok(),
         };
         got.ok_or_else(|| {
-            let silent = || Unreachable { reason: "no answer".to_owned(), retry_in: Duration::ZERO };
-            NoLease::Unreachable(self.node.breaker.check().err().unwrap_or_else(silent))
+            let here = || Unreachable { reason: self.failures.last.lock().clone(), retry_in: Duration::ZERO };
+            NoLease::Unreachable(self.node.breaker.check().err().unwrap_or_else(here))
         })
     }
 }
@@ -213,10 +214,17 @@ impl Line {
     }
 }
 
+/// Connections that could not be made.
+#[derive(Default)]
+struct Failures {
+    told: Notify,
+    last: Mutex<String>,
+}
+
 /// Makes the connections of the pool.
 struct Dialer {
     node: Arc<Node>,
-    failed: Arc<Notify>,
+    failures: Arc<Failures>,
     counters: Arc<Counters>,
 }
 
@@ -233,8 +241,12 @@ impl ManageConnection for Dialer {
                 Ok(Line { control: Control::new(stream), id: 0, proto, db, spoiled: false })
             }
             Err(e) => {
-                self.node.down(&e.to_string());
-                self.failed.notify_waiters();
+                // That strata is short of something says nothing of home.
+                if !matches!(e, DialError::Descriptors) {
+                    self.node.down(&e.to_string());
+                }
+                *self.failures.last.lock() = e.to_string();
+                self.failures.told.notify_waiters();
                 Err(e)
             }
         }
