@@ -71,13 +71,13 @@ pub(super) struct Leases {
 }
 
 /// The claim to the reply of what a connection's client must not be without (SELECT, HELLO).
-pub struct Demand {
+pub struct Follow {
     own: Weak<Own>,
     client: Rc<dyn Client>,
     slot: u64,
 }
 
-impl Demand {
+impl Follow {
     pub(super) fn complete(self, outcome: Outcome<'_>, now: u64) {
         let done = matches!(&outcome, Outcome::Reply(r) if !reply::is_error(r.bytes()));
         if let (false, Some(own)) = (done, self.own.upgrade()) {
@@ -168,10 +168,10 @@ impl Proxy {
 
     /// Takes a connection along to its client's protocol or database. The reply at `slot` is empty; if home refuses,
     /// the connection is lost.
-    pub fn demand(&self, client: &Rc<dyn Client>, slot: u64, own: &Rc<Own>, request: &[u8], now: u64) {
+    pub fn follow(&self, client: &Rc<dyn Client>, slot: u64, own: &Rc<Own>, request: &[u8], now: u64) {
         own.turned.set(true);
-        let demand = Demand { own: Rc::downgrade(own), client: client.clone(), slot };
-        own.send(request, 0, Ticket::Demand(demand), now);
+        let follow = Follow { own: Rc::downgrade(own), client: client.clone(), slot };
+        own.send(request, 0, Ticket::Follow(follow), now);
     }
 
     /// Sends SHUTDOWN by the connection of its client.

@@ -47,7 +47,7 @@ pub use errand::Errand;
 use failure::{error_reply, failure_text, is_outage};
 use held::{Held, Shows};
 use lease::Leases;
-pub use lease::{Demand, Farewell, Own, turns};
+pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
 pub use read::Read;
 pub use transaction::{Effects, Transaction};
@@ -156,7 +156,7 @@ pub enum Ticket {
     /// EXEC's reply.
     Transaction(Box<Transaction>),
     /// A connection of a client's own follows it to another database or protocol.
-    Demand(Demand),
+    Follow(Follow),
     /// The reply to SHUTDOWN, if any.
     Farewell(Farewell),
     /// Strata itself asks.
@@ -180,7 +180,7 @@ impl LaneTicket for Ticket {
             Ticket::Mget(mget) => mget.replied(outcome, now),
             Ticket::MgetExpiry(mget, index) => mget.expiry(index, outcome, now),
             Ticket::Transaction(transaction) => transaction.complete(outcome, now),
-            Ticket::Demand(demand) => demand.complete(outcome, now),
+            Ticket::Follow(follow) => follow.complete(outcome, now),
             Ticket::Farewell(farewell) => farewell.complete(outcome, now),
             Ticket::Errand(errand) => errand.complete(outcome),
             Ticket::Nobody => {}

@@ -64,9 +64,12 @@ impl Effects {
         }
     }
 
-    /// Adds what only shows keys, such as that one of those watched was changed.
-    pub fn shows(&mut self, hashes: &[u64]) {
-        self.reads.extend_from_slice(hashes);
+    /// Adds what only shows keys (None: many), such as that one of those watched was changed.
+    pub fn shows(&mut self, hashes: Option<&[u64]>) {
+        match hashes {
+            Some(hashes) => self.reads.extend_from_slice(hashes),
+            None => self.reads_unnamed = true,
+        }
     }
 
     /// Bytes it takes.
@@ -87,10 +90,14 @@ impl Effects {
         (!all).then(|| [&self.writes[..], &self.reads[..]].concat())
     }
 
-    /// Before it is sent, and again when the reply is about to be released: in between others may have read the
-    /// old values.
+    /// Whether it may change what nobody names or announces.
+    fn touches_all(&self, proxy: &Proxy) -> bool {
+        self.writes_all || self.writes_unnamed && !proxy.shared.confirmations.guarded()
+    }
+
+    /// When the reply is about to be released.
     fn fence(&self, proxy: &Proxy, copies: &Copies) {
-        if self.writes_all || self.writes_unnamed && !proxy.shared.confirmations.guarded() {
+        if self.touches_all(proxy) {
             return copies.fence_all();
         }
         let dropped: usize = self.writes.iter().map(|hash| copies.fence(*hash)).sum();
@@ -142,8 +149,8 @@ impl Proxy {
         self.counters.home_sets.add(writes);
         self.counters.home_deletes.add(deletes);
         ask.client.unsettle(ask.slot, effects.keys().as_deref());
-        if let Some(copies) = &self.shared.copies {
-            effects.fence(self, copies);
+        if let (Some(copies), true) = (self.fenced_copies(), effects.touches_all(self)) {
+            copies.fence_all();
         }
         let transaction = Transaction {
             proxy: self.clone(),
@@ -178,7 +185,7 @@ impl Transaction {
 
     pub(super) fn complete(self, outcome: Outcome<'_>, now: u64) {
         let proxy = self.proxy.clone();
-        let copies = proxy.shared.copies.as_deref();
+        let copies = proxy.fenced_copies();
         if let Some(copies) = copies {
             self.effects.fence(&proxy, copies);
         }

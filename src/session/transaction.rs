@@ -20,6 +20,8 @@ use crate::router::Effect;
 
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 const ABORTED: &str = "EXECABORT Transaction discarded because of previous errors.";
+/// Above this many keys it no longer matters which they are.
+const MOST_WATCHED: usize = 1024;
 /// Stands where home's array is shorter than the transaction.
 const MISSING: &[u8] = b"-ERR strata: home did not answer this command\r\n";
 
@@ -29,8 +31,8 @@ pub(super) enum Watch {
     /// It watches nothing.
     #[default]
     None,
-    /// Home watches these keys (their hashes) for it.
-    Held { own: Rc<Own>, keys: Vec<u64> },
+    /// Home watches these keys (their hashes; None: too many to be told) for it.
+    Held { own: Rc<Own>, keys: Option<Vec<u64>> },
     /// The connection that did is lost: EXEC will do nothing.
     Lost,
 }
@@ -109,7 +111,7 @@ impl Session {
         let own = match std::mem::take(&mut self.watch) {
             Watch::Held { own, keys } => {
                 // Nil shows that one of them was changed.
-                queue.effects.shows(&keys);
+                queue.effects.shows(keys.as_deref());
                 Some(own)
             }
             Watch::None | Watch::Lost => own,
@@ -205,7 +207,7 @@ impl Session {
 
     /// The client has a connection on which home can watch keys for it.
     pub(super) fn watch_by(&mut self, own: Rc<Own>, request: &Request<'_>, slot: u64, now: u64) {
-        self.watch = Watch::Held { own, keys: Vec::new() };
+        self.watch = Watch::Held { own, keys: Some(Vec::new()) };
         self.note_watched(request);
         self.send_to(slot, request, None, Effect::None, now, &[]);
         self.attend();
@@ -214,7 +216,15 @@ impl Session {
     fn note_watched(&mut self, request: &Request<'_>) {
         let Some(copies) = &self.context.proxy.shared.copies else { return };
         if let Watch::Held { keys, .. } = &mut self.watch {
-            keys.extend(request.iter().skip(1).map(|key| copies.l1().hash(key)));
+            let Some(known) = keys else { return };
+            known.extend(request.iter().skip(1).map(|key| copies.l1().hash(key)));
+            if known.len() > MOST_WATCHED {
+                known.sort_unstable();
+                known.dedup();
+            }
+            if known.len() > MOST_WATCHED {
+                *keys = None;
+            }
         }
     }
 
@@ -257,7 +267,7 @@ impl Session {
         let Some(own) = self.own() else { return };
         for request in turns(from, self.lane) {
             let slot = self.core.replies.borrow_mut().open_always(Shape::Silent);
-            self.context.proxy.demand(&self.client, slot, own, &request, clock::now());
+            self.context.proxy.follow(&self.client, slot, own, &request, clock::now());
         }
     }
 }
