@@ -106,7 +106,7 @@ fn compare(conversations: &[&str], converse: impl Fn(&mut Client, &[Vec<String>]
                 client.hello(protocol).unwrap();
                 client.set_patience(Duration::from_secs(5));
                 let (bytes, end) = converse(&mut client, &words);
-                format!("{} {end:?}", without_ids(&bytes))
+                format!("{}{}", without_ids(&bytes), if end.is_some() { " (closed)" } else { "" })
             };
             let (ours, redis) = (answers(&strata.endpoint()), answers(&bare.tcp()));
             assert_eq!(ours, redis, "{conversation} (RESP{protocol})");
