@@ -9,6 +9,7 @@ pub mod facts;
 pub mod health;
 pub mod lane;
 pub mod node;
+pub mod pool;
 pub mod subscriptions;
 pub mod tracking;
 pub mod vitals;

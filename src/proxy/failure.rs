@@ -1,4 +1,4 @@
-//! What a client is told when home did not answer, or does not serve.
+//! What a client is told when home does not answer, or not as it should.
 
 use std::time::Duration;
 

@@ -13,10 +13,12 @@ mod direct;
 mod errand;
 mod failure;
 mod held;
+mod lease;
 mod mget;
 mod read;
 pub mod slow_log;
 mod subscribers;
+mod transaction;
 pub mod watch;
 
 use std::cell::{Cell, RefCell};
@@ -33,6 +35,7 @@ use crate::backend::facts::Facts;
 use crate::backend::health::Health;
 use crate::backend::lane::{Lane, Outcome, Reply, Ticket as LaneTicket};
 use crate::backend::node::Node;
+use crate::backend::pool::Places;
 use crate::backend::subscriptions::{Batch, Subscriptions};
 use crate::clock;
 use crate::command::Command;
@@ -44,16 +47,20 @@ use crate::tier::hotkeys::{HotKeys, Sampler};
 use crate::tier::l1::Reader;
 use crate::tier::listeners::{Listeners, Notice};
 
+pub use crate::backend::pool::{Purpose, Tag};
 use admission::Admission;
 pub use counted::Counted;
 pub use direct::Direct;
 pub use errand::Errand;
 use failure::{error_reply, failure_text, is_outage};
 use held::{Held, Shows};
+use lease::Leases;
+pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
 pub use read::Read;
 use slow_log::SlowLog;
 use subscribers::Subscribers;
+pub use transaction::{Effects, Transaction};
 use watch::Watch;
 
 /// Hits of one copy are reported to a home that evicts by use at most this often, in seconds.
@@ -67,6 +74,8 @@ pub struct Shared {
     pub copies: Option<Arc<Copies>>,
     /// Home.
     pub node: Arc<Node>,
+    /// How many connections to it clients may have for themselves.
+    pub places: Arc<Places>,
     /// Confirmations of the guard.
     pub confirmations: Arc<Confirmations>,
     /// What is subscribed to at home.
@@ -158,6 +167,8 @@ pub struct Ask<'a> {
     pub lane: LaneKey,
     /// Since when.
     pub lane_since: u64,
+    /// Its own connection, by which everything goes while it has one.
+    pub own: Option<&'a Own>,
     /// Its keys are in requests of this client that home has not answered: nothing older may answer it.
     pub follows: bool,
     /// The command.
@@ -182,6 +193,12 @@ pub enum Ticket {
     MgetExpiry(Rc<Mget>, usize),
     /// One that counts subscribers.
     Counted(Counted),
+    /// EXEC's reply.
+    Transaction(Box<Transaction>),
+    /// A connection of a client's own follows it to another database or protocol.
+    Follow(Follow),
+    /// The reply to SHUTDOWN, if any.
+    Farewell(Farewell),
     /// Strata itself asks.
     Errand(Errand),
     /// Nobody waits (TOUCH).
@@ -189,6 +206,12 @@ pub enum Ticket {
 }
 
 impl LaneTicket for Ticket {
+    fn part(&mut self, reply: &[u8]) {
+        if let Ticket::Transaction(transaction) = self {
+            transaction.part(reply);
+        }
+    }
+
     fn complete(self, outcome: Outcome<'_>, now: u64) {
         match self {
             Ticket::Direct(direct) => direct.complete(outcome, now),
@@ -197,6 +220,9 @@ impl LaneTicket for Ticket {
             Ticket::Mget(mget) => mget.replied(outcome, now),
             Ticket::MgetExpiry(mget, index) => mget.expiry(index, outcome, now),
             Ticket::Counted(counted) => counted.complete(outcome, now),
+            Ticket::Transaction(transaction) => transaction.complete(outcome, now),
+            Ticket::Follow(follow) => follow.complete(outcome, now),
+            Ticket::Farewell(farewell) => farewell.complete(outcome, now),
             Ticket::Errand(errand) => errand.complete(outcome),
             Ticket::Nobody => {}
         }
@@ -220,6 +246,7 @@ pub struct Proxy {
     lanes: RefCell<Vec<(LaneKey, Rc<Lane<Ticket>>)>>,
     clients: RefCell<HashMap<u64, Rc<dyn Client>>>,
     held: RefCell<VecDeque<Held>>,
+    leases: Leases,
     admission: Admission,
     touched: RefCell<Vec<(u32, Box<[u8]>)>>,
     touching: Cell<bool>,
@@ -238,6 +265,7 @@ impl Proxy {
             lanes: RefCell::default(),
             clients: RefCell::default(),
             held: RefCell::default(),
+            leases: Leases::default(),
             admission: Admission::default(),
             touched: RefCell::default(),
             touching: Cell::new(false),
@@ -358,6 +386,7 @@ impl Proxy {
     pub fn tick(&self, now: u64) {
         let lanes: Vec<_> = self.lanes.borrow().iter().map(|(_, lane)| lane.clone()).collect();
         lanes.iter().for_each(|lane| lane.tick(now));
+        self.tick_leases(now);
         self.release_confirmed(now);
         self.expire_subscriptions(now);
         let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);

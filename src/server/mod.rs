@@ -27,6 +27,7 @@ use crate::backend::embedded::Embedded;
 use crate::backend::facts::Facts;
 use crate::backend::health::{Health, Monitor};
 use crate::backend::node::Node;
+use crate::backend::pool::Places;
 use crate::backend::subscriptions::Subscriptions;
 use crate::backend::tracking::Guard;
 use crate::clock;
@@ -115,6 +116,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let shared = Arc::new(Shared {
         copies: copies.clone(),
         node: node.clone(),
+        places: Arc::new(Places::new(config.l2.max_connections, config.server.max_clients)),
         confirmations: confirmations.clone(),
         subscriptions: Arc::new(Subscriptions::default()),
         facts: facts.clone(),

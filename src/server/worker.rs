@@ -204,12 +204,16 @@ fn admit(
         marks: AtomicU32::new(0),
         redirect: AtomicI64::new(-1),
         subscriptions: Default::default(),
+        multi: AtomicI64::new(-1),
+        multi_size: AtomicU64::new(0),
+        blocked: Mutex::default(),
         name: Mutex::default(),
     });
     Ok((stream, info))
 }
 
-/// Ends clients that have been silent for longer than `server.timeout`. Subscribers have nothing to say.
+/// Ends clients that have been silent for longer than `server.timeout`. Subscribers have nothing to say, and others wait
+/// for data.
 fn close_idle(context: &Rc<Context>, now: u64) {
     let bound = clock::nanos(context.config.server.timeout);
     if bound == 0 {
@@ -220,6 +224,7 @@ fn close_idle(context: &Rc<Context>, now: u64) {
         if info.worker == context.proxy.worker
             && idle > bound
             && !info.is_subscribed()
+            && !info.is_blocked()
             && let Some(client) = context.proxy.session(info.id)
         {
             client.close();

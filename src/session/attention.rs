@@ -4,6 +4,8 @@
 //! A plain session asks one question a command ([`Session::attentive`]) and otherwise pays for none of this.
 
 use super::batch::Tally;
+use super::dispatch::speaks_http;
+use super::transaction::Watch;
 use super::{ReplyMode, Session};
 use crate::command::{Command, Flags, KeyRef, Unknown};
 use crate::proxy::slow_log::Answered;
@@ -16,10 +18,15 @@ const MONITORS: &str = "ERR Replica can't interact with the keyspace";
 impl Session {
     /// Whether commands of this session go by way of [`Session::run_attentively`].
     pub(super) fn attentive(&self) -> bool {
-        self.alert
-            || self.reply_mode != ReplyMode::On
-            || self.core.restricted.get()
-            || self.core.tracking.get().is_some()
+        self.attentive || self.alert || self.core.restricted.get()
+    }
+
+    /// To be called whenever what the answer depends on has changed.
+    pub(super) fn attend(&mut self) {
+        self.attentive = self.reply_mode != ReplyMode::On
+            || self.transaction.is_some()
+            || !matches!(self.watch, Watch::None)
+            || self.core.tracking.get().is_some();
     }
 
     /// Looks, before a group of commands, whether something of the process concerns every session.
@@ -49,6 +56,7 @@ impl Session {
         let silent = self.reply_mode != ReplyMode::On;
         if self.reply_mode == ReplyMode::Skip {
             self.reply_mode = ReplyMode::On;
+            self.attend();
         }
         if silent {
             self.core.replies.borrow_mut().set_silent(true);
@@ -57,7 +65,12 @@ impl Session {
             self.reply_error(error);
         } else if known.is_some_and(|known| self.refused_to_monitors(known)) {
             self.reply_error(MONITORS);
-        } else {
+        } else if self.transaction.is_none()
+            || speaks_http(request.name())
+            || !self.queue(request, command, keys)
+        {
+            // Who watches keys reads from where they are watched.
+            let reader = reader.filter(|_| self.own().is_none());
             self.run_watched(request, command, hash, reader, now, tally, keys);
         }
         if silent {

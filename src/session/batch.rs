@@ -5,7 +5,7 @@
 
 use super::Session;
 use crate::clock;
-use crate::command::{Args, Command, CommandId, Flags, KeyRef, SessionNeed, Unknown, id, resolve};
+use crate::command::{Args, Command, KeyRef, Unknown, resolve};
 use crate::proxy::tail;
 use crate::resp::{ProtocolError, Request, Span, Step};
 use crate::tier::copies::{Copies, kind};
@@ -193,7 +193,7 @@ impl Session {
                     last = command.ok().filter(|c| !c.is_container());
                     scratch.note(buf, *base, end, before, command, store);
                     *base = end;
-                    if command.map_or(true, ends_group) {
+                    if command.map_or(true, |c| c.turns) {
                         return Stop::Full;
                     }
                 }
@@ -373,23 +373,4 @@ impl Session {
 pub(super) struct Tally {
     pub(super) hits: u64,
     pub(super) misses: u64,
-}
-
-/// Whether this command ends its group: what follows can only be parsed, or run, once it has been run. It may lift
-/// the limits of a client that has not authenticated, change lanes, make the session attentive, or have others wait;
-/// CACHE, which Redis does not know, may take its time.
-fn ends_group(command: &Command) -> bool {
-    const ENDING: [CommandId; 9] = [
-        id::AUTH,
-        id::HELLO,
-        id::RESET,
-        id::QUIT,
-        id::SELECT,
-        id::CLIENT_TRACKING,
-        id::CLIENT_PAUSE,
-        id::MONITOR,
-        id::CONFIG_SET,
-    ];
-    let plain = command.session == SessionNeed::None && !command.flags.contains(Flags::ADMIN);
-    !plain && (ENDING.contains(&command.id) || command.subscribes())
 }

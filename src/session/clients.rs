@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::R
 use parking_lot::Mutex;
 
 use crate::command::{CommandId, all};
+use crate::proxy::Tag;
 
 /// An attack is logged at most this often, in nanoseconds.
 const WARN_EVERY: u64 = 60_000_000_000;
@@ -49,6 +50,12 @@ pub struct ClientInfo {
     pub redirect: AtomicI64,
     /// Channels, patterns and shards it is subscribed to.
     pub subscriptions: [AtomicU32; 3],
+    /// Commands that wait for EXEC; -1: it is in no transaction.
+    pub multi: AtomicI64,
+    /// Bytes they take.
+    pub multi_size: AtomicU64,
+    /// The connection by which it waits for data.
+    pub blocked: Mutex<Option<Arc<Tag>>>,
     /// CLIENT SETNAME; empty: it has none. Printable ASCII, see [`is_label`].
     pub name: Mutex<Vec<u8>>,
 }
@@ -59,8 +66,8 @@ pub struct ClientInfo {
 pub enum Mark {
     /// It monitors.
     Monitor,
-    /// It waits for something.
-    Blocked,
+    /// A pause holds it back.
+    Postponed,
     /// It tracks keys.
     Tracking,
     /// Whom it redirects to has gone.
@@ -98,7 +105,8 @@ impl ClientInfo {
         let all = [
             (is(Mark::Monitor), 'O'),
             (self.is_subscribed(), 'P'),
-            (is(Mark::Blocked), 'b'),
+            (self.multi.load(Relaxed) >= 0, 'x'),
+            (is(Mark::Postponed) || self.is_blocked(), 'b'),
             (is(Mark::Tracking), 't'),
             (is(Mark::BrokenRedirect), 'R'),
             (is(Mark::Broadcast), 'B'),
@@ -119,8 +127,8 @@ impl ClientInfo {
             .and_then(|index| all().get(index))
             .map_or("NULL", |c| c.name);
         format!(
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi=-1 \
-             qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} \
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi={} \
+             qbuf={input} qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} \
              events={} cmd={command} user=default redir={} resp={}",
             self.id,
             self.address,
@@ -131,11 +139,20 @@ impl ClientInfo {
             seconds(self.active.load(Relaxed)),
             self.flags(),
             self.db.load(Relaxed),
-            input + output,
+            self.multi.load(Relaxed),
+            self.multi_size.load(Relaxed),
+            input + output + self.multi_size.load(Relaxed),
             if output > 0 { "rw" } else { "r" },
             self.redirect.load(Relaxed),
             self.proto.load(Relaxed),
         )
+    }
+}
+
+impl ClientInfo {
+    /// Whether it waits for data.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.lock().is_some()
     }
 }
 
@@ -225,6 +242,9 @@ mod tests {
             marks: AtomicU32::new(0),
             redirect: AtomicI64::new(-1),
             subscriptions: Default::default(),
+            multi: AtomicI64::new(-1),
+            multi_size: AtomicU64::new(0),
+            blocked: Mutex::default(),
             name: Mutex::new(b"me".to_vec()),
         }
     }

@@ -16,13 +16,16 @@ impl Session {
         let held = match self.context.proxy.shared.watch.held(clock::now()) {
             None => false,
             Some(Held::All) => true,
+            Some(Held::Writes) if command.id == id::EXEC => {
+                self.transaction.as_ref().is_some_and(|queue| queue.replicates)
+            }
             Some(Held::Writes) => writes(command, args),
         };
         // Commands that were read together with one that came before the pause are not held back.
         let held = held && self.one_by_one;
         if held && !std::mem::replace(&mut self.held_back, true) {
             self.context.proxy.shared.watch.postpone(true);
-            self.info.mark(Mark::Blocked, true);
+            self.info.mark(Mark::Postponed, true);
         }
         held
     }
@@ -31,13 +34,13 @@ impl Session {
     pub(super) fn release_held(&mut self) {
         if std::mem::take(&mut self.held_back) {
             self.context.proxy.shared.watch.postpone(false);
-            self.info.mark(Mark::Blocked, false);
+            self.info.mark(Mark::Postponed, false);
         }
     }
 }
 
 /// Whether a pause of writes is about this command. A script may say that it does not write.
-fn writes<A: Args + ?Sized>(command: &Command, args: &A) -> bool {
+pub(super) fn writes<A: Args + ?Sized>(command: &Command, args: &A) -> bool {
     command.may_replicate() && !(command.id == id::EVAL && is_read_only(args.arg(1).unwrap_or_default()))
 }
 

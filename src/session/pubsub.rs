@@ -10,6 +10,7 @@ use std::task::Context as Cx;
 
 use tokio::time::{Sleep, sleep};
 
+use super::replies::Shape;
 use super::{Core, Session};
 use crate::backend::subscriptions::Space;
 use crate::command::{Command, Unknown, id};
@@ -30,7 +31,7 @@ impl Session {
         let proxy = self.context.proxy.clone();
         let (session, names) = (self.info.id, request.iter().skip(1));
         // Confirmations are pushes: CLIENT REPLY does not silence them.
-        let slot = self.core.replies.borrow_mut().open_aloud();
+        let slot = self.core.replies.borrow_mut().open_always(Shape::Plain);
         self.turning = true;
         let to = (self.lane.proto, slot);
         for space in Space::ALL {
@@ -46,7 +47,7 @@ impl Session {
     /// Ends all subscriptions and says RESET then. False: there are none.
     pub(super) fn reset_subscriptions(&mut self) -> bool {
         let proxy = self.context.proxy.clone();
-        let waits = proxy.reset(self.info.id, || self.core.replies.borrow_mut().open_aloud());
+        let waits = proxy.reset(self.info.id, || self.core.replies.borrow_mut().open_always(Shape::Plain));
         self.turning |= waits;
         waits
     }

@@ -17,6 +17,8 @@ use crate::tier::listeners::{Notice, Remembered};
 
 /// The channel on which clients that speak RESP2 hear for others.
 const CHANNEL: &[u8] = b"__redis__:invalidate";
+/// More than this is not held back: the client is told to drop everything instead.
+const MOST_DEFERRED: usize = 1024;
 
 /// How a client tracks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,6 +38,9 @@ pub(super) struct Mode {
     /// Who was to hear instead of it has gone.
     pub(super) broken: bool,
 }
+
+/// What is held back, in order.
+pub(super) type Deferred = Vec<Bytes>;
 
 /// What a session that tracks remembers about it besides its mode.
 pub(super) type PrefixSet = BTreeSet<Box<[u8]>>;
@@ -79,8 +84,11 @@ impl Session {
         (!unguarded.is_empty()).then(|| Notice::keys(&unguarded))
     }
 
-    /// CLIENT CACHING is for one command.
+    /// CLIENT CACHING is for one command, or transaction.
     pub(super) fn forget_caching(&self, command: Option<&Command>) {
+        if self.transaction.is_some() {
+            return;
+        }
         let about_clients = command.is_some_and(|c| c.name.split('|').next() == Some("client"));
         if let Some(mode) = self.core.tracking.get().filter(|mode| mode.caching && !about_clients) {
             self.core.tracking.set(Some(Mode { caching: false, ..mode }));
@@ -98,6 +106,7 @@ impl Session {
         }
         self.core.tracking.set(Some(mode));
         self.core.mark_tracking();
+        self.attend();
     }
 
     /// Ends it; at the session's end, too.
@@ -107,6 +116,7 @@ impl Session {
             let listeners = &self.context.proxy.shared.listeners;
             listeners.leave(self.info.id, prefixes.iter().map(|prefix| &**prefix));
             self.core.mark_tracking();
+            self.attend();
         }
     }
 }
@@ -184,8 +194,27 @@ impl Core {
 
     /// Sends what must not overtake the replies that are outstanding.
     fn follow(&self, bytes: &Bytes) {
-        self.replies.borrow_mut().follow(bytes);
+        match &mut *self.deferred.borrow_mut() {
+            None => self.replies.borrow_mut().follow(bytes),
+            Some(deferred) if deferred.len() < MOST_DEFERRED => deferred.push(bytes.clone()),
+            Some(deferred) => {
+                let mut everything = Vec::new();
+                encode::null(&mut everything, Proto::Resp3);
+                *deferred = vec![invalidation(&everything)];
+            }
+        }
         self.wake();
+    }
+
+    /// EXEC's reply will be made behind all others: what follows it has to wait until then.
+    pub(super) fn defer(&self) {
+        self.deferred.borrow_mut().get_or_insert_default();
+    }
+
+    /// EXEC's reply was made.
+    pub(super) fn end_deferral(&self) {
+        let deferred = self.deferred.borrow_mut().take();
+        deferred.iter().flatten().for_each(|bytes| self.follow(bytes));
     }
 }
 

@@ -9,6 +9,7 @@ mod settings;
 mod slowlog;
 mod snapshot;
 mod tracking;
+mod unblock;
 mod value;
 
 use std::future::Future;
@@ -56,7 +57,7 @@ impl Session {
     }
 
     /// Appends a reply.
-    fn say(&self, write: impl FnOnce(&mut Vec<u8>, Proto)) {
+    pub(super) fn say(&self, write: impl FnOnce(&mut Vec<u8>, Proto)) {
         write(self.core.replies.borrow_mut().now(), self.lane.proto);
     }
 
@@ -66,7 +67,7 @@ impl Session {
 
     /// Replies with what `work` comes to. Until then the client's next commands wait, as they would while Redis is
     /// busy with this one; other clients don't.
-    fn reply_later(&mut self, work: impl Future<Output = Vec<u8>> + 'static) {
+    pub(super) fn reply_later(&mut self, work: impl Future<Output = Vec<u8>> + 'static) {
         let slot = self.core.replies.borrow_mut().open(Shape::Plain);
         self.core.busy.set(true);
         let core = self.core.clone();
@@ -122,9 +123,10 @@ impl Session {
 
     fn change_lane(&mut self, lane: LaneKey) {
         if self.lane != lane {
-            self.lane = lane;
+            let from = std::mem::replace(&mut self.lane, lane);
             self.lane_since = clock::now();
             self.turning = true;
+            self.follow(from);
         }
     }
 
@@ -142,6 +144,7 @@ impl Session {
         self.end_monitoring();
         self.untrack();
         let later = self.reset_subscriptions();
+        self.end_transaction();
         self.set_proto(Proto::Resp2);
         self.set_database(self.context.config.l2.database);
         self.set_authenticated(self.context.config.server.password.is_none());

@@ -306,3 +306,57 @@ fn a_table_that_is_full_forgets_and_says_so() {
     }
     assert_eq!(surplus(&mut client), None);
 }
+
+#[test]
+fn what_a_transaction_reads_is_remembered_and_told_behind_its_reply() {
+    let pair = Pair::start();
+    pair.same(|endpoint| {
+        let (mut client, mut writer) = two(endpoint, "");
+        let mut seen = Vec::new();
+        // With and without commands that strata answers itself.
+        for own in ["ECHO x", "PING"] {
+            for command in ["MULTI", "GET a", own, "MGET b c", "SET d 1"] {
+                seen.extend(frames(&mut client, command, 1));
+            }
+            // What is queued is not read.
+            call(&mut writer, "SET a 1");
+            seen.extend(frames(&mut client, "EXEC", 1));
+            for key in ["d", "c", "a", "b"] {
+                call(&mut writer, &format!("SET {key} 2"));
+            }
+            seen.extend((0..3).map(|_| raw(&mut client)));
+            for command in ["MULTI", "GET a", "INCR a"] {
+                seen.extend(frames(&mut client, command, 1));
+            }
+            seen.extend(frames(&mut client, "EXEC", 2));
+            call(&mut writer, "DEL a b c d");
+        }
+        seen.extend(frames(&mut client, "CLIENT TRACKING OFF", 1));
+        seen.extend(frames(&mut client, "CLIENT TRACKING ON OPTIN", 1));
+        for command in ["CLIENT CACHING YES", "MULTI", "GET a", "GET b", "EXEC", "GET c"] {
+            seen.extend(frames(&mut client, command, 1));
+        }
+        for key in ["a", "b", "c"] {
+            call(&mut writer, &format!("SET {key} 3"));
+        }
+        seen.extend([raw(&mut client), raw(&mut client)]);
+        seen.extend(surplus(&mut client));
+        seen
+    });
+}
+
+#[test]
+fn what_a_command_that_waits_reads_is_remembered() {
+    let pair = Pair::start();
+    pair.same(|endpoint| {
+        let (mut client, mut writer) = two(endpoint, "");
+        let mut seen = frames(&mut client, "LRANGE l 0 -1", 1);
+        client.send_raw(b"BLMOVE other l LEFT LEFT 0\r\n").unwrap();
+        assert!(crate::support::wait_until(super::LONG, || {
+            frames(&mut writer, "CLIENT LIST", 1)[0].contains("flags=bt")
+        }));
+        call(&mut writer, "RPUSH other x");
+        seen.extend([raw(&mut client), raw(&mut client)]);
+        seen
+    });
+}

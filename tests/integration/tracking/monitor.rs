@@ -82,6 +82,22 @@ fn lines_are_those_of_redis() {
 }
 
 #[test]
+fn transactions_are_shown_when_they_are_run() {
+    let pair = Pair::start();
+    pair.same(|endpoint| {
+        let mut watcher = monitor(endpoint);
+        let mut client = connect(endpoint);
+        for command in
+            ["MULTI", "SET k v", "PING", "GET k", "EXEC", "MULTI", "GET k", "DISCARD", "MULTI", "GET", "EXEC"]
+        {
+            call(&mut client, command);
+        }
+        client.call(&["ECHO", "the end"]).unwrap();
+        lines(&mut watcher)
+    });
+}
+
+#[test]
 fn hits_are_shown_to_monitors_of_every_worker() {
     let pair = Pair::start_with(&[("server.workers", "3")]);
     let endpoint = pair.strata.endpoint();

@@ -67,6 +67,31 @@ fn a_pause_of_writes_holds_what_redis_holds() {
 }
 
 #[test]
+fn a_transaction_is_held_if_it_writes() {
+    let pair = Pair::start();
+    pair.same(|endpoint| {
+        let mut boss = connect(endpoint);
+        let mut seen = Vec::new();
+        for queued in ["GET k", "SET k v", "PUBLISH c m", "EVAL_RO return(1) 0", "PING"] {
+            let mut client = connect(endpoint);
+            seen.extend(frames(&mut client, "MULTI", 1));
+            seen.extend(frames(&mut client, queued, 1));
+            call(&mut boss, "CLIENT PAUSE 60000 WRITE");
+            client.send_raw(b"EXEC\r\n").unwrap();
+            client.set_patience(SHORT);
+            let held = client.read_raw().is_err();
+            client.set_patience(LONG);
+            seen.push(format!("{queued}: {held}"));
+            call(&mut boss, "CLIENT UNPAUSE");
+            if held {
+                seen.push(super::raw(&mut client));
+            }
+        }
+        seen
+    });
+}
+
+#[test]
 fn what_is_held_keeps_its_order_and_what_is_behind_it_waits() {
     let pair = Pair::start();
     pair.same(|endpoint| {
