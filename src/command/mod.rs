@@ -15,7 +15,7 @@ pub use errors::Unknown;
 pub use facts::{Access, Acl, Begin, Find, Flags, KeySpec};
 pub use keys::{InvalidKeys, KeyRef, blocks, extract, session_need};
 pub use lookup::{all, by_id, lookup, resolve};
-pub use own::{Cache, Reach, SessionNeed, Why};
+pub use own::{Admin, Cache, Reach, SessionNeed, Why};
 pub use table::{COUNT, id};
 
 use facts::Facts;
@@ -83,6 +83,8 @@ pub struct Command {
     pub session: SessionNeed,
     /// What it touches besides its declared keys.
     pub reach: Reach,
+    /// Whether it is about the server.
+    pub admin: Admin,
     finder: Finder,
     /// The argument that is its only key; 0 if that is not the same one in every request.
     only_key: u8,
@@ -108,6 +110,7 @@ impl Command {
             cache: own::cache(facts.name, facts.flags),
             session: own::session(facts.name),
             reach: own::reach(facts.name),
+            admin: own::admin(facts.name),
             finder: own::finder(facts.name),
             only_key: only_key(facts.key_specs),
             subcommands: 0,

@@ -98,6 +98,19 @@ pub enum Reach {
     Keyspace,
 }
 
+/// Whether a command is about the server rather than about keys, and what it does to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admin {
+    /// It is not.
+    No,
+    /// It is about strata's own clients and records, which strata keeps itself.
+    Own,
+    /// It tells of the server and its users.
+    Reads,
+    /// It changes the server or its users.
+    Changes,
+}
+
 /// How the keys of a request are found. Redis too uses special code for these commands, because their keys can
 /// only be told from the options by reading the options in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +158,7 @@ const NOT_CACHED: &[(Why, &str)] = &[
 ];
 
 const SESSION: &[(SessionNeed, &str)] = &[
-    (SessionNeed::Local, "ping echo hello auth select client reset quit info acl|whoami"),
+    (SessionNeed::Local, "ping echo hello auth select client reset quit info acl config|get"),
     // Transactions and subscriptions.
     (SessionNeed::Lease, "multi exec discard watch unwatch"),
     (SessionNeed::Lease, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe monitor"),
@@ -169,6 +182,33 @@ const REACH: &[(Reach, &str)] = &[
     (Reach::OtherDatabase, "move copy"),
     (Reach::Keyspace, "flushall flushdb swapdb debug"),
     (Reach::Keyspace, "replicaof slaveof failover cluster|replicate cluster|reset"),
+];
+
+const ADMIN: &[(Admin, &str)] = &[
+    (Admin::Own, "client monitor slowlog"),
+    (Admin::Reads, "acl|list acl|users acl|getuser acl|dryrun acl|log"),
+    (Admin::Changes, "acl|setuser acl|deluser acl|load acl|save"),
+    (
+        Admin::Reads,
+        "config|get latency|doctor latency|graph latency|histogram latency|history latency|latest",
+    ),
+    (Admin::Reads, "memory|doctor memory|malloc-stats memory|stats module|list"),
+    (Admin::Reads, "cluster|count-failure-reports cluster|replicas cluster|slaves"),
+    (Admin::Changes, "config|set config|resetstat config|rewrite latency|reset memory|purge"),
+    (Admin::Changes, "save bgsave bgrewriteaof shutdown debug pfdebug pfselftest"),
+    (
+        Admin::Changes,
+        "replicaof slaveof failover sync psync replconf module|load module|loadex module|unload",
+    ),
+    (
+        Admin::Changes,
+        "cluster|addslots cluster|addslotsrange cluster|bumpepoch cluster|delslots cluster|delslotsrange",
+    ),
+    (
+        Admin::Changes,
+        "cluster|failover cluster|flushslots cluster|forget cluster|meet cluster|replicate cluster|reset",
+    ),
+    (Admin::Changes, "cluster|saveconfig cluster|set-config-epoch cluster|setslot"),
 ];
 
 const FINDERS: &[(Finder, &str)] = &[
@@ -225,6 +265,7 @@ macro_rules! chooser {
 
 chooser!(session, SESSION, SessionNeed, None);
 chooser!(reach, REACH, Reach, Declared);
+chooser!(admin, ADMIN, Admin, No);
 chooser!(finder, FINDERS, Finder, Specs);
 
 /// Whether one of the words is this command or the container of this subcommand.
@@ -258,9 +299,15 @@ mod tests {
         list.iter().flat_map(|(_, words)| words.split(' ')).collect()
     }
 
-    fn lists() -> [Vec<&'static str>; 4] {
+    fn lists() -> [Vec<&'static str>; 5] {
         let cacheable = CACHEABLE.iter().flat_map(|words| words.split(' '));
-        [cacheable.chain(words(NOT_CACHED)).collect(), words(SESSION), words(REACH), words(FINDERS)]
+        [
+            cacheable.chain(words(NOT_CACHED)).collect(),
+            words(SESSION),
+            words(REACH),
+            words(ADMIN),
+            words(FINDERS),
+        ]
     }
 
     #[test]
@@ -303,6 +350,21 @@ mod tests {
                     assert!(why != Why::NotARead || !row.flags.contains(Flags::READONLY), "{}", row.name);
                 }
             }
+        }
+    }
+
+    /// Redis calls more commands administrative than are about the server, so each is judged by name. Commands that
+    /// empty the keyspace or the script cache are about data: clients send them.
+    #[test]
+    fn every_administrative_command_is_judged() {
+        for row in TABLE.iter().filter(|row| row.flags.contains(Flags::ADMIN)) {
+            assert_ne!(row.admin, Admin::No, "{}", row.name);
+        }
+        for name in
+            ["flushall", "flushdb", "swapdb", "script|flush", "function|load", "info", "get", "acl|whoami"]
+        {
+            let row = TABLE.iter().find(|row| row.name == name).unwrap();
+            assert_eq!(row.admin, Admin::No, "{name}");
         }
     }
 

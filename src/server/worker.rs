@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
+use crate::acl::Users;
 use crate::backend::tracking::Guard;
 use crate::clock;
 use crate::config::Config;
@@ -32,6 +33,7 @@ pub(super) fn spawn_workers(
     config: &Arc<Config>,
     shared: &Arc<Shared>,
     clients: &Arc<Clients>,
+    users: &Arc<Users>,
     mut guard: Option<Guard<Copies>>,
 ) -> anyhow::Result<Vec<Worker>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -40,12 +42,13 @@ pub(super) fn spawn_workers(
     for index in 0..count {
         let (sender, inbox) = unbounded_channel();
         shared.inboxes.write().push(sender);
-        let (config, shared, clients) = (config.clone(), shared.clone(), clients.clone());
+        let (config, shared, clients, users) =
+            (config.clone(), shared.clone(), clients.clone(), users.clone());
         // The first worker has the guard: under load it is awake anyway, a thread of its own would have to be woken.
         let guard = guard.take();
         let worker = std::thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || work(index as u16, config, shared, clients, inbox, guard))
+            .spawn(move || work(index as u16, config, shared, clients, users, inbox, guard))
             .context("cannot start a worker thread")?;
         workers.push(worker);
     }
@@ -58,6 +61,7 @@ fn work(
     config: Arc<Config>,
     shared: Arc<Shared>,
     clients: Arc<Clients>,
+    users: Arc<Users>,
     inbox: UnboundedReceiver<Message>,
     guard: Option<Guard<Copies>>,
 ) {
@@ -68,6 +72,7 @@ fn work(
     let context = Rc::new(Context {
         proxy: Proxy::new(index, shared),
         clients,
+        users,
         config,
         scratch: RefCell::new(Scratch::default()),
         draining: Cell::new(false),
@@ -98,6 +103,9 @@ async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
                 let now = clock::now();
                 context.proxy.tick(now);
                 close_idle(&context, now);
+                if context.proxy.worker == 0 {
+                    evict_clients(&context);
+                }
                 if context.draining.get() && context.proxy.sessions().is_empty() {
                     return;
                 }
@@ -154,6 +162,7 @@ fn admit(
         output: AtomicU64::new(0),
         killed: AtomicBool::new(false),
         no_evict: AtomicBool::new(false),
+        user: Mutex::new(context.users.default_user()),
         name: Mutex::default(),
     });
     Ok((stream, info))
@@ -173,5 +182,33 @@ fn close_idle(context: &Rc<Context>, now: u64) {
         {
             client.close();
         }
+    }
+}
+
+/// Ends the largest clients while all together hold more than `server.max_memory_clients`.
+fn evict_clients(context: &Rc<Context>) {
+    let bound = context.config.server.max_memory_clients as u64;
+    if bound == 0 {
+        return;
+    }
+    let clients = context.clients.list();
+    let mut held: u64 = clients.iter().map(|client| client.memory()).sum();
+    if held <= bound {
+        return;
+    }
+    let mut victims: Vec<_> = clients.into_iter().filter(|c| !c.no_evict.load(Relaxed)).collect();
+    victims.sort_unstable_by_key(|client| std::cmp::Reverse(client.memory()));
+    for client in victims {
+        if held <= bound {
+            return;
+        }
+        let bytes = client.memory();
+        held = held.saturating_sub(bytes);
+        tracing::warn!(
+            client = client.id,
+            bytes,
+            "evicted: clients hold more than server.max_memory_clients"
+        );
+        context.end(&client);
     }
 }

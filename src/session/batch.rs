@@ -218,8 +218,24 @@ impl Session {
             return;
         }
         if self.attentive() {
-            return self.run_attentively(request, command, now, keys);
+            return self.run_attentively(request, command, hash, reader, now, tally, keys);
         }
+        self.run_asked(request, command, hash, reader, now, tally, keys);
+    }
+
+    /// Runs a command that nothing stands in the way of, from its copy if there is one.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments, reason = "as above")]
+    pub(super) fn run_asked(
+        &mut self,
+        request: &Request<'_>,
+        command: Result<&'static Command, Unknown>,
+        hash: Option<u64>,
+        reader: Option<&Reader<'_>>,
+        now: u64,
+        tally: &mut Tally,
+        keys: &mut Vec<KeyRef>,
+    ) {
         if let (Ok(command), Some(hash), Some(reader), true) = (command, hash, reader, self.authenticated)
             && self.hit(request, command, hash, reader, now)
         {

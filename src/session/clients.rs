@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
+use crate::acl::User;
 use crate::command::{CommandId, all};
 
 /// An attack is logged at most this often, in nanoseconds.
@@ -45,6 +46,8 @@ pub struct ClientInfo {
     pub killed: AtomicBool,
     /// CLIENT NO-EVICT.
     pub no_evict: AtomicBool,
+    /// Who it is.
+    pub user: Mutex<Arc<User>>,
     /// CLIENT SETNAME; empty: it has none. Printable ASCII, see [`is_label`].
     pub name: Mutex<Vec<u8>>,
 }
@@ -55,6 +58,11 @@ impl ClientInfo {
         self.active.store(now, Relaxed);
         self.command.store(command.map_or(0, |c| c.index() as u32 + 1), Relaxed);
         self.commands.store(self.commands.load(Relaxed) + commands, Relaxed);
+    }
+
+    /// Bytes it has the process hold: unfinished input and replies it has not taken.
+    pub fn memory(&self) -> u64 {
+        self.input.load(Relaxed) + self.output.load(Relaxed)
     }
 
     /// The line of CLIENT LIST, without its end: the fields of Redis 7.0 in their order. What strata has no
@@ -69,7 +77,7 @@ impl ClientInfo {
         format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 \
              qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} \
-             events={} cmd={command} user=default redir=-1 resp={}",
+             events={} cmd={command} user={} redir=-1 resp={}",
             self.id,
             self.address,
             self.local,
@@ -79,8 +87,9 @@ impl ClientInfo {
             seconds(self.active.load(Relaxed)),
             if self.no_evict.load(Relaxed) { "e" } else { "N" },
             self.db.load(Relaxed),
-            input + output,
+            self.memory(),
             if output > 0 { "rw" } else { "r" },
+            String::from_utf8_lossy(self.user.lock().name()),
             self.proto.load(Relaxed),
         )
     }
@@ -152,6 +161,7 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::acl::Users;
 
     fn client(id: u64) -> ClientInfo {
         ClientInfo {
@@ -170,6 +180,7 @@ mod tests {
             output: AtomicU64::new(0),
             killed: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
+            user: Mutex::new(Users::configured(&crate::config::Config::default()).unwrap().default_user()),
             name: Mutex::new(b"me".to_vec()),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Session;
 use super::batch::Tally;
 use super::replies::Shape;
-use crate::command::{Command, KeyRef, Unknown, id};
+use crate::command::{Command, KeyRef, Unknown, id, lookup};
 use crate::proxy::Ask;
 use crate::resp::{Request, encode};
 use crate::router::{Effect, Route, route};
@@ -45,6 +45,9 @@ impl Session {
                 };
             }
         };
+        if let Some(error) = self.admin_refusal(command, request) {
+            return self.reply_error(error);
+        }
         match route(command, request, keys) {
             Route::Local => self.run_local(command, request, now),
             Route::Refused | Route::Leased if !command.arity_ok(request.len()) => {
@@ -61,6 +64,9 @@ impl Session {
     fn run_unknown_subcommand(&mut self, request: &Request<'_>, now: u64, keys: &[KeyRef]) {
         if request.name().eq_ignore_ascii_case(b"client") {
             return self.run_client_unknown(request);
+        }
+        if lookup(request.name()).is_some_and(|container| !self.may_pass_unknown(container)) {
+            return self.reply_error(Unknown::Subcommand.message(request));
         }
         self.send(request, None, Effect::WritesUnnamed, now, keys);
     }

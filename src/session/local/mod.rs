@@ -1,7 +1,9 @@
 //! Commands that strata answers itself: those about the client's own connection, INFO, and its own `CACHE`.
 
+mod acl;
 mod cache;
 mod client;
+mod config;
 mod hello;
 mod info;
 mod snapshot;
@@ -38,7 +40,8 @@ impl Session {
             id::QUIT => self.quit(),
             id::RESET => self.reset(),
             id::INFO => self.info(request, command, now),
-            id::ACL_WHOAMI => self.say(|out, _| encode::bulk(out, b"default")),
+            id::CONFIG_GET => self.config_get(request),
+            _ if command.name.starts_with("acl") => self.run_acl(command, request, now),
             _ => self.run_client(command, request, now),
         }
     }
@@ -128,12 +131,12 @@ impl Session {
         self.reply_mode = ReplyMode::On;
         self.set_proto(Proto::Resp2);
         self.set_database(self.context.config.l2.database);
-        self.set_authenticated(self.context.config.server.password.is_none());
+        self.become_stranger();
         self.info.name.lock().clear();
         self.say(|out, _| encode::simple(out, "RESET"));
     }
 
-    fn set_authenticated(&mut self, yes: bool) {
+    pub(super) fn set_authenticated(&mut self, yes: bool) {
         self.authenticated = yes;
         self.limits.authenticated = yes;
     }
