@@ -7,6 +7,8 @@
 mod describe;
 mod log;
 mod selector;
+#[cfg(test)]
+mod tests;
 mod user;
 mod users;
 

@@ -198,7 +198,13 @@ pub fn join_selectors<'a>(words: impl IntoIterator<Item = &'a [u8]>) -> Result<V
     let mut rules: Vec<Vec<u8>> = Vec::new();
     let mut open = None;
     for (index, word) in words.into_iter().enumerate() {
+        let opens = word.starts_with(b"(") && !word.ends_with(b")");
         match (open, rules.last_mut()) {
+            // As in Redis, what was open is forgotten.
+            (Some(_), Some(rule)) if opens => {
+                *rule = word.to_vec();
+                open = Some(index);
+            }
             (Some(_), Some(rule)) => {
                 rule.push(b' ');
                 rule.extend_from_slice(word);
@@ -207,9 +213,7 @@ pub fn join_selectors<'a>(words: impl IntoIterator<Item = &'a [u8]>) -> Result<V
                 }
             }
             _ => {
-                if word.starts_with(b"(") && !word.ends_with(b")") {
-                    open = Some(index);
-                }
+                open = opens.then_some(index);
                 rules.push(word.to_vec());
             }
         }

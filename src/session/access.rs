@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Session;
 use crate::acl::{Denial, Denied, Reason, Stage, User, Users};
 use crate::clock;
-use crate::command::{Admin, Command, KeyRef, Unknown, id};
+use crate::command::{Admin, Command, KeyRef, Unknown, extract, id};
 use crate::config::AdminCommands;
 use crate::resp::{Request, parse_i64};
 
@@ -88,8 +88,9 @@ impl Session {
         }
     }
 
-    /// Whether the user may run a request, which has the right number of arguments. If not it is told so, and it is
-    /// noted. The one place that asks: whoever queues or runs commands calls it. `keys` is left with anything.
+    /// Whether the user, and the setting for commands about the server, let a request pass that has the right number
+    /// of arguments. If not the client is told why. The one place that asks: whoever queues or runs commands calls it.
+    /// `keys` is left with anything.
     pub(super) fn may_run(
         &self,
         request: &Request<'_>,
@@ -97,9 +98,23 @@ impl Session {
         stage: Stage,
         keys: &mut Vec<KeyRef>,
     ) -> bool {
-        if !self.access.restricted {
-            return true;
+        if self.access.restricted && !self.rules_allow(request, command, stage, keys) {
+            return false;
         }
+        let refusal = self.admin_refusal(command, request);
+        if let Some(error) = &refusal {
+            self.reply_error(error);
+        }
+        refusal.is_none()
+    }
+
+    fn rules_allow(
+        &self,
+        request: &Request<'_>,
+        command: &'static Command,
+        stage: Stage,
+        keys: &mut Vec<KeyRef>,
+    ) -> bool {
         let user = &self.access.user;
         if let Err(denied) = user.check(command, request, keys) {
             self.deny(request, command, denied, stage);
@@ -107,7 +122,8 @@ impl Session {
         }
         let scripts = [id::EVAL, id::EVALSHA, id::EVAL_RO, id::EVALSHA_RO, id::FCALL, id::FCALL_RO];
         let trusted = || self.context.config.server.trust_scripts || user.may_do_what_scripts_can();
-        if scripts.contains(&command.id) && !trusted() {
+        // Where it is not even said how many keys there are, home runs nothing.
+        if scripts.contains(&command.id) && !trusted() && extract(command, request, keys).is_ok() {
             self.reply_error(NO_SCRIPTS);
             return false;
         }
@@ -190,7 +206,8 @@ impl Session {
 
 /// Whether the words of a command that reads ask to forget what there is to read.
 fn forgets(command: &Command, request: &Request<'_>) -> bool {
-    command.id == id::ACL_LOG && request.arg(2).is_some_and(|word| word.eq_ignore_ascii_case(b"reset"))
+    let log = command.id == id::ACL_LOG && request.len() == 3;
+    log && request.arg(2).is_some_and(|word| word.eq_ignore_ascii_case(b"reset"))
 }
 
 /// What client libraries say of themselves unasked.

@@ -6,3 +6,4 @@ mod lifecycle;
 mod rules;
 mod service;
 mod support;
+mod users;

@@ -65,7 +65,10 @@ fn merge(home: &[u8], patterns: &[&[u8]], mut own: Own, proto: Proto) -> Vec<u8>
     let mut pairs: Vec<(&[u8], Vec<u8>)> = Vec::with_capacity(elements.len() / 2);
     for pair in elements.chunks_exact(2) {
         let name = reply::bulk(pair[0]).unwrap_or_default();
-        let mine = own.iter().position(|(known, _)| known.as_bytes() == name).map(|at| own.swap_remove(at));
+        let mine = own
+            .iter()
+            .position(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
+            .map(|at| own.swap_remove(at));
         let value =
             mine.map_or_else(|| reply::bulk(pair[1]).unwrap_or_default().to_vec(), |(_, v)| v.into_bytes());
         pairs.push((name, value));
