@@ -3,6 +3,7 @@
 pub mod breaker;
 pub mod confirmations;
 pub mod connection;
+pub mod demand;
 pub mod embedded;
 pub mod facts;
 pub mod health;

@@ -127,6 +127,8 @@ pub struct L1 {
     pub ttl: Duration,
     /// The longest a copy that says "absent" lives; zero: absence is not kept.
     pub negative_ttl: Duration,
+    /// It does without copies while announcements cost more than copies save.
+    pub rest: bool,
     /// What makes room when it is full.
     pub policy: Eviction,
 }
@@ -138,6 +140,7 @@ impl Default for L1 {
             max_size: 5_000_000,
             ttl: Duration::from_secs(60),
             negative_ttl: Duration::from_secs(1),
+            rest: true,
             policy: Eviction::S3Fifo,
         }
     }

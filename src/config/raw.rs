@@ -137,6 +137,7 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     key("l1.max_size", Slot::Size(64 * KB..=TB, |r| &mut r.config.l1.max_size)),
     key("l1.ttl", Slot::Span(MS..=YEAR, |r| &mut r.config.l1.ttl)),
     key("l1.negative_ttl", Slot::Span(ZERO..=YEAR, |r| &mut r.config.l1.negative_ttl)),
+    key("l1.rest", Slot::Flag(|r| &mut r.config.l1.rest)),
     key("l1.policy", Slot::Choice { names: EVICTION, get: |r| r.config.l1.policy.name(), set: set_eviction }),
 
     key("l2.enabled", Slot::Flag(|r| &mut r.config.l2.enabled)),

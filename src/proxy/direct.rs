@@ -14,12 +14,14 @@ enum Keys {
     None,
     One(u64),
     Many(Box<[u64]>),
+    /// There were no copies when the request was sent; should there be any when its reply comes, all of them count.
+    Unhashed,
 }
 
 impl Keys {
     fn as_slice(&self) -> &[u64] {
         match self {
-            Keys::None => &[],
+            Keys::None | Keys::Unhashed => &[],
             Keys::One(hash) => std::slice::from_ref(hash),
             Keys::Many(hashes) => hashes,
         }
@@ -39,7 +41,8 @@ pub struct Direct {
 impl Proxy {
     /// Sends a command home, fenced as its effect demands. `keys` are its keys.
     pub fn direct(self: &Rc<Self>, ask: &Ask<'_>, effect: Effect, keys: &[KeyRef]) {
-        let keys = match &self.shared.copies {
+        let copies = self.fenced_copies();
+        let keys = match copies {
             Some(copies) if effect != Effect::None => {
                 let hash =
                     |k: &KeyRef| copies.l1().hash(ask.request.arg(k.index as usize).unwrap_or_default());
@@ -49,15 +52,17 @@ impl Proxy {
                     many => Keys::Many(many.iter().map(hash).collect()),
                 }
             }
-            _ => Keys::None,
+            Some(_) => Keys::None,
+            None => Keys::Unhashed,
         };
         self.count(ask, effect);
         match effect {
             Effect::None => {}
-            Effect::Reads | Effect::Writes => ask.client.unsettle(ask.slot, Some(keys.as_slice())),
-            Effect::ReadsUnnamed | Effect::WritesUnnamed | Effect::WritesAll => {
-                ask.client.unsettle(ask.slot, None)
+            Effect::Reads | Effect::Writes if copies.is_some() => {
+                ask.client.unsettle(ask.slot, Some(keys.as_slice()));
             }
+            _ if self.shared.copies.is_none() => {}
+            _ => ask.client.unsettle(ask.slot, None),
         }
         let direct = Direct {
             proxy: self.clone(),
@@ -67,8 +72,8 @@ impl Proxy {
             keys,
             sent: ask.now,
         };
-        if let Some(copies) = &self.shared.copies {
-            direct.fence(copies);
+        if let Some(copies) = copies {
+            direct.fence_before(copies);
         }
         self.send(ask.lane, ask.request.raw(), Ticket::Direct(direct), ask.now);
     }
@@ -92,10 +97,20 @@ impl Proxy {
 }
 
 impl Direct {
-    /// Before a write is sent, and again when its reply is about to be released: in between others may have
-    /// read the old value.
+    /// Before the request is sent. What a write changes by name is fenced when its reply is here, and not before: until
+    /// then copies of the old value are right for everybody but this client, whose requests follow it home.
+    fn fence_before(&self, copies: &Copies) {
+        match self.effect {
+            Effect::WritesUnnamed if !self.proxy.shared.confirmations.guarded() => copies.fence_all(),
+            Effect::WritesAll => copies.fence_all(),
+            _ => {}
+        }
+    }
+
+    /// When the reply of a write is about to be released.
     fn fence(&self, copies: &Copies) {
         match self.effect {
+            Effect::Writes if matches!(self.keys, Keys::Unhashed) => copies.fence_all(),
             Effect::WritesUnnamed if !self.proxy.shared.confirmations.guarded() => copies.fence_all(),
             Effect::Writes | Effect::WritesUnnamed => {
                 let dropped: usize = self.keys.as_slice().iter().map(|hash| copies.fence(*hash)).sum();
@@ -110,6 +125,7 @@ impl Direct {
     fn must_wait(&self, copies: &Copies) -> bool {
         match self.effect {
             Effect::None | Effect::Writes | Effect::WritesAll => false,
+            Effect::Reads if matches!(self.keys, Keys::Unhashed) => true,
             Effect::Reads => self.keys.as_slice().iter().any(|hash| copies.holds(*hash)),
             Effect::ReadsUnnamed | Effect::WritesUnnamed => true,
         }
@@ -117,7 +133,7 @@ impl Direct {
 
     pub(super) fn complete(self, outcome: Outcome<'_>, now: u64) {
         let proxy = self.proxy.clone();
-        let copies = proxy.shared.copies.as_deref();
+        let copies = proxy.fenced_copies();
         if let Some(copies) = copies {
             self.fence(copies);
         }
@@ -129,6 +145,7 @@ impl Direct {
                     let shows = match self.effect {
                         Effect::WritesUnnamed => Shows::UnnamedWrite,
                         Effect::ReadsUnnamed => Shows::Unnamed,
+                        _ if matches!(self.keys, Keys::Unhashed) => Shows::Unnamed,
                         _ => Shows::Keys(self.keys.as_slice().into()),
                     };
                     proxy.after_confirmation(vec![receiver], reply.into_bytes(), shows, now);

@@ -238,6 +238,12 @@ impl Proxy {
         self.shared.copies.as_ref().filter(|c| c.vouched(now))
     }
 
+    /// The copies, unless there are none and none can come to be.
+    fn fenced_copies(&self) -> Option<&Arc<Copies>> {
+        let guarded = self.shared.confirmations.guarded();
+        self.shared.copies.as_ref().filter(|c| guarded || c.policies().any_stale())
+    }
+
     /// Answers a read of one key from its copy.
     pub fn copy<'r>(&self, reader: &'r Reader<'_>, id: &Identity<'_>, now: u64) -> Option<&'r [u8]> {
         let hit = reader.get(id.hash, id.key, id.kind, id.tail, now)?;
@@ -262,7 +268,10 @@ impl Proxy {
     pub fn tally(&self, hits: u64, misses: u64) {
         self.counters.l1_hits.add(hits);
         self.counters.l1_misses.add(misses);
-        self.admission.tally(hits, misses);
+        // While nothing can be copied, misses say nothing of what copies are worth.
+        if self.shared.confirmations.guarded() {
+            self.admission.tally(hits, misses);
+        }
     }
 
     /// Whether the reply of a miss is wanted as a copy (rule 11: a fill costs home about as much as the read).

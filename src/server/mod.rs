@@ -23,6 +23,7 @@ use crate::acl::Users;
 use crate::backend::breaker::Breaker;
 use crate::backend::confirmations::Confirmations;
 use crate::backend::connection::{Address, Control, Credentials, Dial, Tls};
+use crate::backend::demand::Reads;
 use crate::backend::embedded::Embedded;
 use crate::backend::facts::Facts;
 use crate::backend::health::{Health, Monitor};
@@ -186,6 +187,14 @@ fn guard(config: &Config, shared: &Shared) -> Option<Guard<Copies>> {
         facts: shared.facts.clone(),
         counters: shared.metrics.block(),
         lease: config.l2.lease,
+        reads: config.l1.rest.then(|| reads(shared.metrics.clone())),
+    })
+}
+
+fn reads(metrics: Metrics) -> Box<dyn Fn() -> Reads + Send> {
+    Box::new(move || {
+        let (hits, misses) = metrics.reads();
+        Reads { hits, misses }
     })
 }
 

@@ -48,6 +48,9 @@ pub(super) struct Replies {
 const SHARED: usize = 32 * 1024;
 /// A tail above this is given back once it was written.
 const KEEP: usize = 64 * 1024;
+/// What an idle client keeps: room for the replies of one batch, which would otherwise be allocated anew for each.
+const IDLE_SLOTS: usize = 64;
+const IDLE_TAIL: usize = 512;
 
 impl Replies {
     /// Whether replies to requests from now on are dropped.
@@ -176,20 +179,22 @@ impl Replies {
 
     /// Takes the worker's buffer to write into, if nothing is queued.
     pub(super) fn borrow(&mut self, spare: &mut Vec<u8>) {
-        if self.tail.is_empty() {
+        if self.tail.is_empty() && self.tail.capacity() < spare.capacity() {
             std::mem::swap(&mut self.tail, spare);
         }
     }
 
-    /// Gives the worker's buffer back, and all memory of an idle client.
+    /// Gives the worker's buffer back, and most memory of an idle client.
     pub(super) fn give_back(&mut self, spare: &mut Vec<u8>) {
-        if self.tail.is_empty() && self.tail.capacity() > 0 {
+        if self.tail.is_empty() {
             if self.tail.capacity() > spare.capacity() {
                 std::mem::swap(&mut self.tail, spare);
             }
-            self.tail = Vec::new();
+            if self.tail.capacity() > IDLE_TAIL {
+                self.tail = Vec::new();
+            }
         }
-        if self.slots.is_empty() && self.slots.capacity() > 0 {
+        if self.slots.is_empty() && self.slots.capacity() > IDLE_SLOTS {
             self.slots = VecDeque::new();
         }
         if self.chunks.is_empty() && self.chunks.capacity() > 0 {

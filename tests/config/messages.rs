@@ -134,7 +134,7 @@ fn unknown_keys_are_named_with_what_was_meant() {
         ("[sever]\nlisten = ''", "sever (f:1): is not known; did you mean `server`?"),
         (
             "[l1]\ncolour = 'red'",
-            "l1.colour (f:2): is not known; accepted: in [l1]: enabled, max_size, ttl, negative_ttl, policy",
+            "l1.colour (f:2): is not known; accepted: in [l1]: enabled, max_size, ttl, negative_ttl, rest, policy",
         ),
         (
             "colour = 'red'",
