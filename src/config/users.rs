@@ -83,3 +83,50 @@ fn user(
     }
     user
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Secret, Sources, load};
+
+    fn wrong(users: &str) -> String {
+        let sets = vec![format!("user={users}")];
+        load(&Sources { sets, ..Sources::default() }).expect_err(users).to_string()
+    }
+
+    #[test]
+    fn a_password_is_given_in_one_of_three_ways() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "from file\n").unwrap();
+        let path = file.path().display();
+        let list = format!(
+            "user=[{{name='a',password='here'}},{{name='b',password_file='{path}'}},{{name='c',password_env='PW'}},{{name='d'}}]"
+        );
+        let env = vec![("PW".to_owned(), "from environment".to_owned())];
+        let config = load(&Sources { env, sets: vec![list], ..Sources::default() }).unwrap();
+        let passwords: Vec<_> =
+            config.users.iter().map(|user| user.password.as_ref().map(Secret::expose)).collect();
+        assert_eq!(passwords, [Some("here"), Some("from file"), Some("from environment"), None]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_users_is_told() {
+        for (users, says) in [
+            ("[{}]", "user[1].name (--set): is missing"),
+            ("[{name=''}]", "user[1].name (--set): is missing"),
+            ("[{name='a b'}]", "user[1].name (--set): is no name"),
+            ("[{name='a'},{name='a'}]", "user[2].name (--set): is the name of user[1] already"),
+            (
+                "[{name='a',password='x',password_env='Y'}]",
+                "user[1].password (--set): is given in several ways",
+            ),
+            ("[{name='a',password_env='Y'}]", "user[1].password_env (--set): names Y, which is not set"),
+            ("[{name='a',password_file='/nowhere'}]", "user[1].password_file (--set): cannot be read"),
+            ("[{name='a',rule='x'}]", "user[1].rule (--set): is not known"),
+            ("[{name=5}]", "user[1].name (--set): 5 is not a string"),
+            ("5", "user (--set): is a list of sections, not an integer"),
+        ] {
+            let told = wrong(users);
+            assert!(told.contains(says), "{users}: {told}");
+        }
+    }
+}
