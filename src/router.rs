@@ -7,8 +7,14 @@ use crate::command::{Access, Args, Command, Flags, KeyRef, Reach, SessionNeed, e
 pub enum Route {
     /// Strata answers it itself.
     Local,
-    /// It needs a connection of its own at home.
-    Leased,
+    /// It begins, ends or guards a transaction.
+    Transaction,
+    /// It turns the connection into a stream of what others do.
+    Stream,
+    /// It waits, on a connection of its own.
+    Wait(Effect),
+    /// To home, by a connection of its own.
+    Leased(Effect),
     /// It makes no sense through a proxy.
     Refused,
     /// A read whose reply may be a copy; its keys were put out, the first one names the copy.
@@ -41,8 +47,11 @@ pub fn route<A: Args + ?Sized>(command: &Command, args: &A, keys: &mut Vec<KeyRe
     keys.clear();
     match session_need(command, args) {
         SessionNeed::Local => return Route::Local,
-        SessionNeed::Lease => return Route::Leased,
+        SessionNeed::Transaction => return Route::Transaction,
+        SessionNeed::Stream => return Route::Stream,
         SessionNeed::Refused => return Route::Refused,
+        SessionNeed::Wait => return Route::Wait(effect_of(command, args, keys)),
+        SessionNeed::Lease => return Route::Leased(effect_of(command, args, keys)),
         SessionNeed::None => {}
     }
     if !command.arity_ok(args.len()) {
@@ -54,6 +63,11 @@ pub fn route<A: Args + ?Sized>(command: &Command, args: &A, keys: &mut Vec<KeyRe
         return if command.id == id::MGET { Route::MultiGet } else { Route::Cached };
     }
     Route::Direct(effect(command, known, keys))
+}
+
+fn effect_of<A: Args + ?Sized>(command: &Command, args: &A, keys: &mut Vec<KeyRef>) -> Effect {
+    let known = extract(command, args, keys).is_ok();
+    effect(command, known, keys)
 }
 
 fn effect(command: &Command, known: bool, keys: &[KeyRef]) -> Effect {
@@ -99,9 +113,14 @@ mod tests {
             ("publish c m", Route::Direct(Effect::None), &[]),
             ("ping", Route::Local, &[]),
             ("client id", Route::Local, &[]),
-            ("multi", Route::Leased, &[]),
-            ("blpop k 0", Route::Leased, &[]),
-            ("xread block 0 streams s $", Route::Leased, &[]),
+            ("multi", Route::Transaction, &[]),
+            ("subscribe c", Route::Stream, &[]),
+            ("blpop k 0", Route::Wait(Effect::Writes), &[1]),
+            ("blmove a b left left 0", Route::Wait(Effect::Writes), &[1, 2]),
+            ("xread block 0 streams s $", Route::Wait(Effect::Reads), &[4]),
+            ("wait 1 0", Route::Wait(Effect::None), &[]),
+            ("script kill", Route::Leased(Effect::None), &[]),
+            ("debug sleep 0", Route::Leased(Effect::WritesAll), &[]),
             ("xread streams s 0", Route::Direct(Effect::Reads), &[2]),
             ("psync a b", Route::Refused, &[]),
         ];

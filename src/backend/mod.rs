@@ -9,5 +9,6 @@ pub mod facts;
 pub mod health;
 pub mod lane;
 pub mod node;
+pub mod pool;
 pub mod tracking;
 pub mod vitals;

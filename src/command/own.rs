@@ -76,8 +76,13 @@ pub enum SessionNeed {
     None,
     /// It is about the client's own connection, or composed: strata answers it itself.
     Local,
-    /// A connection of its own, because it has state there, waits, turns the connection into a stream, or must
-    /// get through while a script holds the shared one.
+    /// It begins, ends or guards a transaction.
+    Transaction,
+    /// It turns the connection into a stream of what others do.
+    Stream,
+    /// A connection of its own for as long as it waits.
+    Wait,
+    /// A connection of its own, because it must get through while a script holds the shared one, or harms it.
     Lease,
     /// It makes no sense through a proxy, or would harm those who share the connection.
     Refused,
@@ -159,11 +164,10 @@ const NOT_CACHED: &[(Why, &str)] = &[
 
 const SESSION: &[(SessionNeed, &str)] = &[
     (SessionNeed::Local, "ping echo hello auth select client reset quit info acl config|get"),
-    // Transactions and subscriptions.
-    (SessionNeed::Lease, "multi exec discard watch unwatch"),
-    (SessionNeed::Lease, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe monitor"),
-    // They wait. XREAD and XREADGROUP do so only with BLOCK.
-    (SessionNeed::Lease, "blpop brpop blmove brpoplpush blmpop bzpopmin bzpopmax bzmpop wait"),
+    (SessionNeed::Transaction, "multi exec discard watch unwatch"),
+    (SessionNeed::Stream, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe monitor"),
+    // XREAD and XREADGROUP wait only with BLOCK.
+    (SessionNeed::Wait, "blpop brpop blmove brpoplpush blmpop bzpopmin bzpopmax bzmpop wait"),
     // They must reach a server that is busy with a script, which may have come by the shared connection.
     (SessionNeed::Lease, "script|kill function|kill function|stats shutdown"),
     // DEBUG PROTOCOL PUSH is answered by a push and nothing else.
@@ -173,6 +177,10 @@ const SESSION: &[(SessionNeed, &str)] = &[
     // It makes a debugger session of the connection.
     (SessionNeed::Refused, "script|debug"),
 ];
+
+/// After these, what follows can only be parsed, or run, once they have been run: they lift the limits of a client
+/// that has not authenticated, change its connection, or let it wait.
+const TURNS: &str = "auth hello reset quit select exec discard watch unwatch xread xreadgroup client|unblock";
 
 const REACH: &[(Reach, &str)] = &[
     (Reach::UndeclaredReads, "eval_ro evalsha_ro fcall_ro sort sort_ro keys scan randomkey dbsize"),
@@ -247,6 +255,11 @@ pub(super) const fn cache(name: &str, flags: Flags) -> Cache {
     Cache::No(Why::NotARead)
 }
 
+/// Whether a batch of commands ends with this one.
+pub(super) const fn turns(name: &str, session: SessionNeed) -> bool {
+    matches!(session, SessionNeed::Wait | SessionNeed::Lease | SessionNeed::Stream) || listed(TURNS, name)
+}
+
 /// A function that finds the list which names a command.
 macro_rules! chooser {
     ($function:ident, $lists:ident, $kind:ident, $default:ident) => {
@@ -312,7 +325,7 @@ mod tests {
 
     #[test]
     fn every_word_names_a_command() {
-        for word in lists().concat() {
+        for word in lists().concat().into_iter().chain(TURNS.split(' ')) {
             assert!(TABLE.iter().any(|row| row.name == word), "{word:?}");
         }
     }
@@ -372,8 +385,9 @@ mod tests {
     fn what_home_says_may_block_never_shares_a_connection_unasked() {
         for row in TABLE.iter().filter(|row| row.flags.contains(Flags::BLOCKING)) {
             let asks = row.finder == Finder::XRead;
-            let expected = if asks { SessionNeed::None } else { SessionNeed::Lease };
+            let expected = if asks { SessionNeed::None } else { SessionNeed::Wait };
             assert_eq!(row.session, expected, "{}", row.name);
+            assert!(row.turns, "{}", row.name);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::{Ask, Client, LaneKey, Proxy, Receiver, Shows, Ticket, error_reply, failure_text};
 use crate::backend::lane::{Outcome, Reply};
-use crate::command::{KeyRef, id};
+use crate::command::{Command, KeyRef, id};
 use crate::resp::reply;
 use crate::router::Effect;
 use crate::tier::copies::Copies;
@@ -75,7 +75,11 @@ impl Proxy {
         if let Some(copies) = copies {
             direct.fence_before(copies);
         }
-        self.send(ask.lane, ask.request.raw(), Ticket::Direct(direct), ask.now);
+        let ticket = Ticket::Direct(direct);
+        match ask.own {
+            Some(own) => own.send(ask.request.raw(), 0, ticket, ask.now),
+            None => self.send(ask.lane, ask.request.raw(), ticket, ask.now),
+        }
     }
 
     pub(super) fn send(&self, lane: LaneKey, request: &[u8], ticket: Ticket, now: u64) {
@@ -86,14 +90,17 @@ impl Proxy {
         match effect {
             Effect::Writes | Effect::WritesUnnamed | Effect::WritesAll => {
                 self.counters.home_sets.add(1);
-                let deletes = [id::DEL, id::UNLINK, id::GETDEL, id::FLUSHALL, id::FLUSHDB];
-                let deleting = ask.command.is_some_and(|c| deletes.contains(&c.id));
-                self.counters.home_deletes.add(u64::from(deleting));
+                self.counters.home_deletes.add(u64::from(ask.command.is_some_and(deletes)));
             }
             Effect::Reads | Effect::ReadsUnnamed => self.counters.home_reads.add(1),
             Effect::None => {}
         }
     }
+}
+
+/// Whether a command deletes and does nothing else.
+pub(super) fn deletes(command: &Command) -> bool {
+    [id::DEL, id::UNLINK, id::GETDEL, id::FLUSHALL, id::FLUSHDB].contains(&command.id)
 }
 
 impl Direct {

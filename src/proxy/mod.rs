@@ -9,15 +9,17 @@
 mod admission;
 mod direct;
 mod errand;
+mod failure;
 mod held;
+mod lease;
 mod mget;
 mod read;
+mod transaction;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -26,8 +28,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::backend::confirmations::Confirmations;
 use crate::backend::facts::Facts;
 use crate::backend::health::Health;
-use crate::backend::lane::{Failure, Lane, Outcome, Reply, Ticket as LaneTicket};
+use crate::backend::lane::{Lane, Outcome, Reply, Ticket as LaneTicket};
 use crate::backend::node::Node;
+use crate::backend::pool::Places;
 use crate::clock;
 use crate::command::Command;
 use crate::metrics::{Counters, Metrics};
@@ -37,12 +40,17 @@ use crate::tier::flight::{Identity, Waiter};
 use crate::tier::hotkeys::{HotKeys, Sampler};
 use crate::tier::l1::Reader;
 
+pub use crate::backend::pool::{Purpose, Tag};
 use admission::Admission;
 pub use direct::Direct;
 pub use errand::Errand;
+use failure::{error_reply, failure_text, is_outage};
 use held::{Held, Shows};
+use lease::Leases;
+pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
 pub use read::Read;
+pub use transaction::{Effects, Transaction};
 
 /// Hits of one copy are reported to a home that evicts by use at most this often, in seconds.
 const TOUCH_EVERY: u16 = 5;
@@ -55,6 +63,8 @@ pub struct Shared {
     pub copies: Option<Arc<Copies>>,
     /// Home.
     pub node: Arc<Node>,
+    /// How many connections to it clients may have for themselves.
+    pub places: Arc<Places>,
     /// Confirmations of the guard.
     pub confirmations: Arc<Confirmations>,
     /// What home said of itself.
@@ -119,6 +129,8 @@ pub struct Ask<'a> {
     pub lane: LaneKey,
     /// Since when.
     pub lane_since: u64,
+    /// Its own connection, by which everything goes while it has one.
+    pub own: Option<&'a Own>,
     /// Its keys are in requests of this client that home has not answered: nothing older may answer it.
     pub follows: bool,
     /// The command.
@@ -141,6 +153,12 @@ pub enum Ticket {
     Mget(Rc<Mget>),
     /// The lifetime of one of its keys.
     MgetExpiry(Rc<Mget>, usize),
+    /// EXEC's reply.
+    Transaction(Box<Transaction>),
+    /// A connection of a client's own follows it to another database or protocol.
+    Follow(Follow),
+    /// The reply to SHUTDOWN, if any.
+    Farewell(Farewell),
     /// Strata itself asks.
     Errand(Errand),
     /// Nobody waits (TOUCH).
@@ -148,6 +166,12 @@ pub enum Ticket {
 }
 
 impl LaneTicket for Ticket {
+    fn part(&mut self, reply: &[u8]) {
+        if let Ticket::Transaction(transaction) = self {
+            transaction.part(reply);
+        }
+    }
+
     fn complete(self, outcome: Outcome<'_>, now: u64) {
         match self {
             Ticket::Direct(direct) => direct.complete(outcome, now),
@@ -155,6 +179,9 @@ impl LaneTicket for Ticket {
             Ticket::ReadExpiry(read) => read.expiry(outcome, now),
             Ticket::Mget(mget) => mget.replied(outcome, now),
             Ticket::MgetExpiry(mget, index) => mget.expiry(index, outcome, now),
+            Ticket::Transaction(transaction) => transaction.complete(outcome, now),
+            Ticket::Follow(follow) => follow.complete(outcome, now),
+            Ticket::Farewell(farewell) => farewell.complete(outcome, now),
             Ticket::Errand(errand) => errand.complete(outcome),
             Ticket::Nobody => {}
         }
@@ -178,6 +205,7 @@ pub struct Proxy {
     lanes: RefCell<Vec<(LaneKey, Rc<Lane<Ticket>>)>>,
     clients: RefCell<HashMap<u64, Rc<dyn Client>>>,
     held: RefCell<VecDeque<Held>>,
+    leases: Leases,
     admission: Admission,
     touched: RefCell<Vec<(u32, Box<[u8]>)>>,
     touching: Cell<bool>,
@@ -195,6 +223,7 @@ impl Proxy {
             lanes: RefCell::default(),
             clients: RefCell::default(),
             held: RefCell::default(),
+            leases: Leases::default(),
             admission: Admission::default(),
             touched: RefCell::default(),
             touching: Cell::new(false),
@@ -313,6 +342,7 @@ impl Proxy {
     pub fn tick(&self, now: u64) {
         let lanes: Vec<_> = self.lanes.borrow().iter().map(|(_, lane)| lane.clone()).collect();
         lanes.iter().for_each(|lane| lane.tick(now));
+        self.tick_leases(now);
         self.release_confirmed(now);
         let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);
         self.touching.set(by_use);
@@ -346,36 +376,4 @@ impl Proxy {
 /// them where it does not or where there may be several.
 pub fn tail<'a>(command: &Command, request: &Request<'a>) -> &'a [u8] {
     request.tail(if command.only_key() == Some(1) { 1 } else { 0 })
-}
-
-/// What the client is told when home did not answer.
-fn failure_text(node: &Node, failure: &Failure) -> String {
-    let home = &node.dial.address;
-    match failure {
-        Failure::Unreachable(u) if u.retry_in > Duration::ZERO => {
-            let next = u.retry_in.as_millis();
-            format!("ERR strata: home {home} cannot be reached ({}); next attempt in {next} ms", u.reason)
-        }
-        Failure::Unreachable(u) => format!("ERR strata: home {home} cannot be reached ({})", u.reason),
-        Failure::Lost(reason) => {
-            format!(
-                "ERR strata: connection to home {home} lost ({reason}); the command may have been executed"
-            )
-        }
-        Failure::Timeout(bound) => format!(
-            "ERR strata: home {home} did not answer within {bound:?} (l2.request_timeout); the command may have been executed"
-        ),
-    }
-}
-
-fn error_reply(text: &str) -> Bytes {
-    let mut out = Vec::new();
-    encode::error(&mut out, text);
-    out.into()
-}
-
-/// Errors by which home says that it does not serve now, rather than that the request is wrong.
-fn is_outage(reply: &[u8]) -> bool {
-    const OUTAGES: [&[u8]; 5] = [b"-LOADING", b"-MASTERDOWN", b"-CLUSTERDOWN", b"-BUSY ", b"-TRYAGAIN"];
-    OUTAGES.iter().any(|o| reply.starts_with(o))
 }

@@ -28,6 +28,7 @@ use crate::backend::embedded::Embedded;
 use crate::backend::facts::Facts;
 use crate::backend::health::{Health, Monitor};
 use crate::backend::node::Node;
+use crate::backend::pool::Places;
 use crate::backend::tracking::Guard;
 use crate::clock;
 use crate::config::{Config, Endpoint, Eviction};
@@ -121,6 +122,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let shared = Arc::new(Shared {
         copies: copies.clone(),
         node: node.clone(),
+        places: Arc::new(Places::new(config.l2.max_connections, config.server.max_clients)),
         confirmations: confirmations.clone(),
         facts: facts.clone(),
         health: Arc::new(Health::default()),

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -163,12 +163,15 @@ fn admit(
         killed: AtomicBool::new(false),
         no_evict: AtomicBool::new(false),
         user: Mutex::new(context.users.default_user()),
+        multi: AtomicI64::new(-1),
+        multi_size: AtomicU64::new(0),
+        blocked: Mutex::default(),
         name: Mutex::default(),
     });
     Ok((stream, info))
 }
 
-/// Ends clients that have been silent for longer than `server.timeout`.
+/// Ends clients that have been silent for longer than `server.timeout`, unless they wait for data.
 fn close_idle(context: &Rc<Context>, now: u64) {
     let bound = clock::nanos(context.config.server.timeout);
     if bound == 0 {
@@ -178,6 +181,7 @@ fn close_idle(context: &Rc<Context>, now: u64) {
         let idle = now.saturating_sub(info.active.load(Relaxed));
         if info.worker == context.proxy.worker
             && idle > bound
+            && !info.is_blocked()
             && let Some(client) = context.proxy.session(info.id)
         {
             client.close();

@@ -79,6 +79,10 @@ impl Session {
                 self.access.restricted = !user.unrestricted();
                 self.access.user = user;
                 self.set_authenticated(self.access.logged_in || users.open());
+                // Redis asks again at EXEC; here it is refused where the answers may differ.
+                if let Some(queue) = self.transaction.as_mut().filter(|_| self.access.restricted) {
+                    queue.doomed = true;
+                }
             }
             None => {
                 self.become_stranger();
@@ -92,7 +96,7 @@ impl Session {
     /// of arguments. If not the client is told why. The one place that asks: whoever queues or runs commands calls it.
     /// `keys` is left with anything.
     pub(super) fn may_run(
-        &self,
+        &mut self,
         request: &Request<'_>,
         command: &'static Command,
         stage: Stage,
@@ -103,19 +107,19 @@ impl Session {
         }
         let refusal = self.admin_refusal(command, request);
         if let Some(error) = &refusal {
-            self.reply_error(error);
+            self.reject(Some(command), error);
         }
         refusal.is_none()
     }
 
     fn rules_allow(
-        &self,
+        &mut self,
         request: &Request<'_>,
         command: &'static Command,
         stage: Stage,
         keys: &mut Vec<KeyRef>,
     ) -> bool {
-        let user = &self.access.user;
+        let user = self.access.user.clone();
         if let Err(denied) = user.check(command, request, keys) {
             self.deny(request, command, denied, stage);
             return false;
@@ -124,20 +128,20 @@ impl Session {
         let trusted = || self.context.config.server.trust_scripts || user.may_do_what_scripts_can();
         // Where it is not even said how many keys there are, home runs nothing.
         if scripts.contains(&command.id) && !trusted() && extract(command, request, keys).is_ok() {
-            self.reply_error(NO_SCRIPTS);
+            self.reject(Some(command), NO_SCRIPTS);
             return false;
         }
         if [id::SORT, id::SORT_RO].contains(&command.id)
             && let Some(error) = reads_beyond(request)
             && !user.may_read_beyond(command, request, keys)
         {
-            self.reply_error(error);
+            self.reject(Some(command), error);
             return false;
         }
         true
     }
 
-    fn deny(&self, request: &Request<'_>, command: &Command, denied: Denied, stage: Stage) {
+    fn deny(&mut self, request: &Request<'_>, command: &'static Command, denied: Denied, stage: Stage) {
         let object = |index| request.arg(index).unwrap_or_default().to_vec();
         let (reason, object) = match denied {
             Denied::Command => (Reason::Command, command.name.as_bytes().to_vec()),
@@ -146,18 +150,22 @@ impl Session {
         };
         let user = self.access.user.name().to_vec();
         self.note_denial(Denial { reason, stage, object, user }, command);
-        self.reply_error(match denied {
-            Denied::Command => {
-                format!("NOPERM this user has no permissions to run the '{}' command", command.name)
-            }
-            Denied::Key(_) => {
-                "NOPERM this user has no permissions to access one of the keys used as arguments".to_owned()
-            }
-            Denied::Channel(_) => {
-                "NOPERM this user has no permissions to access one of the channels used as arguments"
-                    .to_owned()
-            }
-        });
+        self.reject(
+            Some(command),
+            match denied {
+                Denied::Command => {
+                    format!("NOPERM this user has no permissions to run the '{}' command", command.name)
+                }
+                Denied::Key(_) => {
+                    "NOPERM this user has no permissions to access one of the keys used as arguments"
+                        .to_owned()
+                }
+                Denied::Channel(_) => {
+                    "NOPERM this user has no permissions to access one of the channels used as arguments"
+                        .to_owned()
+                }
+            },
+        );
     }
 
     pub(super) fn note_denial(&self, denial: Denial, command: &Command) {
@@ -168,14 +176,14 @@ impl Session {
 
     /// Whether the user may send what the table does not know. If not it is told that there is no such command,
     /// as Redis would: what `CACHE` shows and drops is of all keys.
-    pub(super) fn may_run_unknown(&self, request: &Request<'_>, unknown: Unknown) -> bool {
+    pub(super) fn may_run_unknown(&mut self, request: &Request<'_>, unknown: Unknown) -> bool {
         if !self.access.restricted || self.access.user.may_do_unknown() || is_library_note(request) {
             return true;
         }
         if request.name().eq_ignore_ascii_case(b"cache") {
-            self.reply_error("NOPERM this user has no permissions to run the 'cache' command");
+            self.reject(None, "NOPERM this user has no permissions to run the 'cache' command");
         } else {
-            self.reply_error(unknown.message(request));
+            self.reject(None, unknown.message(request));
         }
         false
     }

@@ -3,6 +3,8 @@
 //! A plain session asks one question a command ([`Session::attentive`]) and otherwise pays for none of this.
 
 use super::batch::Tally;
+use super::dispatch::speaks_http;
+use super::transaction::Watch;
 use super::{ReplyMode, Session};
 use crate::acl::Stage;
 use crate::command::{Command, KeyRef, Unknown};
@@ -12,7 +14,14 @@ use crate::tier::l1::Reader;
 impl Session {
     /// Whether commands of this session go by way of [`Session::run_attentively`].
     pub(super) fn attentive(&self) -> bool {
-        self.reply_mode != ReplyMode::On || !self.access.is_plain(&self.context.users)
+        self.attentive || !self.access.is_plain(&self.context.users)
+    }
+
+    /// To be called whenever what the answer depends on has changed.
+    pub(super) fn attend(&mut self) {
+        self.attentive = self.reply_mode != ReplyMode::On
+            || self.transaction.is_some()
+            || !matches!(self.watch, Watch::None);
     }
 
     /// Runs a command, asking in Redis' own order (`processCommand`) what may stand in its way.
@@ -35,11 +44,15 @@ impl Session {
         let silent = self.reply_mode != ReplyMode::On;
         if self.reply_mode == ReplyMode::Skip {
             self.reply_mode = ReplyMode::On;
+            self.attend();
         }
         if silent {
             self.core.replies.borrow_mut().set_silent(true);
         }
-        if self.may_go_on(request, command, keys) {
+        let queues = |session: &Self| session.transaction.is_some() && !speaks_http(request.name());
+        if self.may_go_on(request, command, keys) && !(queues(self) && self.queue(request, command, keys)) {
+            // Who watches keys reads from where they are watched.
+            let reader = reader.filter(|_| self.own().is_none());
             self.run_asked(request, command, hash, reader, now, tally, keys);
         }
         if silent {
@@ -51,7 +64,7 @@ impl Session {
     /// Whether rules let a command pass. A stranger's, and one that is no command or has the wrong number of arguments,
     /// is refused later, in other words.
     fn may_go_on(
-        &self,
+        &mut self,
         request: &Request<'_>,
         command: Result<&'static Command, Unknown>,
         keys: &mut Vec<KeyRef>,

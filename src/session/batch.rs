@@ -5,7 +5,7 @@
 
 use super::Session;
 use crate::clock;
-use crate::command::{Args, Command, KeyRef, Unknown, id, resolve};
+use crate::command::{Args, Command, KeyRef, Unknown, resolve};
 use crate::proxy::tail;
 use crate::resp::{ProtocolError, Request, Span, Step};
 use crate::tier::copies::{Copies, kind};
@@ -167,7 +167,7 @@ impl Session {
                     last = command.ok().filter(|c| !c.is_container());
                     scratch.note(buf, *base, end, before, command, store);
                     *base = end;
-                    if command.map_or(true, ends_group) {
+                    if command.map_or(true, |c| c.turns) {
                         return Stop::Full;
                     }
                 }
@@ -342,11 +342,4 @@ impl Session {
 pub(super) struct Tally {
     pub(super) hits: u64,
     pub(super) misses: u64,
-}
-
-/// Whether this command ends its group: what follows can only be parsed, or run, once it has been run. It may lift
-/// the limits of a client that has not authenticated, or change lanes; CACHE, which Redis does not know, may take
-/// its time.
-fn ends_group(command: &Command) -> bool {
-    [id::AUTH, id::HELLO, id::RESET, id::QUIT, id::SELECT].contains(&command.id)
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
 use crate::acl::User;
 use crate::command::{CommandId, all};
+use crate::proxy::Tag;
 
 /// An attack is logged at most this often, in nanoseconds.
 const WARN_EVERY: u64 = 60_000_000_000;
@@ -48,6 +49,12 @@ pub struct ClientInfo {
     pub no_evict: AtomicBool,
     /// Who it is.
     pub user: Mutex<Arc<User>>,
+    /// Commands that wait for EXEC; -1: it is in no transaction.
+    pub multi: AtomicI64,
+    /// Bytes they take.
+    pub multi_size: AtomicU64,
+    /// The connection by which it waits for data.
+    pub blocked: Mutex<Option<Arc<Tag>>>,
     /// CLIENT SETNAME; empty: it has none. Printable ASCII, see [`is_label`].
     pub name: Mutex<Vec<u8>>,
 }
@@ -62,7 +69,7 @@ impl ClientInfo {
 
     /// Bytes it has the process hold: unfinished input and replies it has not taken.
     pub fn memory(&self) -> u64 {
-        self.input.load(Relaxed) + self.output.load(Relaxed)
+        self.input.load(Relaxed) + self.output.load(Relaxed) + self.multi_size.load(Relaxed)
     }
 
     /// The line of CLIENT LIST, without its end: the fields of Redis 7.0 in their order. What strata has no
@@ -75,8 +82,8 @@ impl ClientInfo {
             .and_then(|index| all().get(index))
             .map_or("NULL", |c| c.name);
         format!(
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 \
-             qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} \
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} \
+             qbuf={input} qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} \
              events={} cmd={command} user={} redir=-1 resp={}",
             self.id,
             self.address,
@@ -85,13 +92,33 @@ impl ClientInfo {
             String::from_utf8_lossy(&self.name.lock()),
             seconds(self.since),
             seconds(self.active.load(Relaxed)),
-            if self.no_evict.load(Relaxed) { "e" } else { "N" },
+            self.flags(),
             self.db.load(Relaxed),
+            self.multi.load(Relaxed),
+            self.multi_size.load(Relaxed),
             self.memory(),
             if output > 0 { "rw" } else { "r" },
             String::from_utf8_lossy(self.user.lock().name()),
             self.proto.load(Relaxed),
         )
+    }
+}
+
+impl ClientInfo {
+    /// The letters of Redis 7.0 in their order.
+    fn flags(&self) -> String {
+        let all = [
+            ('x', self.multi.load(Relaxed) >= 0),
+            ('b', self.is_blocked()),
+            ('e', self.no_evict.load(Relaxed)),
+        ];
+        let set: String = all.iter().filter(|(_, on)| *on).map(|(letter, _)| letter).collect();
+        if set.is_empty() { "N".to_owned() } else { set }
+    }
+
+    /// Whether it waits for data.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.lock().is_some()
     }
 }
 
@@ -181,6 +208,9 @@ mod tests {
             killed: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             user: Mutex::new(Users::configured(&crate::config::Config::default()).unwrap().default_user()),
+            multi: AtomicI64::new(-1),
+            multi_size: AtomicU64::new(0),
+            blocked: Mutex::default(),
             name: Mutex::new(b"me".to_vec()),
         }
     }

@@ -9,7 +9,10 @@ mod batch;
 pub mod clients;
 mod dispatch;
 mod local;
+mod parked;
+mod queue;
 mod replies;
+mod transaction;
 mod unsettled;
 
 use std::cell::{Cell, RefCell};
@@ -21,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as Cx, Poll, Waker};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -31,7 +35,10 @@ use crate::proxy::{Client, LaneKey, Message, Proxy};
 use crate::resp::{Limits, Proto, RequestParser};
 use access::Access;
 use clients::{ClientInfo, Clients};
+use parked::Parked;
+use queue::{Queue, Replay};
 use replies::{Replies, Shape};
+use transaction::Watch;
 use unsettled::Unsettled;
 
 pub use batch::Scratch;
@@ -82,6 +89,8 @@ struct Core {
     /// A command takes its time; those behind it wait.
     busy: Cell<bool>,
     seen: Cell<u64>,
+    /// Home's reply to a transaction, of which the session makes EXEC's.
+    executed: RefCell<Option<Bytes>>,
     context: Rc<Context>,
 }
 
@@ -101,9 +110,13 @@ impl Client for Core {
         self.seen.set(now);
         self.unsettled.borrow_mut().settle(slot);
         let mut replies = self.replies.borrow_mut();
-        if replies.shape(slot) == Some(Shape::Info) {
+        let shape = replies.shape(slot);
+        if shape == Some(Shape::Info) {
             let composed = local::compose_info(&self.context, reply.bytes());
             replies.fill(slot, Reply::Owned(composed.into()));
+        } else if shape == Some(Shape::Transaction) {
+            replies.fill(slot, Reply::Owned(Bytes::new()));
+            *self.executed.borrow_mut() = Some(reply.into_bytes());
         } else {
             replies.fill(slot, reply);
         }
@@ -163,6 +176,15 @@ struct Session {
     authenticated: bool,
     access: Access,
     reply_mode: ReplyMode,
+    /// Commands go by way of [`Session::run_attentively`].
+    attentive: bool,
+    /// Between MULTI and EXEC.
+    transaction: Option<Box<Queue>>,
+    watch: Watch,
+    /// A command that waits to be run, or for data; those behind it wait, too.
+    parked: Option<Parked>,
+    /// EXEC is under way; those behind it wait.
+    replay: Option<Replay>,
     /// The client has sent its last byte.
     ended: bool,
 }
@@ -178,6 +200,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         closing: Cell::new(false),
         busy: Cell::new(false),
         seen: Cell::new(0),
+        executed: RefCell::default(),
         context: context.clone(),
     });
     let client: Rc<dyn Client> = core.clone();
@@ -202,6 +225,11 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         authenticated,
         access,
         reply_mode: ReplyMode::On,
+        attentive: false,
+        transaction: None,
+        watch: Watch::None,
+        parked: None,
+        replay: None,
         ended: false,
         context: context.clone(),
     };
@@ -220,6 +248,11 @@ impl Session {
             if self.info.killed.load(Relaxed) {
                 return Poll::Ready(Ok(()));
             }
+            self.poll_parked(cx);
+            let executed = self.core.executed.borrow_mut().take();
+            if let Some(reply) = executed {
+                self.run_replay(&reply);
+            }
             self.write(cx)?;
             let waiting = self.core.replies.borrow().waiting();
             let done = waiting == 0 && self.core.replies.borrow().backlog() == 0;
@@ -232,11 +265,13 @@ impl Session {
             }
             if self.must_wait() {
                 self.paused |= !self.input.is_empty();
-                return Poll::Pending;
+                return match &self.parked {
+                    Some(parked) if parked.waits() && self.context.draining.get() => Poll::Ready(Ok(())),
+                    Some(_) => self.poll_gone(cx),
+                    None => Poll::Pending,
+                };
             }
-            let lane = self.context.proxy.lane(self.lane);
-            if lane.congested() {
-                lane.on_drain(cx.waker().clone());
+            if self.is_congested(cx) {
                 return Poll::Pending;
             }
             if self.paused {
@@ -264,7 +299,25 @@ impl Session {
     fn must_wait(&mut self) -> bool {
         let waiting = self.core.replies.borrow().waiting();
         self.turning &= waiting > 0;
-        waiting >= MAX_WAITING || self.turning || self.core.busy.get() || self.is_behind()
+        let held_up = self.turning || self.core.busy.get() || self.parked.is_some() || self.replay.is_some();
+        waiting >= MAX_WAITING || held_up || self.is_behind()
+    }
+
+    /// Whether the way home is so full that the session is to wait until it is woken.
+    fn is_congested(&self, cx: &Cx<'_>) -> bool {
+        let shared;
+        let lane = match self.own() {
+            Some(own) => own.lane(),
+            None => {
+                shared = self.context.proxy.lane(self.lane);
+                &*shared
+            }
+        };
+        let congested = lane.congested();
+        if congested {
+            lane.on_drain(cx.waker().clone());
+        }
+        congested
     }
 
     /// Whether so much waits for the client to read it that nothing more is done for it. Half of what it may
@@ -323,14 +376,23 @@ impl Session {
             self.run_from(scratch);
             n
         };
-        context.proxy.counters.bytes_in.add(n as u64);
+        self.check_input(n)?;
+        Poll::Ready(Ok(n))
+    }
+
+    /// Accounts for `n` bytes that were read.
+    ///
+    /// # Errors
+    /// The client has sent too much that is not executed.
+    fn check_input(&self, n: usize) -> io::Result<()> {
+        self.context.proxy.counters.bytes_in.add(n as u64);
         self.info.input.store(self.input.len() as u64, Relaxed);
-        if self.input.len() > context.config.server.max_query_buffer {
+        if self.input.len() > self.context.config.server.max_query_buffer {
             let text = "the client's command exceeds server.max_query_buffer";
             tracing::warn!(client = self.info.id, bytes = self.input.len(), "{text}");
-            return Poll::Ready(Err(io::Error::other(text)));
+            return Err(io::Error::other(text));
         }
-        Poll::Ready(Ok(n))
+        Ok(())
     }
 
     fn run_input(&mut self) {

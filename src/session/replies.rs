@@ -15,6 +15,8 @@ pub(super) enum Shape {
     Silent,
     /// It is home's INFO, to be completed with strata's own section.
     Info,
+    /// It is home's reply to a transaction, of which the session makes EXEC's.
+    Transaction,
 }
 
 #[derive(Debug)]
@@ -53,15 +55,24 @@ const IDLE_SLOTS: usize = 64;
 const IDLE_TAIL: usize = 512;
 
 impl Replies {
-    /// Whether replies to requests from now on are dropped.
-    pub(super) fn set_silent(&mut self, silent: bool) {
-        self.silent = silent;
+    /// Whether replies to requests from now on are dropped. Returns whether they were before.
+    pub(super) fn set_silent(&mut self, silent: bool) -> bool {
         self.sink = Vec::new();
+        std::mem::replace(&mut self.silent, silent)
+    }
+
+    /// Whether replies are dropped.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// Reserves a place for a reply that comes later.
     pub(super) fn open(&mut self, shape: Shape) -> u64 {
-        let shape = if self.silent { Shape::Silent } else { shape };
+        self.open_always(if self.silent { Shape::Silent } else { shape })
+    }
+
+    /// The same, whether replies are dropped or not.
+    pub(super) fn open_always(&mut self, shape: Shape) -> u64 {
         self.slots.push_back(Slot::Waiting(shape));
         self.waiting += 1;
         self.first + self.slots.len() as u64 - 1

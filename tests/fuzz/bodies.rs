@@ -113,7 +113,7 @@ pub(crate) fn command_keys(rows: &[Command], words: &[Vec<u8>]) {
             assert_eq!(keys.iter().map(|key| key.index as usize).collect::<Vec<_>>(), [only]);
         }
         let need = command::session_need(row, words);
-        assert!(!command::blocks(row, words) || need == SessionNeed::Lease, "{}", row.name);
+        assert!(!command::blocks(row, words) || need == SessionNeed::Wait, "{}", row.name);
         check_route(row, words, need, keys);
         keys = Vec::new();
     }
@@ -125,9 +125,10 @@ fn check_route(row: &Command, words: &[Vec<u8>], need: SessionNeed, extracted: V
     let route = route(row, words, &mut keys);
     let expected = match need {
         SessionNeed::Local => Some(Route::Local),
-        SessionNeed::Lease => Some(Route::Leased),
+        SessionNeed::Transaction => Some(Route::Transaction),
+        SessionNeed::Stream => Some(Route::Stream),
         SessionNeed::Refused => Some(Route::Refused),
-        SessionNeed::None => None,
+        SessionNeed::Wait | SessionNeed::Lease | SessionNeed::None => None,
     };
     match (expected, route) {
         (Some(expected), route) => assert!(route == expected && keys.is_empty(), "{}", row.name),
@@ -135,7 +136,9 @@ fn check_route(row: &Command, words: &[Vec<u8>], need: SessionNeed, extracted: V
             assert!(row.cacheable() && !row.may_write() && row.arity_ok(words.len()), "{}", row.name);
             assert!(!keys.is_empty() && keys == extracted, "{}", row.name);
         }
-        (None, Route::Direct(_)) => assert_eq!(keys, extracted, "{}", row.name),
+        (None, Route::Direct(_)) => assert_eq!((keys, need), (extracted, SessionNeed::None), "{}", row.name),
+        (None, Route::Wait(_)) => assert_eq!((keys, need), (extracted, SessionNeed::Wait), "{}", row.name),
+        (None, Route::Leased(_)) => assert_eq!((keys, need), (extracted, SessionNeed::Lease), "{}", row.name),
         (None, route) => panic!("{}: {route:?}", row.name),
     }
 }

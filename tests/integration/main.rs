@@ -1,9 +1,11 @@
 //! Tests against real servers. Every test starts its own, on ports the kernel gave, and ends them by process id.
 
+mod blocking;
 mod differential;
 mod endpoint;
 mod lifecycle;
 mod rules;
 mod service;
 mod support;
+mod transactions;
 mod users;

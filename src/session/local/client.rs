@@ -205,23 +205,7 @@ impl Session {
         } else if self.reply_mode != ReplyMode::Off {
             self.reply_mode = ReplyMode::Skip;
         }
-    }
-
-    fn client_unblock(&self, request: &Request<'_>) {
-        let reason = request.arg(3);
-        let known = |r: &[u8]| r.eq_ignore_ascii_case(b"TIMEOUT") || r.eq_ignore_ascii_case(b"ERROR");
-        if request.len() > 4 {
-            let word = request.arg(1).unwrap_or_default();
-            let before = "ERR unknown subcommand or wrong number of arguments for '";
-            self.reply_error(about(before, word, "'. Try CLIENT HELP."));
-        } else if reason.is_some_and(|r| !known(r)) {
-            self.reply_error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
-        } else if request.arg(2).and_then(parse_i64).is_none() {
-            self.reply_error(NOT_AN_INTEGER);
-        } else {
-            // Nobody can be blocked in this version.
-            self.say(|out, _| encode::integer(out, 0));
-        }
+        self.attend();
     }
 
     fn client_tracking(&self, request: &Request<'_>) {

@@ -7,6 +7,7 @@ mod config;
 mod hello;
 mod info;
 mod snapshot;
+mod unblock;
 mod value;
 
 use std::future::Future;
@@ -47,17 +48,17 @@ impl Session {
     }
 
     /// Appends a reply.
-    fn say(&self, write: impl FnOnce(&mut Vec<u8>, Proto)) {
+    pub(super) fn say(&self, write: impl FnOnce(&mut Vec<u8>, Proto)) {
         write(self.core.replies.borrow_mut().now(), self.lane.proto);
     }
 
-    fn ok(&self) {
+    pub(super) fn ok(&self) {
         self.say(|out, _| encode::simple(out, "OK"));
     }
 
     /// Replies with what `work` comes to. Until then the client's next commands wait, as they would while Redis is
     /// busy with this one; other clients don't.
-    fn reply_later(&mut self, work: impl Future<Output = Vec<u8>> + 'static) {
+    pub(super) fn reply_later(&mut self, work: impl Future<Output = Vec<u8>> + 'static) {
         let slot = self.core.replies.borrow_mut().open(Shape::Plain);
         self.core.busy.set(true);
         let core = self.core.clone();
@@ -112,9 +113,10 @@ impl Session {
 
     fn change_lane(&mut self, lane: LaneKey) {
         if self.lane != lane {
-            self.lane = lane;
+            let from = std::mem::replace(&mut self.lane, lane);
             self.lane_since = clock::now();
             self.turning = true;
+            self.follow(from);
         }
     }
 
@@ -129,6 +131,7 @@ impl Session {
             self.core.replies.borrow_mut().set_silent(false);
         }
         self.reply_mode = ReplyMode::On;
+        self.end_transaction();
         self.set_proto(Proto::Resp2);
         self.set_database(self.context.config.l2.database);
         self.become_stranger();
