@@ -7,6 +7,7 @@
 mod errors;
 mod facts;
 mod keys;
+mod learned;
 mod lookup;
 mod own;
 mod table;
@@ -14,6 +15,7 @@ mod table;
 pub use errors::Unknown;
 pub use facts::{Access, Acl, Begin, Find, Flags, KeySpec};
 pub use keys::{InvalidKeys, KeyRef, blocks, extract, session_need};
+pub use learned::{Description, Learned};
 pub use lookup::{all, by_id, lookup, resolve};
 pub use own::{Cache, Reach, SessionNeed, Why};
 pub use table::{COUNT, id};
@@ -43,7 +45,8 @@ impl<T: AsRef<[u8]>> Args for [T] {
     }
 }
 
-/// Which row of the table: dense, below [`COUNT`], and constant by name in [`id`]. It changes between versions.
+/// Which row of the table: dense, below [`COUNT`], and constant by name in [`id`]. It changes between versions. What
+/// is learned from home has an id from [`COUNT`] on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CommandId(u16);
 
@@ -83,6 +86,9 @@ pub struct Command {
     pub session: SessionNeed,
     /// What it touches besides its declared keys.
     pub reach: Reach,
+    /// Whether its reply may change because a field of a hash expires, which home does not announce; see
+    /// [`own::hash_fields`].
+    hash_fields: bool,
     finder: Finder,
     /// The argument that is its only key; 0 if that is not the same one in every request.
     only_key: u8,
@@ -108,6 +114,7 @@ impl Command {
             cache: own::cache(facts.name, facts.flags),
             session: own::session(facts.name),
             reach: own::reach(facts.name),
+            hash_fields: own::hash_fields(facts.name),
             finder: own::finder(facts.name),
             only_key: only_key(facts.key_specs),
             subcommands: 0,
@@ -146,16 +153,21 @@ impl Command {
         matches!(self.cache, Cache::Yes)
     }
 
+    /// Whether its reply may be another once a field of a hash has expired.
+    pub const fn sees_hash_fields(&self) -> bool {
+        self.hash_fields
+    }
+
     /// Whether it may change values, of declared keys or others. Redis does not call `EVAL` or `EXEC` writes.
     pub const fn may_write(&self) -> bool {
         self.flags.contains(Flags::WRITE)
             || matches!(self.reach, Reach::UndeclaredWrites | Reach::OtherDatabase | Reach::Keyspace)
     }
 
-    /// Its subcommands; none unless it is a container.
+    /// Its subcommands; none unless it is a container of the table.
     pub fn subcommands(&self) -> &'static [Self] {
         let first = self.id.index() + 1;
-        &TABLE[first..first + self.subcommands as usize]
+        TABLE.get(first..first + self.subcommands as usize).unwrap_or_default()
     }
 
     /// Whether it is nothing without a subcommand, or takes one (`COMMAND`).

@@ -3,6 +3,7 @@
 mod differential;
 mod endpoint;
 mod lifecycle;
+mod newer;
 mod rules;
 mod service;
 mod support;
