@@ -73,7 +73,7 @@ impl Proxy {
             sent: ask.now,
         };
         if let Some(copies) = copies {
-            direct.fence(copies);
+            direct.fence_before(copies);
         }
         self.send(ask.lane, ask.request.raw(), Ticket::Direct(direct), ask.now);
     }
@@ -97,8 +97,17 @@ impl Proxy {
 }
 
 impl Direct {
-    /// Before a write is sent, and again when its reply is about to be released: in between others may have
-    /// read the old value.
+    /// Before the request is sent. What a write changes by name is fenced when its reply is here, and not before: until
+    /// then copies of the old value are right for everybody but this client, whose requests follow it home.
+    fn fence_before(&self, copies: &Copies) {
+        match self.effect {
+            Effect::WritesUnnamed if !self.proxy.shared.confirmations.guarded() => copies.fence_all(),
+            Effect::WritesAll => copies.fence_all(),
+            _ => {}
+        }
+    }
+
+    /// When the reply of a write is about to be released.
     fn fence(&self, copies: &Copies) {
         match self.effect {
             Effect::Writes if matches!(self.keys, Keys::Unhashed) => copies.fence_all(),

@@ -32,8 +32,39 @@ const TIGHT: Limits = Limits { max_bulk: 40, max_args: 12, max_inline: 32, authe
 pub(crate) fn request(stream: &[u8]) {
     for limits in [Limits::default(), TIGHT] {
         let whole = commands(stream, &[stream.len()], &limits);
+        repeats(stream, &limits);
         for pieces in cuts(stream) {
             assert_eq!(commands(stream, &pieces, &limits), whole, "in pieces of {pieces:?}");
+        }
+    }
+}
+
+/// Whatever is taken for a repetition of the command before it is what parsing says.
+pub(crate) fn repeats(stream: &[u8], limits: &Limits) {
+    let (mut parser, mut spans) = (RequestParser::new(), Vec::new());
+    let (mut base, mut before) = (0, None);
+    loop {
+        let first = spans.len();
+        let repeated = before.clone().and_then(|(start, known)| {
+            let end = parser.repeat(stream, base, start, known, &mut spans)?;
+            Some((end, spans.split_off(first)))
+        });
+        assert_eq!(spans.len(), first, "nothing is left of what is no repetition");
+        match parser.step(stream, base, &mut spans, limits) {
+            Step::Command { end } => {
+                if let Some((same_end, same_spans)) = repeated {
+                    assert_eq!((same_end, same_spans.as_slice()), (end, &spans[first..]));
+                }
+                before = Some((base, first..spans.len()));
+                base = end;
+            }
+            other => {
+                assert_eq!(repeated, None, "{other:?}");
+                match other {
+                    Step::Nothing { end } | Step::Inline { end } => (base, before) = (end, None),
+                    _ => return,
+                }
+            }
         }
     }
 }
