@@ -45,6 +45,8 @@ pub enum Why {
     SideEffect,
     /// The reply is about the server.
     ServerState,
+    /// Only home knows the command.
+    Learned,
 }
 
 impl Why {
@@ -65,6 +67,7 @@ impl Why {
             Self::ConsumerGroup => "consumer groups change without an announcement for the key",
             Self::SideEffect => "it is sent for its effect at home",
             Self::ServerState => "its reply is about the server, not about a value",
+            Self::Learned => "only home knows what it does",
         }
     }
 }
@@ -99,6 +102,19 @@ pub enum Reach {
     OtherDatabase,
     /// It may change or exchange all keys, of this or any database.
     Keyspace,
+}
+
+/// Whether a command is about the server rather than about keys, and what it does to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admin {
+    /// It is not.
+    No,
+    /// It is about strata's own clients and records, which strata keeps itself.
+    Own,
+    /// It tells of the server and its users.
+    Reads,
+    /// It changes the server or its users.
+    Changes,
 }
 
 /// How the keys of a request are found. Redis too uses special code for these commands, because their keys can
@@ -148,8 +164,8 @@ const NOT_CACHED: &[(Why, &str)] = &[
 ];
 
 const SESSION: &[(SessionNeed, &str)] = &[
-    (SessionNeed::Local, "ping echo hello auth select client reset quit info acl|whoami monitor slowlog"),
     (SessionNeed::Local, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe"),
+    (SessionNeed::Local, "ping echo hello auth select client reset quit info acl config|get monitor slowlog"),
     (SessionNeed::Transaction, "multi exec discard watch unwatch"),
     // XREAD and XREADGROUP wait only with BLOCK.
     (SessionNeed::Wait, "blpop brpop blmove brpoplpush blmpop bzpopmin bzpopmax bzmpop wait"),
@@ -180,6 +196,35 @@ const REACH: &[(Reach, &str)] = &[
 
 /// What Redis may send to replicas without calling it a write.
 const MAY_REPLICATE: &[&str] = &["eval evalsha fcall publish spublish pfcount"];
+const ADMIN: &[(Admin, &str)] = &[
+    (Admin::Own, "client monitor slowlog"),
+    (Admin::Reads, "acl|list acl|users acl|getuser acl|dryrun acl|log"),
+    (Admin::Changes, "acl|setuser acl|deluser acl|load acl|save"),
+    (
+        Admin::Reads,
+        "config|get latency|doctor latency|graph latency|histogram latency|history latency|latest",
+    ),
+    (Admin::Reads, "memory|doctor memory|malloc-stats memory|stats module|list"),
+    (Admin::Reads, "cluster|count-failure-reports cluster|replicas cluster|slaves"),
+    (Admin::Changes, "config|set config|resetstat config|rewrite latency|reset memory|purge"),
+    (Admin::Changes, "save bgsave bgrewriteaof shutdown debug pfdebug pfselftest"),
+    (
+        Admin::Changes,
+        "replicaof slaveof failover sync psync replconf module|load module|loadex module|unload",
+    ),
+    (
+        Admin::Changes,
+        "cluster|addslots cluster|addslotsrange cluster|bumpepoch cluster|delslots cluster|delslotsrange",
+    ),
+    (
+        Admin::Changes,
+        "cluster|failover cluster|flushslots cluster|forget cluster|meet cluster|replicate cluster|reset",
+    ),
+    (Admin::Changes, "cluster|saveconfig cluster|set-config-epoch cluster|setslot"),
+];
+/// What shows of a hash: where its fields can expire one by one (Redis from 7.4, Valkey from 9) its replies change
+/// unannounced, and PTTL does not say when.
+const HASH_FIELDS: &str = "hget hgetall hmget hkeys hvals hlen hexists hstrlen exists type";
 
 const FINDERS: &[(Finder, &str)] = &[
     (Finder::Bitfield, "bitfield"),
@@ -252,7 +297,13 @@ macro_rules! chooser {
 
 chooser!(session, SESSION, SessionNeed, None);
 chooser!(reach, REACH, Reach, Declared);
+chooser!(admin, ADMIN, Admin, No);
 chooser!(finder, FINDERS, Finder, Specs);
+
+/// Whether replies of this command are not kept where fields of hashes can expire.
+pub(super) const fn hash_fields(name: &str) -> bool {
+    listed(HASH_FIELDS, name)
+}
 
 /// Whether one of the words is this command or the container of this subcommand.
 const fn listed(words: &str, name: &str) -> bool {
@@ -279,19 +330,22 @@ const fn listed(words: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Flags, TABLE};
+    use crate::command::{Acl, Flags, TABLE};
 
     fn words<Kind>(list: &[(Kind, &'static str)]) -> Vec<&'static str> {
         list.iter().flat_map(|(_, words)| words.split(' ')).collect()
     }
 
-    fn lists() -> [Vec<&'static str>; 5] {
+    fn lists() -> [Vec<&'static str>; 7] {
         let cacheable = CACHEABLE.iter().flat_map(|words| words.split(' '));
+        let hashes = HASH_FIELDS.split(' ').collect();
         [
             cacheable.chain(words(NOT_CACHED)).collect(),
             words(SESSION),
             words(REACH),
+            words(ADMIN),
             words(FINDERS),
+            hashes,
             MAY_REPLICATE.iter().flat_map(|words| words.split(' ')).collect(),
         ]
     }
@@ -320,6 +374,14 @@ mod tests {
     }
 
     #[test]
+    fn every_copy_that_shows_a_hash_is_known_as_one() {
+        for row in TABLE.iter().filter(|row| row.cacheable() && row.acl.contains(Acl::HASH)) {
+            assert!(row.sees_hash_fields(), "{}", row.name);
+        }
+        assert!(!crate::command::by_id(crate::command::id::GET).sees_hash_fields());
+    }
+
+    #[test]
     fn only_reads_of_declared_keys_on_shared_connections_are_cached() {
         for row in &TABLE {
             match row.cache {
@@ -336,6 +398,21 @@ mod tests {
                     assert!(why != Why::NotARead || !row.flags.contains(Flags::READONLY), "{}", row.name);
                 }
             }
+        }
+    }
+
+    /// Redis calls more commands administrative than are about the server, so each is judged by name. Commands that
+    /// empty the keyspace or the script cache are about data: clients send them.
+    #[test]
+    fn every_administrative_command_is_judged() {
+        for row in TABLE.iter().filter(|row| row.flags.contains(Flags::ADMIN)) {
+            assert_ne!(row.admin, Admin::No, "{}", row.name);
+        }
+        for name in
+            ["flushall", "flushdb", "swapdb", "script|flush", "function|load", "info", "get", "acl|whoami"]
+        {
+            let row = TABLE.iter().find(|row| row.name == name).unwrap();
+            assert_eq!(row.admin, Admin::No, "{name}");
         }
     }
 

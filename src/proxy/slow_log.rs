@@ -101,6 +101,11 @@ impl SlowLog {
         }
     }
 
+    /// The microseconds from which on requests are kept (negative: none), and how many.
+    pub fn configured(&self) -> (i64, usize) {
+        (self.slower_than.load(Relaxed), self.max_len.load(Relaxed))
+    }
+
     /// Keeps a request; its number is given here.
     pub fn add(&self, slow: Slow) {
         let mut entries = self.entries.lock();

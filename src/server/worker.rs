@@ -13,13 +13,14 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
+use crate::acl::Users;
 use crate::backend::subscriptions::Link;
 use crate::backend::tracking::Guard;
 use crate::clock;
 use crate::config::Config;
 use crate::proxy::announce::Announcements;
 use crate::proxy::{Message, Proxy, Shared};
-use crate::session::clients::{ClientInfo, Clients};
+use crate::session::clients::{ClientInfo, Clients, Mark};
 use crate::session::{Context, Scratch, serve};
 
 /// Workers look after time-outs this often.
@@ -33,6 +34,7 @@ pub(super) fn spawn_workers(
     config: &Arc<Config>,
     shared: &Arc<Shared>,
     clients: &Arc<Clients>,
+    users: &Arc<Users>,
     guard: Guard<Announcements>,
 ) -> anyhow::Result<Vec<Worker>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -42,7 +44,8 @@ pub(super) fn spawn_workers(
     for index in 0..count {
         let (sender, inbox) = unbounded_channel();
         shared.inboxes.write().push(sender);
-        let (config, shared, clients) = (config.clone(), shared.clone(), clients.clone());
+        let (config, shared, clients, users) =
+            (config.clone(), shared.clone(), clients.clone(), users.clone());
         // The first worker has the guard: under load it is awake anyway, a thread of its own would have to be woken.
         let guard = guard.take();
         // The last one, which is another where there are several, has the subscriptions.
@@ -54,7 +57,7 @@ pub(super) fn spawn_workers(
         });
         let worker = std::thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || work(index as u16, config, shared, clients, inbox, (guard, link)))
+            .spawn(move || work(index as u16, config, shared, clients, users, inbox, (guard, link)))
             .context("cannot start a worker thread")?;
         workers.push(worker);
     }
@@ -67,6 +70,7 @@ fn work(
     config: Arc<Config>,
     shared: Arc<Shared>,
     clients: Arc<Clients>,
+    users: Arc<Users>,
     inbox: UnboundedReceiver<Message>,
     (guard, link): (Option<Guard<Announcements>>, Option<Link<Shared>>),
 ) {
@@ -77,6 +81,7 @@ fn work(
     let context = Rc::new(Context {
         proxy: Proxy::new(index, shared),
         clients,
+        users,
         config,
         scratch: RefCell::new(Scratch::default()),
         draining: Cell::new(false),
@@ -127,6 +132,9 @@ async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
                     context.proxy.shared.wake_all();
                 }
                 close_idle(&context, now);
+                if context.proxy.worker == 0 {
+                    evict_clients(&context);
+                }
                 if context.draining.get() && context.proxy.sessions().is_empty() {
                     return;
                 }
@@ -204,6 +212,7 @@ fn admit(
         marks: AtomicU32::new(0),
         redirect: AtomicI64::new(-1),
         subscriptions: Default::default(),
+        user: Mutex::new(context.users.default_user()),
         multi: AtomicI64::new(-1),
         multi_size: AtomicU64::new(0),
         blocked: Mutex::default(),
@@ -229,5 +238,33 @@ fn close_idle(context: &Rc<Context>, now: u64) {
         {
             client.close();
         }
+    }
+}
+
+/// Ends the largest clients while all together hold more than `server.max_memory_clients`.
+fn evict_clients(context: &Rc<Context>) {
+    let bound = context.config.server.max_memory_clients as u64;
+    if bound == 0 {
+        return;
+    }
+    let clients = context.clients.list();
+    let mut held: u64 = clients.iter().map(|client| client.memory()).sum();
+    if held <= bound {
+        return;
+    }
+    let mut victims: Vec<_> = clients.into_iter().filter(|c| !c.is_marked(Mark::NoEvict)).collect();
+    victims.sort_unstable_by_key(|client| std::cmp::Reverse(client.memory()));
+    for client in victims {
+        if held <= bound {
+            return;
+        }
+        let bytes = client.memory();
+        held = held.saturating_sub(bytes);
+        tracing::warn!(
+            client = client.id,
+            bytes,
+            "evicted: clients hold more than server.max_memory_clients"
+        );
+        context.end(&client);
     }
 }

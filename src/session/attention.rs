@@ -7,6 +7,7 @@ use super::batch::Tally;
 use super::dispatch::speaks_http;
 use super::transaction::Watch;
 use super::{ReplyMode, Session};
+use crate::acl::Stage;
 use crate::command::{Command, Flags, KeyRef, Unknown};
 use crate::proxy::slow_log::Answered;
 use crate::proxy::watch::Reason;
@@ -18,7 +19,10 @@ const MONITORS: &str = "ERR Replica can't interact with the keyspace";
 impl Session {
     /// Whether commands of this session go by way of [`Session::run_attentively`].
     pub(super) fn attentive(&self) -> bool {
-        self.attentive || self.alert || self.core.restricted.get()
+        self.attentive
+            || self.alert
+            || self.core.restricted.get()
+            || !self.access.is_plain(&self.context.users)
     }
 
     /// To be called whenever what the answer depends on has changed.
@@ -48,6 +52,10 @@ impl Session {
         tally: &mut Tally,
         keys: &mut Vec<KeyRef>,
     ) {
+        self.review_user();
+        if self.core.closing.get() {
+            return;
+        }
         let known = self.runnable(request, command);
         if known.is_some_and(|known| self.hold_back(known, request)) {
             return;
@@ -61,7 +69,9 @@ impl Session {
         if silent {
             self.core.replies.borrow_mut().set_silent(true);
         }
-        if let Some(error) = self.refused_to_subscribers(request, command) {
+        if !self.may_go_on(request, command, keys) {
+            // It was told why.
+        } else if let Some(error) = self.refused_to_subscribers(request, command) {
             self.reply_error(error);
         } else if known.is_some_and(|known| self.refused_to_monitors(known)) {
             self.reply_error(MONITORS);
@@ -105,7 +115,7 @@ impl Session {
         // Before it is looked up, or sent: whatever changes from now on is told.
         let unguarded = known.and_then(|known| self.remember_reads(known, request, now, keys));
         let (slot, hits) = (self.core.replies.borrow().next_slot(), tally.hits);
-        self.call(request, command, hash, reader, now, tally, keys);
+        self.run_asked(request, command, hash, reader, now, tally, keys);
         if let Some(known) = known {
             self.feed_monitors(known, request);
         }
@@ -116,6 +126,22 @@ impl Session {
         if let Some(known) = known.filter(|_| self.core.replies.borrow().shape(slot).is_none()) {
             let by = if tally.hits > hits { Answered::L1 } else { Answered::Strata };
             self.log_answered(known, request, by, now);
+        }
+    }
+
+    /// Whether rules let a command pass. A stranger's, and one that is no command or has the wrong number of arguments,
+    /// is refused later, in other words.
+    fn may_go_on(
+        &mut self,
+        request: &Request<'_>,
+        command: Result<&'static Command, Unknown>,
+        keys: &mut Vec<KeyRef>,
+    ) -> bool {
+        match command {
+            _ if !self.authenticated => true,
+            Ok(command) if !command.arity_ok(request.len()) => true,
+            Ok(command) => self.may_run(request, command, Stage::TopLevel, keys),
+            Err(unknown) => self.may_run_unknown(request, unknown),
         }
     }
 }

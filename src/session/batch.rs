@@ -177,7 +177,7 @@ impl Session {
                     let request = Request::new(buf, *base, end, &scratch.spans[before..]);
                     let command = match last {
                         Some(c) if request.name().eq_ignore_ascii_case(c.name.as_bytes()) => Ok(c),
-                        _ => resolve(&request),
+                        _ => self.resolve(&request),
                     };
                     if command.is_ok_and(Command::subscribes) {
                         // What stands before it in this group may yet have to wait for replies.
@@ -257,7 +257,7 @@ impl Session {
         let now = clock::now();
         let mut tally = Tally::default();
         let request = parser.inline();
-        let command = resolve(&request);
+        let command = self.resolve(&request);
         let early = self.comes_too_early(command);
         if !early {
             self.run_one(&request, command, None, reader, now, &mut tally, &mut scratch.keys);
@@ -299,13 +299,13 @@ impl Session {
         if self.attentive() {
             return self.run_attentively(request, command, hash, reader, now, tally, keys);
         }
-        self.call(request, command, hash, reader, now, tally, keys);
+        self.run_asked(request, command, hash, reader, now, tally, keys);
     }
 
-    /// Answers from a copy, or by whichever way the command goes.
-    #[inline]
+    /// Runs a command that nothing stands in the way of, from its copy if there is one.
+    #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "as above")]
-    pub(super) fn call(
+    pub(super) fn run_asked(
         &mut self,
         request: &Request<'_>,
         command: Result<&'static Command, Unknown>,
@@ -322,6 +322,12 @@ impl Session {
             return;
         }
         self.run_slow(request, command, reader, now, tally, keys);
+    }
+
+    /// The row of a request: of the table, or of what home can do besides.
+    pub(super) fn resolve(&self, request: &Request<'_>) -> Result<&'static Command, Unknown> {
+        let learned = &self.context.proxy.shared.facts.learned;
+        resolve(request).or_else(|unknown| learned.resolve(request, unknown))
     }
 
     /// Whether this client has requests about one of these keys on their way home.

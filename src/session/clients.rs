@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::R
 
 use parking_lot::Mutex;
 
+use crate::acl::User;
 use crate::command::{CommandId, all};
 use crate::proxy::Tag;
 
@@ -50,6 +51,8 @@ pub struct ClientInfo {
     pub redirect: AtomicI64,
     /// Channels, patterns and shards it is subscribed to.
     pub subscriptions: [AtomicU32; 3],
+    /// Who it is.
+    pub user: Mutex<Arc<User>>,
     /// Commands that wait for EXEC; -1: it is in no transaction.
     pub multi: AtomicI64,
     /// Bytes they take.
@@ -86,6 +89,11 @@ impl ClientInfo {
         self.marks.store(if on { before | bit } else { before & !bit }, Relaxed);
     }
 
+    /// Whether it has a mark.
+    pub fn is_marked(&self, mark: Mark) -> bool {
+        self.marks.load(Relaxed) & 1 << mark as u32 != 0
+    }
+
     /// Notes a batch of commands.
     pub fn note(&self, now: u64, command: Option<CommandId>, commands: u64) {
         self.active.store(now, Relaxed);
@@ -100,8 +108,7 @@ impl ClientInfo {
 
     /// In the order in which Redis shows them.
     fn flags(&self) -> String {
-        let marks = self.marks.load(Relaxed);
-        let is = |mark: Mark| marks & 1 << mark as u32 != 0;
+        let is = |mark| self.is_marked(mark);
         let all = [
             (is(Mark::Monitor), 'O'),
             (self.is_subscribed(), 'P'),
@@ -114,6 +121,11 @@ impl ClientInfo {
         ];
         let set: String = all.iter().filter(|(on, _)| *on).map(|(_, letter)| *letter).collect();
         if set.is_empty() { "N".to_owned() } else { set }
+    }
+
+    /// Bytes it has the process hold: unfinished input and replies it has not taken.
+    pub fn memory(&self) -> u64 {
+        self.input.load(Relaxed) + self.output.load(Relaxed) + self.multi_size.load(Relaxed)
     }
 
     /// The line of CLIENT LIST, without its end: the fields of Redis 7.0 in their order. What strata has no
@@ -129,7 +141,7 @@ impl ClientInfo {
         format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi={} \
              qbuf={input} qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} \
-             events={} cmd={command} user=default redir={} resp={}",
+             events={} cmd={command} user={} redir={} resp={}",
             self.id,
             self.address,
             self.local,
@@ -141,8 +153,9 @@ impl ClientInfo {
             self.db.load(Relaxed),
             self.multi.load(Relaxed),
             self.multi_size.load(Relaxed),
-            input + output + self.multi_size.load(Relaxed),
+            self.memory(),
             if output > 0 { "rw" } else { "r" },
+            String::from_utf8_lossy(self.user.lock().name()),
             self.redirect.load(Relaxed),
             self.proto.load(Relaxed),
         )
@@ -222,6 +235,7 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::acl::Users;
 
     fn client(id: u64) -> ClientInfo {
         ClientInfo {
@@ -242,6 +256,7 @@ mod tests {
             marks: AtomicU32::new(0),
             redirect: AtomicI64::new(-1),
             subscriptions: Default::default(),
+            user: Mutex::new(Users::configured(&crate::config::Config::default()).unwrap().default_user()),
             multi: AtomicI64::new(-1),
             multi_size: AtomicU64::new(0),
             blocked: Mutex::default(),

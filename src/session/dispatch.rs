@@ -7,7 +7,7 @@ use super::Session;
 use super::batch::Tally;
 use super::parked::What;
 use super::replies::Shape;
-use crate::command::{Command, KeyRef, Unknown, id};
+use crate::command::{Command, KeyRef, Unknown, id, lookup};
 use crate::proxy::{Ask, Own};
 use crate::resp::{Request, encode};
 use crate::router::{Effect, Route, route};
@@ -63,6 +63,9 @@ impl Session {
                 };
             }
         };
+        if let Some(error) = self.admin_refusal(command, request) {
+            return self.reply_error(error);
+        }
         if command.id == id::CONFIG_SET && self.follow_config(request) {
             return;
         }
@@ -89,6 +92,9 @@ impl Session {
     fn run_unknown_subcommand(&mut self, request: &Request<'_>, now: u64, keys: &[KeyRef]) {
         if request.name().eq_ignore_ascii_case(b"client") {
             return self.run_client_unknown(request);
+        }
+        if lookup(request.name()).is_some_and(|container| !self.may_pass_unknown(container)) {
+            return self.reply_error(Unknown::Subcommand.message(request));
         }
         self.send(request, None, Effect::WritesUnnamed, now, keys);
     }

@@ -3,6 +3,7 @@
 //! A session is one task of its worker. A wake-up reads once into the worker's buffer, runs every command that is
 //! complete ([`batch`]), and writes once. An idle session owns no buffer.
 
+mod access;
 mod attention;
 mod batch;
 pub mod clients;
@@ -33,11 +34,13 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::acl::Users;
 use crate::backend::lane::Reply;
 use crate::config::Config;
-use crate::proxy::{Client, LaneKey, Proxy};
+use crate::proxy::{Client, LaneKey, Message, Proxy};
 use crate::resp::{Limits, Proto, RequestParser};
 use crate::tier::listeners::Notice;
+use access::Access;
 use clients::{ClientInfo, Clients};
 use parked::Parked;
 use pubsub::Behind;
@@ -61,12 +64,29 @@ pub struct Context {
     pub proxy: Rc<Proxy>,
     /// All clients of the process.
     pub clients: Arc<Clients>,
+    /// Who may do what.
+    pub users: Arc<Users>,
     /// The configuration in force.
     pub config: Arc<Config>,
     /// Buffers of the session that is running.
     pub scratch: RefCell<Scratch>,
     /// The worker finishes: idle sessions end.
     pub draining: Cell<bool>,
+}
+
+impl Context {
+    /// Ends a client at once, of whichever worker; false if somebody else has.
+    pub fn end(&self, client: &ClientInfo) -> bool {
+        if client.killed.swap(true, Relaxed) {
+            return false;
+        }
+        self.clients.remove(client.id);
+        if let Some(inbox) = self.proxy.shared.inboxes.read().get(client.worker as usize) {
+            // A worker that is gone has no clients.
+            let _ = inbox.send(Message::Close(client.id));
+        }
+        true
+    }
 }
 
 /// What replies need of a session.
@@ -194,7 +214,9 @@ struct Session {
     lane_since: u64,
     /// Replies are due by the lane before this one: until they are here nothing may overtake what they answer.
     turning: bool,
+    /// It may send commands: it has said who it is, or need not.
     authenticated: bool,
+    access: Access,
     reply_mode: ReplyMode,
     /// CLIENT TRACKING BCAST: the prefixes it hears of.
     prefixes: PrefixSet,
@@ -243,7 +265,9 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
     let client: Rc<dyn Client> = core.clone();
     context.proxy.enter(number, client.clone());
     let server = &context.config.server;
-    let authenticated = server.password.is_none();
+    let access = Access::of_stranger(&context.users);
+    let authenticated = access.open();
+    *info.user.lock() = access.user().clone();
     let mut session = Session {
         limits: Limits { max_bulk: server.max_bulk, authenticated, ..Limits::default() },
         lane: LaneKey { proto: Proto::Resp2, db: context.config.l2.database },
@@ -258,6 +282,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         need: 0,
         paused: false,
         authenticated,
+        access,
         reply_mode: ReplyMode::On,
         prefixes: PrefixSet::new(),
         monitoring: false,

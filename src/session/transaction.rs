@@ -147,7 +147,7 @@ impl Session {
         let mut keys = Vec::new();
         let commands = queue.commands().filter_map(|raw| {
             with_request(raw, |request| {
-                let command = resolve(request).ok()?;
+                let command = self.resolve(request).ok()?;
                 self.feed_monitors(command, request);
                 self.remember_reads(command, request, now, &mut keys)
             })

@@ -138,7 +138,7 @@ fn unknown_keys_are_named_with_what_was_meant() {
         ),
         (
             "colour = 'red'",
-            "colour (f:1): is not known; accepted: the sections server, l1, l2, targets and policy",
+            "colour (f:1): is not known; accepted: the sections server, l1, l2, targets, policy and user",
         ),
         (
             "[targets.hit_rate]\nl9999 = 1",

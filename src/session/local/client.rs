@@ -2,11 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::{SYNTAX, about};
+use crate::acl::{User, Users};
 use crate::command::{Args, Command, Unknown, id};
-use crate::proxy::Message;
 use crate::resp::{Request, encode, parse_i64};
 use crate::session::clients::{ClientInfo, Mark, is_label};
 use crate::session::{ReplyMode, Session};
@@ -45,6 +44,7 @@ struct Victims<'a> {
     kind: Option<Kind>,
     address: Option<&'a [u8]>,
     local: Option<&'a [u8]>,
+    user: Option<Arc<User>>,
     skip_me: bool,
 }
 
@@ -56,6 +56,7 @@ impl Victims<'_> {
             && self.kind.is_none_or(|kind| kind.is_of(client))
             && at(self.address, client.address)
             && at(self.local, client.local)
+            && self.user.as_ref().is_none_or(|user| user.number() == client.user.lock().number())
     }
 }
 
@@ -169,7 +170,7 @@ impl Session {
         let victims = if old_form {
             Victims { address: request.arg(2), ..Victims::default() }
         } else {
-            match victims(request) {
+            match victims(request, &self.context.users) {
                 Ok(victims) => victims,
                 Err(error) => return self.reply_error(error),
             }
@@ -177,7 +178,7 @@ impl Session {
         let (mut killed, mut me) = (0, false);
         for client in self.context.clients.list().iter().filter(|c| victims.include(c)) {
             if client.id != self.info.id {
-                killed += i64::from(self.end_other(client));
+                killed += i64::from(self.context.end(client));
             } else if !victims.skip_me {
                 (killed, me) = (killed + 1, true);
             }
@@ -190,19 +191,6 @@ impl Session {
         if me {
             self.core.closing.set(true);
         }
-    }
-
-    /// Ends another client; false if somebody else has.
-    fn end_other(&self, client: &ClientInfo) -> bool {
-        if client.killed.swap(true, Relaxed) {
-            return false;
-        }
-        self.context.clients.remove(client.id);
-        if let Some(inbox) = self.context.proxy.shared.inboxes.read().get(client.worker as usize) {
-            // A worker that is gone has no clients.
-            let _ = inbox.send(Message::Close(client.id));
-        }
-        true
     }
 
     fn client_reply(&mut self, request: &Request<'_>) {
@@ -235,7 +223,7 @@ pub(super) fn on_or_off(word: Option<&[u8]>) -> Option<bool> {
 ///
 /// # Errors
 /// Redis' error for the first that is wrong.
-fn victims<'a, A: Args + ?Sized>(request: &'a A) -> Result<Victims<'a>, Vec<u8>> {
+fn victims<'a, A: Args + ?Sized>(request: &'a A, users: &Users) -> Result<Victims<'a>, Vec<u8>> {
     let mut victims = Victims { skip_me: true, ..Victims::default() };
     let mut i = 2;
     while let Some(option) = request.arg(i) {
@@ -252,9 +240,8 @@ fn victims<'a, A: Args + ?Sized>(request: &'a A) -> Result<Victims<'a>, Vec<u8>>
         } else if is("laddr") {
             victims.local = Some(value);
         } else if is("user") {
-            if value != b"default" {
-                return Err(about("ERR No such user '", value, "'"));
-            }
+            let user = users.get(value).ok_or_else(|| about("ERR No such user '", value, "'"))?;
+            victims.user = Some(user);
         } else if is("skipme") && value.eq_ignore_ascii_case(b"yes") {
             victims.skip_me = true;
         } else if is("skipme") && value.eq_ignore_ascii_case(b"no") {

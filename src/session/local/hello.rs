@@ -1,11 +1,14 @@
 //! AUTH and HELLO.
 
 use super::{SYNTAX, about};
+use crate::acl::{Denial, Reason, Stage};
+use crate::command::{by_id, id};
 use crate::resp::{Proto, Request, encode, parse_i64};
 use crate::session::Session;
 use crate::session::clients::is_label;
 
-/// What HELLO says before home was asked, or if home does not tell its version.
+/// What HELLO says before home was asked.
+const SERVER: &str = "redis";
 const VERSION: &str = "7.0.15";
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 const NO_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?";
@@ -15,28 +18,30 @@ pub(super) const BAD_NAME: &str = "ERR Client names cannot contain spaces, newli
 impl Session {
     pub(super) fn auth(&mut self, request: &Request<'_>) {
         let (user, password) = match (request.arg(1), request.arg(2)) {
-            (Some(_), None) if self.context.config.server.password.is_none() => {
+            (Some(_), None) if self.context.users.default_user().no_password() => {
                 return self.reply_error(NO_PASSWORD);
             }
             (Some(password), None) => (&b"default"[..], password),
             (Some(user), Some(password)) if request.len() == 3 => (user, password),
             _ => return self.reply_error(SYNTAX),
         };
-        if self.authenticate(user, password) {
+        if self.authenticate(request, user, password) {
             self.ok();
         }
     }
 
-    /// Without a password any will do, as for Redis' `nopass`. Says so if it is wrong.
-    fn authenticate(&mut self, user: &[u8], password: &[u8]) -> bool {
-        let secret = self.context.config.server.password.as_ref();
-        let right = user == b"default" && secret.is_none_or(|s| s.matches(password));
-        if right {
-            self.set_authenticated(true);
-        } else {
-            self.reply_error(WRONG_PASSWORD);
+    /// Says so, and notes it, if it is wrong.
+    fn authenticate(&mut self, request: &Request<'_>, name: &[u8], password: &[u8]) -> bool {
+        if let Some(user) = self.context.users.authenticate(name, password) {
+            self.become_user(user);
+            return true;
         }
-        right
+        let (object, user) = (request.name().to_vec(), name.to_vec());
+        let denial = Denial { reason: Reason::Auth, stage: Stage::TopLevel, object, user };
+        let command = if request.name().eq_ignore_ascii_case(b"auth") { id::AUTH } else { id::HELLO };
+        self.note_denial(denial, by_id(command));
+        self.reply_error(WRONG_PASSWORD);
+        false
     }
 
     /// Options take effect one by one, as in Redis 7.0: those before a bad one stay.
@@ -53,7 +58,7 @@ impl Session {
             let (first, second) = (request.arg(i + 1), request.arg(i + 2));
             if let (true, Some(user), Some(password)) = (option.eq_ignore_ascii_case(b"AUTH"), first, second)
             {
-                if !self.authenticate(user, password) {
+                if !self.authenticate(request, user, password) {
                     return;
                 }
                 i += 3;
@@ -75,15 +80,15 @@ impl Session {
     }
 
     fn greet(&self) {
-        let version = self.context.proxy.shared.facts.version();
-        let version = version.as_deref().unwrap_or(VERSION);
+        let home = self.context.proxy.shared.facts.server();
+        let (server, version) = home.as_ref().map_or((SERVER, VERSION), |(s, v)| (s.as_str(), v.as_str()));
         self.say(|out, proto| {
             let pair = |out: &mut Vec<u8>, key: &str, value: &str| {
                 encode::bulk(out, key.as_bytes());
                 encode::bulk(out, value.as_bytes());
             };
             encode::map(out, proto, 7);
-            pair(out, "server", "redis");
+            pair(out, "server", server);
             pair(out, "version", version);
             encode::bulk(out, b"proto");
             encode::integer(out, if proto == Proto::Resp3 { 3 } else { 2 });

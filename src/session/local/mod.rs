@@ -1,7 +1,9 @@
 //! Commands that strata answers itself: those about the client's own connection, INFO, and its own `CACHE`.
 
+mod acl;
 mod cache;
 mod client;
+mod config;
 mod hello;
 mod info;
 mod pause;
@@ -51,7 +53,8 @@ impl Session {
             id::SLOWLOG | id::SLOWLOG_GET | id::SLOWLOG_LEN | id::SLOWLOG_RESET | id::SLOWLOG_HELP => {
                 self.run_slowlog(command, request);
             }
-            id::ACL_WHOAMI => self.say(|out, _| encode::bulk(out, b"default")),
+            id::CONFIG_GET => self.config_get(request),
+            _ if command.name.starts_with("acl") => self.run_acl(command, request, now),
             _ => self.run_client(command, request, now),
         }
     }
@@ -147,14 +150,14 @@ impl Session {
         self.end_transaction();
         self.set_proto(Proto::Resp2);
         self.set_database(self.context.config.l2.database);
-        self.set_authenticated(self.context.config.server.password.is_none());
+        self.become_stranger();
         self.info.name.lock().clear();
         if !later {
             self.say(|out, _| encode::simple(out, "RESET"));
         }
     }
 
-    fn set_authenticated(&mut self, yes: bool) {
+    pub(super) fn set_authenticated(&mut self, yes: bool) {
         self.authenticated = yes;
         self.limits.authenticated = yes;
     }

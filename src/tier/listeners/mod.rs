@@ -127,6 +127,11 @@ impl Listeners {
         (self.keys.load(Relaxed), self.readers.load(Relaxed), self.prefixes.read().len())
     }
 
+    /// Keys remembered at most; 0: any number.
+    pub fn max_keys(&self) -> usize {
+        self.max_keys.load(Relaxed)
+    }
+
     /// Changes how many keys are remembered at most.
     pub fn set_max_keys(&self, max_keys: usize, tell: &mut Tell<'_>) {
         self.max_keys.store(max_keys, Relaxed);

@@ -29,7 +29,7 @@ struct Pair {
 
 impl Pair {
     fn start() -> Pair {
-        Pair::start_with(&[("server.workers", "2")])
+        Pair::start_with(&[("server.workers", "2"), ("server.admin_commands", "pass")])
     }
 
     fn start_with(settings: &[(&str, &str)]) -> Pair {
