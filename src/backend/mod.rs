@@ -11,5 +11,6 @@ pub mod health;
 pub mod lane;
 pub mod node;
 pub mod pool;
+mod swaps;
 pub mod tracking;
 pub mod vitals;
