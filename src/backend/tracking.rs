@@ -210,12 +210,8 @@ impl<S: Sink> Link<'_, S> {
         Instant::now() + bound.saturating_sub(Duration::from_nanos(waited))
     }
 
-    fn wanted(&self) -> u64 {
-        self.guard.confirmations.wanted()
-    }
-
     fn wanting(&self) -> bool {
-        self.awake && self.wanted() > self.covered_up_to && self.questions.is_empty()
+        self.awake && self.guard.confirmations.wanted() > self.covered_up_to && self.questions.is_empty()
     }
 
     /// Whether somebody waits for a confirmation.
@@ -225,7 +221,7 @@ impl<S: Sink> Link<'_, S> {
 
     async fn put(&mut self, what: Asked, command: &[&[u8]]) -> Result<(), String> {
         self.round += 1;
-        let fences = self.wanted();
+        let fences = self.guard.confirmations.wanted();
         self.guard.sink.gather(self.round);
         self.covered_up_to = fences;
         self.last_asked = Instant::now();
