@@ -12,5 +12,6 @@ pub mod lane;
 pub mod node;
 pub mod pool;
 pub mod subscriptions;
+mod swaps;
 pub mod tracking;
 pub mod vitals;

@@ -44,7 +44,7 @@ fn same(lines: &[Line]) {
 }
 
 fn same_in(protocol: u8, lines: &[Line]) {
-    let (_home, strata) = pair(&[]);
+    let (_home, strata) = pair(&[("server.admin_commands", "pass")]);
     let bare = RedisServer::start(&[]);
     let expected = play(&bare.tcp(), protocol, lines);
     assert_eq!(play(&strata.endpoint(), protocol, lines), expected, "RESP{protocol}");
