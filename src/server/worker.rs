@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
-use crate::backend::subscriptions::Link;
+use crate::backend::subscriptions::{Batch, Link};
 use crate::backend::tracking::Guard;
 use crate::clock;
 use crate::config::Config;
@@ -24,6 +24,8 @@ use crate::tier::copies::Copies;
 
 /// Workers look after time-outs this often.
 const TICK: Duration = Duration::from_millis(20);
+/// After passing messages on to so many clients a worker turns to its sessions: about a millisecond.
+const PASSED_ON: usize = 8192;
 
 /// A worker's thread.
 pub(super) type Worker = std::thread::JoinHandle<()>;
@@ -102,7 +104,7 @@ async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
         tokio::select! {
             message = inbox.recv() => match message {
                 None => return,
-                Some(message) => receive(&context, message),
+                Some(message) => receive(&context, message).await,
             },
             () = confirmed.notified() => context.proxy.release_confirmed(clock::now()),
             _ = ticks.tick() => {
@@ -117,10 +119,21 @@ async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
     }
 }
 
-fn receive(context: &Rc<Context>, message: Message) {
+async fn hear(context: &Context, mut batch: Batch) {
+    let mut passed_on = 0;
+    for event in std::mem::take(&mut batch.events) {
+        passed_on += context.proxy.hear(event);
+        if passed_on >= PASSED_ON {
+            passed_on = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+async fn receive(context: &Rc<Context>, message: Message) {
     match message {
+        Message::Heard(batch) => hear(context, batch).await,
         Message::Answer(waiters, reply) => context.proxy.answer(waiters, &reply, clock::now()),
-        Message::Heard(batch) => context.proxy.hear(batch),
         Message::Close(session) => {
             if let Some(client) = context.proxy.session(session) {
                 client.close();
