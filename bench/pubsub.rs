@@ -98,7 +98,7 @@ fn start_strata(options: &Options, folder: &Path, home: u16) -> Result<Server> {
 }
 
 fn report(name: &str, options: &Options, port: u16, servers: &[&Server]) -> Result<()> {
-    let cpu = || servers.iter().map(|server| server.cpu()).collect::<Result<Vec<_>>>();
+    let cpu = || servers.iter().map(|server| Ok(server.cpu()?.total())).collect::<Result<Vec<_>>>();
     let before = servers[0].resident()?;
     let (outcome, used, most) = run(options, port, servers[0], &cpu)?;
     let messages = options.rate as usize * options.seconds as usize;

@@ -117,6 +117,7 @@ def main():
     with open(docs_file, encoding="utf-8") as file:
         summary = summaries(json.load(file))
     print(HEADER.format(version=version, count=len(commands)))
+    print('#[allow(long_running_const_eval, reason = "the lists of own.rs are read when this is compiled")]')
     print("pub(super) static TABLE: [Command; COUNT] = Command::numbered([")
     for command in commands:
         print(row(command, " ".join(summary[command[0]].split())))

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::acl::Users;
 use crate::config::{self, Config, ConfigErrors, Origin, Sources};
 
 /// All is well.
@@ -155,8 +156,14 @@ pub fn execute(
             writeln!(err, "strata: {errors}")?;
             Ok(exit_code(&errors))
         }
-        Ok(config) if check => self::check(&config, &sources, print, program, out, err),
-        Ok(config) => run(config, program, err),
+        Ok(config) => match Users::configured(&config) {
+            Err(wrong) => {
+                writeln!(err, "strata: {wrong}")?;
+                Ok(FAILED)
+            }
+            Ok(_) if check => self::check(&config, &sources, print, program, out, err),
+            Ok(_) => run(config, program, err),
+        },
     }
 }
 
@@ -165,17 +172,18 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLine, c
     CommandLine::from_arg_matches(&matches)
 }
 
-/// The variables that may be strata's. One of them that is not UTF-8 is named as the error.
+/// The variables that can be read: strata's own, and those that hold passwords of users. One of its own that is not
+/// UTF-8 is named as the error.
 fn readable(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Vec<(String, String)>, String> {
     variables
         .into_iter()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-        .filter(|(name, _)| name.starts_with("STRATA_"))
-        .map(|(name, value)| match value.into_string() {
-            Ok(value) => Ok((name, value)),
-            Err(_) => Err(name),
+        .filter_map(|(name, value)| match value.into_string() {
+            Ok(value) => Some(Ok((name, value))),
+            Err(_) if name.starts_with("STRATA_") => Some(Err(name)),
+            Err(_) => None,
         })
         .collect()
 }

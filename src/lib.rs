@@ -1,5 +1,6 @@
 //! strata: a RESP-compatible caching proxy. `src/README.md` is the map of this crate.
 
+pub mod acl;
 pub mod backend;
 pub mod cli;
 pub mod clock;

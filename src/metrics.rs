@@ -237,6 +237,12 @@ impl Metrics {
         totals
     }
 
+    /// Cacheable reads so far: those that copies answered, and the others.
+    pub fn reads(&self) -> (u64, u64) {
+        let blocks = self.blocks.lock();
+        blocks.iter().fold((0, 0), |(hits, misses), b| (hits + b.l1_hits.get(), misses + b.l1_misses.get()))
+    }
+
     /// A registry with everything that is counted.
     ///
     /// # Errors

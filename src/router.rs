@@ -7,8 +7,14 @@ use crate::command::{Access, Args, Command, Flags, KeyRef, Reach, SessionNeed, e
 pub enum Route {
     /// Strata answers it itself.
     Local,
-    /// It needs a connection of its own at home.
-    Leased,
+    /// It begins, ends or guards a transaction.
+    Transaction,
+    /// It turns the connection into a stream of what others do.
+    Stream,
+    /// It waits, on a connection of its own.
+    Wait(Effect),
+    /// To home, by a connection of its own.
+    Leased(Effect),
     /// It makes no sense through a proxy.
     Refused,
     /// A read whose reply may be a copy; its keys were put out, the first one names the copy.
@@ -24,8 +30,6 @@ pub enum Route {
 pub enum Effect {
     /// Nothing.
     None,
-    /// Nothing, but its reply counts subscribers, of whom home knows strata's as one.
-    Counts,
     /// Its reply tells of its keys.
     Reads,
     /// Its reply tells of keys that it does not name.
@@ -43,8 +47,11 @@ pub fn route<A: Args + ?Sized>(command: &Command, args: &A, keys: &mut Vec<KeyRe
     keys.clear();
     match session_need(command, args) {
         SessionNeed::Local => return Route::Local,
-        SessionNeed::Lease => return Route::Leased,
+        SessionNeed::Transaction => return Route::Transaction,
+        SessionNeed::Stream => return Route::Stream,
         SessionNeed::Refused => return Route::Refused,
+        SessionNeed::Wait => return Route::Wait(effect_of(command, args, keys)),
+        SessionNeed::Lease => return Route::Leased(effect_of(command, args, keys)),
         SessionNeed::None => {}
     }
     if !command.arity_ok(args.len()) {
@@ -58,6 +65,11 @@ pub fn route<A: Args + ?Sized>(command: &Command, args: &A, keys: &mut Vec<KeyRe
     Route::Direct(effect(command, known, keys))
 }
 
+fn effect_of<A: Args + ?Sized>(command: &Command, args: &A, keys: &mut Vec<KeyRef>) -> Effect {
+    let known = extract(command, args, keys).is_ok();
+    effect(command, known, keys)
+}
+
 fn effect(command: &Command, known: bool, keys: &[KeyRef]) -> Effect {
     match command.reach {
         Reach::Keyspace => Effect::WritesAll,
@@ -67,7 +79,6 @@ fn effect(command: &Command, known: bool, keys: &[KeyRef]) -> Effect {
         _ if command.may_write() || keys.iter().any(|k| !k.access.contains(Access::RO)) => Effect::Writes,
         Reach::UndeclaredReads => Effect::ReadsUnnamed,
         _ if !keys.is_empty() => Effect::Reads,
-        _ if command.flags.contains(Flags::PUBSUB) => Effect::Counts,
         _ => Effect::None,
     }
 }
@@ -99,14 +110,17 @@ mod tests {
             ("keys *", Route::Direct(Effect::ReadsUnnamed), &[]),
             ("flushdb", Route::Direct(Effect::WritesAll), &[]),
             ("swapdb 0 1", Route::Direct(Effect::WritesAll), &[]),
-            ("publish c m", Route::Direct(Effect::Counts), &[]),
-            ("pubsub numsub c", Route::Direct(Effect::Counts), &[]),
-            ("subscribe c", Route::Local, &[]),
+            ("publish c m", Route::Direct(Effect::None), &[]),
             ("ping", Route::Local, &[]),
             ("client id", Route::Local, &[]),
-            ("multi", Route::Leased, &[]),
-            ("blpop k 0", Route::Leased, &[]),
-            ("xread block 0 streams s $", Route::Leased, &[]),
+            ("multi", Route::Transaction, &[]),
+            ("subscribe c", Route::Stream, &[]),
+            ("blpop k 0", Route::Wait(Effect::Writes), &[1]),
+            ("blmove a b left left 0", Route::Wait(Effect::Writes), &[1, 2]),
+            ("xread block 0 streams s $", Route::Wait(Effect::Reads), &[4]),
+            ("wait 1 0", Route::Wait(Effect::None), &[]),
+            ("script kill", Route::Leased(Effect::None), &[]),
+            ("debug sleep 0", Route::Leased(Effect::WritesAll), &[]),
             ("xread streams s 0", Route::Direct(Effect::Reads), &[2]),
             ("psync a b", Route::Refused, &[]),
         ];

@@ -11,7 +11,7 @@ const RANKS: [&[&str]; 9] = [
     &["command"],
     &["backend", "source"],
     &["tier", "router"],
-    &["proxy"],
+    &["acl", "proxy"],
     &["session"],
     &["admin"],
     &["server", "cli"],

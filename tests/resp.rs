@@ -142,6 +142,20 @@ proptest! {
     }
 
     #[test]
+    fn repetitions_are_what_parsing_says(lengths in vec(0_usize..12, 1..5), fills in vec(any::<u8>(), 2..6), flip in any::<(u16, u8)>()) {
+        let commands = fills.iter().map(|fill| {
+            let args: Vec<Vec<u8>> = lengths.iter().enumerate().map(|(i, n)| vec![if i == 0 { b'x' } else { *fill }; *n]).collect();
+            written(|out| encode::command(out, &args.iter().map(Vec::as_slice).collect::<Vec<_>>()))
+        });
+        let mut stream: Vec<u8> = commands.flatten().collect();
+        bodies::repeats(&stream, &Limits::default());
+        let at = usize::from(flip.0) % stream.len();
+        stream[at] = flip.1;
+        bodies::repeats(&stream, &Limits::default());
+        bodies::repeats(&stream[..at], &Limits::default());
+    }
+
+    #[test]
     fn any_bytes_are_judged_the_same_in_any_pieces(stream in vec(any::<u8>(), 0..200)) {
         bodies::request(&stream);
         bodies::reply(&stream);

@@ -43,6 +43,8 @@ pub(crate) struct Load {
 pub(crate) struct Sample {
     /// CPU time of the server clients connect to, µs a request.
     pub(crate) cpu: f64,
+    /// What of it the kernel used.
+    pub(crate) system: f64,
     /// CPU time of the redis-server that holds the keys, µs a request: of the same process as `cpu` when direct.
     pub(crate) home_cpu: f64,
     /// Commands home executed, per request.
@@ -60,12 +62,14 @@ pub(crate) struct Sample {
 /// When redis-benchmark fails, takes over two minutes, or prints what cannot be read.
 pub(crate) fn run(lab: &Lab, stack: &Stack, load: Load) -> Result<Sample> {
     let commands = stack.home_commands()?;
-    let (cpu, home_cpu) = (stack.front.cpu()?, stack.home().cpu()?);
+    let (cpu, home_cpu) = (stack.front.cpu()?, stack.home().cpu()?.total());
     let [rate, p50, p99] = redis_benchmark(lab, stack.front.port(), load)?;
     let per_request = 1e6 / load.requests as f64;
+    let after = stack.front.cpu()?;
     Ok(Sample {
-        cpu: (stack.front.cpu()? - cpu).as_secs_f64() * per_request,
-        home_cpu: (stack.home().cpu()? - home_cpu).as_secs_f64() * per_request,
+        cpu: (after.total() - cpu.total()).as_secs_f64() * per_request,
+        system: (after.system - cpu.system).as_secs_f64() * per_request,
+        home_cpu: (stack.home().cpu()?.total() - home_cpu).as_secs_f64() * per_request,
         home_commands: (stack.home_commands()? - commands) as f64 / load.requests as f64,
         rate,
         p50,

@@ -1,6 +1,7 @@
 //! Compares strata with redis-server and twemproxy: the same loads against each in turn, on this machine, now.
 //! `bench/README.md` says how to read what it prints and keeps the last result.
 
+mod bare;
 mod latency;
 mod load;
 mod paced;
@@ -55,6 +56,9 @@ struct Options {
     /// A further setting of strata
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// Be the bare loop that servers are compared with
+    #[arg(long, hide = true, value_name = "PORT")]
+    bare: Option<u16>,
     /// What cargo passes to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
@@ -88,7 +92,12 @@ impl Options {
 }
 
 fn main() -> ExitCode {
-    match compare(Options::parse()) {
+    let options = Options::parse();
+    let report = match options.bare {
+        Some(port) => bare::serve(port).map(|()| Report::default()),
+        None => compare(options),
+    };
+    match report {
         Ok(report) => {
             print!("{report}");
             if report.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }

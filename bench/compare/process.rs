@@ -56,6 +56,19 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
+/// CPU time of a process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CpuTime {
+    pub(crate) user: Duration,
+    pub(crate) system: Duration,
+}
+
+impl CpuTime {
+    pub(crate) fn total(self) -> Duration {
+        self.user + self.system
+    }
+}
+
 /// A running server. Dropping it ends the process.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -96,15 +109,15 @@ impl Server {
         self.port
     }
 
-    /// CPU time this process has used so far: utime + stime of all its threads, children not included.
-    pub(crate) fn cpu(&self) -> Result<Duration> {
+    /// CPU time this process has used so far, in all its threads, children not included.
+    pub(crate) fn cpu(&self) -> Result<CpuTime> {
         let path = format!("/proc/{}/stat", self.child.id());
         let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
         // The name, field 2, may hold blanks: count fields from its closing parenthesis.
         let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let ticks = |field: usize| -> Option<u64> { after_name.split_whitespace().nth(field)?.parse().ok() };
         let (Some(user), Some(system)) = (ticks(11), ticks(12)) else { bail!("{path}: unexpected format") };
-        Ok(TICK * u32::try_from(user + system)?)
+        Ok(CpuTime { user: TICK * u32::try_from(user)?, system: TICK * u32::try_from(system)? })
     }
 
     /// Resident memory of the process in bytes.

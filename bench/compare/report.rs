@@ -61,6 +61,7 @@ pub(crate) struct Row {
     pub(crate) depth: u32,
     pub(crate) kind: Kind,
     pub(crate) cpu: f64,
+    pub(crate) system: f64,
     pub(crate) cpu_against_redis: f64,
     pub(crate) home_cpu: f64,
     pub(crate) home_cpu_against_redis: f64,
@@ -114,12 +115,12 @@ impl fmt::Display for Report {
         if !self.rows.is_empty() {
             writeln!(
                 f,
-                "\n| load | depth | server | CPU µs/op | to redis-server | home CPU µs/op | to redis-server | home commands/op | ops/s | p50 ms | p99 ms |"
+                "\n| load | depth | server | CPU µs/op | of it kernel | to redis-server | home CPU µs/op | to redis-server | home commands/op | ops/s | p50 ms | p99 ms |"
             )?;
-            writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|")?;
+            writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|---|")?;
         }
         for row in &self.rows {
-            write!(f, "| {} | {} | {} | {:.2} ", row.load, row.depth, row.kind, row.cpu)?;
+            write!(f, "| {} | {} | {} | {:.2} | {:.2} ", row.load, row.depth, row.kind, row.cpu, row.system)?;
             write!(
                 f,
                 "| {:.2} | {:.2} | {:.2} ",

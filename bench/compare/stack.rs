@@ -23,6 +23,7 @@ const WARM_DEADLINE: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Redis,
+    Bare,
     Strata,
     Twemproxy,
 }
@@ -31,6 +32,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Redis => "redis-server",
+            Self::Bare => "bare loop",
             Self::Strata => "strata",
             Self::Twemproxy => "twemproxy",
         })
@@ -88,6 +90,13 @@ impl Lab {
         Server::start(server, port, &self.log("strata"))
     }
 
+    fn bare(&self) -> Result<Server> {
+        let port = free_port()?;
+        let mut server = command(&std::env::current_exe()?, self.server_cores());
+        server.args(["--bare", &port.to_string()]);
+        Server::start(server, port, &self.log("bare"))
+    }
+
     fn twemproxy(&self, home: &Server) -> Result<Server> {
         let (port, stats) = (free_port()?, free_port()?);
         let file = self.directory.path().join(format!("twemproxy-{port}.yml"));
@@ -120,6 +129,7 @@ impl Stack {
         let redis = lab.redis()?;
         let (front, behind) = match kind {
             Kind::Redis => (redis, None),
+            Kind::Bare => (lab.bare()?, Some(redis)),
             Kind::Strata => (lab.strata(&redis, settings)?, Some(redis)),
             Kind::Twemproxy => (lab.twemproxy(&redis)?, Some(redis)),
         };

@@ -57,7 +57,7 @@ pub(crate) const CASES: &[Case] = &[
         request: Request::Get,
         keys: 1_000,
         depths: &[1, 16, 64],
-        stacks: &[Kind::Redis, Kind::Strata],
+        stacks: &[Kind::Redis, Kind::Bare, Kind::Strata],
         settings: &[],
         warm: true,
         goals: &[
@@ -218,6 +218,7 @@ fn row(title: &'static str, depth: u32, kind: Kind, rounds: &[Sample], direct: O
         depth,
         kind,
         cpu: of(|sample| sample.cpu),
+        system: of(|sample| sample.system),
         cpu_against_redis: against(|sample| sample.cpu),
         home_cpu: of(|sample| sample.home_cpu),
         home_cpu_against_redis: against(|sample| sample.home_cpu),

@@ -1,9 +1,21 @@
 //! Confirmations: how any thread learns that the guard has read everything that a reply may show.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
+
+/// Whether the guard guards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Guarding {
+    /// It has no connection.
+    Down,
+    /// Nothing is announced to it, by its own choice.
+    Resting,
+    /// Every change is announced to it.
+    Awake,
+}
 
 /// The way to ask the guard for confirmations, from any thread.
 #[derive(Debug)]
@@ -11,7 +23,7 @@ pub struct Confirmations {
     wanted: AtomicU64,
     urgent: AtomicU64,
     done: AtomicU64,
-    guarded: AtomicBool,
+    guarding: AtomicU8,
     asked: Notify,
     listeners: parking_lot::RwLock<Vec<Arc<Notify>>>,
 }
@@ -22,7 +34,7 @@ impl Default for Confirmations {
             wanted: AtomicU64::new(0),
             urgent: AtomicU64::new(0),
             done: AtomicU64::new(0),
-            guarded: AtomicBool::new(false),
+            guarding: AtomicU8::new(Guarding::Down as u8),
             asked: Notify::new(),
             listeners: parking_lot::RwLock::default(),
         }
@@ -33,7 +45,7 @@ impl Confirmations {
     /// Asks for a confirmation somebody waits for; it has come once [`Confirmations::reached`] its number.
     /// None: nothing is guarded now, so there is nothing to wait for.
     pub fn ask(&self) -> Option<u64> {
-        if !self.guarded.load(Ordering::SeqCst) {
+        if !self.guarded() {
             return None;
         }
         let number = self.wanted.fetch_add(1, Ordering::SeqCst) + 1;
@@ -44,7 +56,13 @@ impl Confirmations {
 
     /// Whether there is a guard to ask.
     pub fn guarded(&self) -> bool {
-        self.guarded.load(Ordering::SeqCst)
+        self.guarding.load(Ordering::SeqCst) == Guarding::Awake as u8
+    }
+
+    /// What the guard does.
+    pub fn guarding(&self) -> Guarding {
+        let state = self.guarding.load(Ordering::SeqCst);
+        [Guarding::Awake, Guarding::Resting].into_iter().find(|g| *g as u8 == state).unwrap_or(Guarding::Down)
     }
 
     /// Asks for one that nobody waits for.
@@ -55,7 +73,7 @@ impl Confirmations {
 
     /// Whether the confirmation of this number has come, or the guard that owed it is gone.
     pub fn reached(&self, number: u64) -> bool {
-        self.done.load(Ordering::SeqCst) >= number || !self.guarded.load(Ordering::SeqCst)
+        self.done.load(Ordering::SeqCst) >= number || !self.guarded()
     }
 
     /// Notified whenever [`Confirmations::reached`] may have changed.
@@ -70,8 +88,8 @@ impl Confirmations {
         self.listeners.read().iter().for_each(|l| l.notify_one());
     }
 
-    pub(super) fn set_guarded(&self, on: bool) {
-        self.guarded.store(on, Ordering::SeqCst);
+    pub(super) fn set_guarding(&self, state: Guarding) {
+        self.guarding.store(state as u8, Ordering::SeqCst);
         self.listeners.read().iter().for_each(|l| l.notify_one());
     }
 }
@@ -101,13 +119,15 @@ mod tests {
     fn confirmations_are_numbered_and_need_a_guard() {
         let c = Confirmations::default();
         assert_eq!(c.ask(), None);
-        c.set_guarded(true);
+        c.set_guarding(Guarding::Awake);
+        assert_eq!(c.guarding(), Guarding::Awake);
         let first = c.ask().expect("guarded");
         let second = c.ask().expect("guarded");
         assert!(!c.reached(first));
         c.advance(first);
         assert!(c.reached(first) && !c.reached(second));
-        c.set_guarded(false);
+        c.set_guarding(Guarding::Resting);
+        assert_eq!(c.guarding(), Guarding::Resting);
         assert!(c.reached(second));
     }
 }

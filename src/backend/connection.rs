@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use redis_protocol::resp3::decode::complete::decode;
 use redis_protocol::resp3::types::OwnedFrame;
+use rustix::io::Errno;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use socket2::{SockRef, TcpKeepalive};
@@ -130,6 +131,9 @@ pub enum DialError {
     /// Nothing answered.
     #[error("{0}")]
     Io(String),
+    /// Strata may not open another connection, whatever the node would say.
+    #[error("strata has no file descriptor left for it (ulimit -n)")]
+    Descriptors,
     /// No answer within the bound.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
@@ -143,7 +147,10 @@ pub enum DialError {
 
 impl From<io::Error> for DialError {
     fn from(e: io::Error) -> Self {
-        DialError::Io(e.to_string())
+        match Errno::from_io_error(&e) {
+            Some(Errno::MFILE | Errno::NFILE) => DialError::Descriptors,
+            _ => DialError::Io(e.to_string()),
+        }
     }
 }
 
@@ -209,6 +216,11 @@ impl Control {
 
     pub(super) fn into_stream(self) -> Box<dyn Stream> {
         self.stream
+    }
+
+    /// The stream, between two questions.
+    pub(super) fn stream(&mut self) -> &mut Box<dyn Stream> {
+        &mut self.stream
     }
 
     /// Sends one command and waits for its reply.

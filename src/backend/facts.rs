@@ -20,12 +20,27 @@ pub struct Facts {
     /// Home evicts by LRU or LFU, so it wants to hear of hits.
     pub evicts_by_use: AtomicBool,
     version: Mutex<Option<String>>,
+    no_transactions: Mutex<Option<String>>,
 }
 
 impl Facts {
     /// `redis_version`; None: not known, or home does not tell.
     pub fn version(&self) -> Option<String> {
         self.version.lock().clone()
+    }
+
+    /// Why home does not let strata run transactions, in its own words; None: it does.
+    pub fn no_transactions(&self) -> Option<String> {
+        self.no_transactions.lock().clone()
+    }
+
+    /// Home has refused MULTI, and said why.
+    pub fn refuse_transactions(&self, refusal: &str) {
+        tracing::error!(
+            refusal,
+            "home refuses transactions; the user of strata needs multi, exec, discard and watch"
+        );
+        *self.no_transactions.lock() = Some(refusal.to_owned());
     }
 
     /// Asks for everything; a user who may not ask leaves it unknown or tried out.
@@ -41,6 +56,10 @@ impl Facts {
         let info = control.ask(&[b"INFO", b"server"]).await?;
         let version = Resp3Frame::as_str(&info).and_then(|text| info_field(text, "redis_version"));
         *self.version.lock() = version.filter(|v| v.len() <= MAX_VERSION).map(str::to_owned);
+        match try_transaction(control).await? {
+            None => *self.no_transactions.lock() = None,
+            Some(refusal) => self.refuse_transactions(&refusal),
+        }
         Ok(())
     }
 }
@@ -59,6 +78,20 @@ async fn config_value(control: &mut Control, name: &str) -> Result<Option<String
         OwnedFrame::BlobString { data, .. } => String::from_utf8(data).ok(),
         _ => None,
     }))
+}
+
+/// Tries a transaction without commands; what refuses it. On a connection that is shared, commands behind a MULTI that
+/// is refused would be run one by one.
+async fn try_transaction(control: &mut Control) -> Result<Option<String>, DialError> {
+    for command in [&b"MULTI"[..], b"EXEC", b"MULTI", b"DISCARD"] {
+        if let OwnedFrame::SimpleError { data, .. } = control.ask(&[command]).await? {
+            // One that is still open does not end by what was refused.
+            control.ask(&[b"EXEC"]).await?;
+            let forbidden = data.contains("NOPERM") || data.contains("unknown command");
+            return Ok(forbidden.then(|| data.to_string()));
+        }
+    }
+    Ok(None)
 }
 
 /// Finds the number of databases by trying SELECT, for users that may not read the configuration.

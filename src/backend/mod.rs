@@ -3,11 +3,13 @@
 pub mod breaker;
 pub mod confirmations;
 pub mod connection;
+pub mod demand;
 pub mod embedded;
 pub mod facts;
 pub mod health;
 pub mod lane;
 pub mod node;
+pub mod pool;
 pub mod subscriptions;
 pub mod tracking;
 pub mod vitals;

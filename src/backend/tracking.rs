@@ -14,9 +14,12 @@
 //! has been announced before the answer. -BUSY is no such answer: home then answers from within a script, before
 //! the turn's invalidations are written.
 //!
+//! While nobody reads what home announces, the guard rests: tracking is off and nothing is kept ([`super::demand`]).
+//!
 //! The probe is `INFO commandstats`, since SWAPDB announces nothing: its call count moving (or being reset)
 //! drops all copies.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +28,9 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::confirmations::Confirmations;
+use super::confirmations::{Confirmations, Guarding};
 use super::connection::{Control, DialError, Stream};
+use super::demand::{Demand, Reads};
 use super::facts::Facts;
 use super::node::Node;
 use crate::clock;
@@ -36,6 +40,9 @@ use crate::resp::{Proto, ReplyScanner, Scan, encode, reply};
 /// Confirmations that nobody waits for are asked at most this often, and pushes read at most this often while they
 /// keep coming: each wake-up costs more than what it reads. Copies may be that much older.
 const CALM: Duration = Duration::from_millis(1);
+
+/// Whether announcements are worth their cost is looked at this often.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What the guard tells the copies. Calls come from one task, in the order of the guard's stream.
 pub trait Sink: Send + Sync + 'static {
@@ -53,6 +60,10 @@ pub trait Sink: Send + Sync + 'static {
     fn confirm(&self, round: u64);
     /// Copies may be served until then ([`clock::now`]).
     fn lease(&self, until: u64);
+    /// Nothing will be announced until it is covered again: what is kept is to be dropped.
+    fn resting(&self);
+    /// Whether announcements are needed even if no reads are answered from copies.
+    fn must_hear(&self) -> bool;
 }
 
 /// What the guard needs.
@@ -69,10 +80,13 @@ pub struct Guard<S: Sink> {
     pub counters: Arc<Counters>,
     /// How long a copy may be served after the sending of the last answered probe.
     pub lease: Duration,
+    /// The cacheable reads of this process so far. None: the guard never rests.
+    pub reads: Option<Box<dyn Fn() -> Reads + Send>>,
 }
 
 enum Asked {
     Tracking,
+    Rest,
     Probe,
     Ping,
 }
@@ -99,7 +113,12 @@ struct Link<'a, S: Sink> {
     next_probe: Instant,
     probe_by_info: bool,
     swaps: Option<Swaps>,
-    granted: u64,
+    /// Tracking is on.
+    awake: bool,
+    demand: Demand,
+    next_look: Instant,
+    /// Keys announced since the last look.
+    announced: Cell<u64>,
 }
 
 /// Calls of SWAPDB and INFO as home counts them.
@@ -119,7 +138,7 @@ impl<S: Sink> Guard<S> {
                     self.node.up();
                     let reason = link.live().await;
                     self.sink.lost();
-                    self.confirmations.set_guarded(false);
+                    self.confirmations.set_guarding(Guarding::Down);
                     tracing::warn!(node = %self.node.dial.address, reason, "guard connection lost; copies are not served");
                 }
             }
@@ -149,9 +168,12 @@ impl<S: Sink> Guard<S> {
             next_probe: now + Duration::from_secs(3600),
             probe_by_info: true,
             swaps: None,
-            granted: 0,
+            awake: false,
+            demand: Demand::default(),
+            next_look: now + LOOK,
+            announced: Cell::new(0),
         };
-        link.put(Asked::Tracking, &[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await.map_err(DialError::Io)?;
+        link.wake().await.map_err(DialError::Io)?;
         Ok(link)
     }
 }
@@ -177,7 +199,7 @@ impl<S: Sink> Link<'_, S> {
                     Err(e) => Err(e.to_string()),
                 },
                 () = self.guard.confirmations.asked() => self.confirm_wanted().await,
-                () = sleep_until(self.next_probe) => self.probe().await,
+                () = sleep_until(self.next_probe.min(self.next_look)) => self.look_around().await,
                 () = sleep_until(self.last_asked + CALM), if self.wanting() => self.confirm_wanted().await,
                 () = sleep_until(patience) => Err("no answer to probes".to_owned()),
             };
@@ -199,7 +221,7 @@ impl<S: Sink> Link<'_, S> {
     }
 
     fn wanting(&self) -> bool {
-        self.granted > 0 && self.wanted() > self.covered_up_to && self.questions.is_empty()
+        self.awake && self.wanted() > self.covered_up_to && self.questions.is_empty()
     }
 
     /// Whether somebody waits for a confirmation.
@@ -233,6 +255,50 @@ impl<S: Sink> Link<'_, S> {
         }
         self.guard.counters.guard_fences.add(1);
         self.put(Asked::Ping, &[b"PING"]).await
+    }
+
+    async fn wake(&mut self) -> Result<(), String> {
+        self.put(Asked::Tracking, &[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await
+    }
+
+    /// What is due by the clock.
+    async fn look_around(&mut self) -> Result<(), String> {
+        let now = Instant::now();
+        if self.next_look <= now {
+            self.next_look = now + LOOK;
+            self.weigh().await?;
+        }
+        if self.next_probe <= now { self.probe().await } else { Ok(()) }
+    }
+
+    /// Goes to rest, or wakes, as the reads of this process and the announcements of home say.
+    async fn weigh(&mut self) -> Result<(), String> {
+        let announced = self.announced.take();
+        let Some(reads) = self.guard.reads.as_ref().map(|reads| reads()) else {
+            return Ok(());
+        };
+        // A change of state is under way.
+        if self.questions.iter().any(|q| matches!(q.what, Asked::Tracking | Asked::Rest)) {
+            return Ok(());
+        }
+        if !self.awake {
+            return if self.demand.wakes(reads) || self.guard.sink.must_hear() {
+                self.wake().await
+            } else {
+                Ok(())
+            };
+        }
+        if self.demand.stays_awake(reads, announced) || self.guard.sink.must_hear() {
+            return Ok(());
+        }
+        tracing::info!(
+            announced,
+            "writes at home far outnumber reads here: announcements, and copies, are off"
+        );
+        self.awake = false;
+        self.guard.confirmations.set_guarding(Guarding::Resting);
+        self.guard.sink.resting();
+        self.put(Asked::Rest, &[b"CLIENT", b"TRACKING", b"OFF"]).await
     }
 
     async fn probe(&mut self) -> Result<(), String> {
@@ -274,7 +340,10 @@ impl<S: Sink> Link<'_, S> {
         }
         match parts.next() {
             Some(keys) if keys.first() == Some(&b'*') => {
-                self.guard.sink.invalidate(&mut reply::elements(keys).filter_map(reply::bulk));
+                let mut count = 0;
+                let keys = reply::elements(keys).filter_map(reply::bulk);
+                self.guard.sink.invalidate(&mut keys.inspect(|_| count += 1));
+                self.announced.set(self.announced.get() + count);
             }
             // A null: FLUSHALL or FLUSHDB of whichever database.
             _ => self.guard.sink.invalidate_all(),
@@ -288,13 +357,16 @@ impl<S: Sink> Link<'_, S> {
         let error =
             (frame[0] == b'-' || frame[0] == b'!').then(|| String::from_utf8_lossy(frame).trim().to_owned());
         match (question.what, error) {
-            (Asked::Tracking, Some(e)) => return Err(format!("home refuses CLIENT TRACKING: {e}")),
+            (Asked::Tracking | Asked::Rest, Some(e)) => {
+                return Err(format!("home refuses CLIENT TRACKING: {e}"));
+            }
+            (Asked::Rest, None) => {}
             (Asked::Tracking, None) => {
                 self.guard.sink.covered();
-                self.guard.confirmations.set_guarded(true);
+                self.guard.confirmations.set_guarding(Guarding::Awake);
                 // Confirmations asked before are of no use: nothing from before may become visible.
                 self.next_probe = Instant::now();
-                self.granted = 1;
+                self.awake = true;
             }
             (Asked::Probe, Some(e)) if e.starts_with("-NOPERM") || e.starts_with("-ERR unknown") => {
                 tracing::warn!(
@@ -312,7 +384,9 @@ impl<S: Sink> Link<'_, S> {
             (Asked::Probe, None) => {
                 self.watch_swaps(frame);
                 self.settle(question.round, question.fences);
-                self.guard.sink.lease(question.sent + clock::nanos(self.guard.lease));
+                if self.awake {
+                    self.guard.sink.lease(question.sent + clock::nanos(self.guard.lease));
+                }
             }
             (Asked::Ping, None) => self.settle(question.round, question.fences),
         }

@@ -65,10 +65,10 @@ pub fn blocks<A: Args + ?Sized>(command: &Command, args: &A) -> bool {
     }
 }
 
-/// What a request needs of its connection: the command's own need, or a lease if these arguments make it wait.
+/// What a request needs of its connection: the command's own need, or what these arguments make of it.
 pub fn session_need<A: Args + ?Sized>(command: &Command, args: &A) -> SessionNeed {
     match command.session {
-        SessionNeed::None if blocks(command, args) => SessionNeed::Lease,
+        SessionNeed::None if blocks(command, args) => SessionNeed::Wait,
         need => need,
     }
 }
@@ -230,23 +230,25 @@ fn migrate<A: Args + ?Sized>(args: &A, out: &mut Vec<KeyRef>) -> Result<(), Inva
 
 /// What `XREAD [COUNT n] [BLOCK ms] STREAMS key... id...`, or `XREADGROUP GROUP group consumer [NOACK] ...`, says
 /// before its keys.
-struct StreamOptions {
+pub(super) struct StreamOptions {
     block: bool,
+    /// The argument after the last `BLOCK`.
+    pub(super) wait: Option<usize>,
     /// The first argument after `STREAMS`.
     first: Option<usize>,
 }
 
 impl StreamOptions {
     /// Words that are no options are passed over: a wait overlooked would hold up a shared connection.
-    fn read<A: Args + ?Sized>(args: &A) -> Self {
-        let mut block = false;
+    pub(super) fn read<A: Args + ?Sized>(args: &A) -> Self {
+        let (mut block, mut wait) = (false, None);
         let mut index = 1;
         while index < args.len() {
             if is(args, index, "streams") {
-                return Self { block, first: Some(index + 1) };
+                return Self { block, wait, first: Some(index + 1) };
             }
             if is(args, index, "block") {
-                block = true;
+                (block, wait) = (true, Some(index + 1));
                 index += 1;
             } else if is(args, index, "count") {
                 index += 1;
@@ -255,7 +257,7 @@ impl StreamOptions {
             }
             index += 1;
         }
-        Self { block, first: None }
+        Self { block, wait, first: None }
     }
 }
 

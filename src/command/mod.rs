@@ -9,14 +9,17 @@ mod facts;
 mod keys;
 mod lookup;
 mod own;
+#[allow(long_running_const_eval, reason = "the words of own.rs are looked up for every row")]
 mod table;
+mod wait;
 
 pub use errors::Unknown;
 pub use facts::{Access, Acl, Begin, Find, Flags, KeySpec};
 pub use keys::{InvalidKeys, KeyRef, blocks, extract, session_need};
 pub use lookup::{all, by_id, lookup, resolve};
-pub use own::{Cache, Reach, SessionNeed, Why};
+pub use own::{Admin, Cache, Reach, SessionNeed, Why};
 pub use table::{COUNT, id};
+pub use wait::longest_wait;
 
 use facts::Facts;
 use own::Finder;
@@ -83,6 +86,10 @@ pub struct Command {
     pub session: SessionNeed,
     /// What it touches besides its declared keys.
     pub reach: Reach,
+    /// Whether it is about the server.
+    pub admin: Admin,
+    /// What follows it can only be run once it has been run.
+    pub turns: bool,
     finder: Finder,
     /// The argument that is its only key; 0 if that is not the same one in every request.
     only_key: u8,
@@ -94,6 +101,7 @@ impl Command {
     /// A row without its place.
     const fn of(facts: Facts) -> Self {
         let (first_key, last_key, step) = facts.legacy;
+        let session = own::session(facts.name);
         Self {
             id: CommandId(0),
             name: facts.name,
@@ -106,8 +114,10 @@ impl Command {
             key_specs: facts.key_specs,
             tips: facts.tips,
             cache: own::cache(facts.name, facts.flags),
-            session: own::session(facts.name),
+            session,
             reach: own::reach(facts.name),
+            admin: own::admin(facts.name),
+            turns: own::turns(facts.name, session),
             finder: own::finder(facts.name),
             only_key: only_key(facts.key_specs),
             subcommands: 0,

@@ -76,8 +76,13 @@ pub enum SessionNeed {
     None,
     /// It is about the client's own connection, or composed: strata answers it itself.
     Local,
-    /// A connection of its own, because it has state there, waits, turns the connection into a stream, or must
-    /// get through while a script holds the shared one.
+    /// It begins, ends or guards a transaction.
+    Transaction,
+    /// It turns the connection into a stream of what others do.
+    Stream,
+    /// A connection of its own for as long as it waits.
+    Wait,
+    /// A connection of its own, because it must get through while a script holds the shared one, or harms it.
     Lease,
     /// It makes no sense through a proxy, or would harm those who share the connection.
     Refused,
@@ -96,6 +101,19 @@ pub enum Reach {
     OtherDatabase,
     /// It may change or exchange all keys, of this or any database.
     Keyspace,
+}
+
+/// Whether a command is about the server rather than about keys, and what it does to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admin {
+    /// It is not.
+    No,
+    /// It is about strata's own clients and records, which strata keeps itself.
+    Own,
+    /// It tells of the server and its users.
+    Reads,
+    /// It changes the server or its users.
+    Changes,
 }
 
 /// How the keys of a request are found. Redis too uses special code for these commands, because their keys can
@@ -145,12 +163,11 @@ const NOT_CACHED: &[(Why, &str)] = &[
 ];
 
 const SESSION: &[(SessionNeed, &str)] = &[
-    (SessionNeed::Local, "ping echo hello auth select client reset quit info acl|whoami"),
-    (SessionNeed::Local, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe"),
-    // Transactions, and a stream.
-    (SessionNeed::Lease, "multi exec discard watch unwatch monitor"),
-    // They wait. XREAD and XREADGROUP do so only with BLOCK.
-    (SessionNeed::Lease, "blpop brpop blmove brpoplpush blmpop bzpopmin bzpopmax bzmpop wait"),
+    (SessionNeed::Local, "ping echo hello auth select client reset quit info acl config|get"),
+    (SessionNeed::Transaction, "multi exec discard watch unwatch"),
+    (SessionNeed::Stream, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe monitor"),
+    // XREAD and XREADGROUP wait only with BLOCK.
+    (SessionNeed::Wait, "blpop brpop blmove brpoplpush blmpop bzpopmin bzpopmax bzmpop wait"),
     // They must reach a server that is busy with a script, which may have come by the shared connection.
     (SessionNeed::Lease, "script|kill function|kill function|stats shutdown"),
     // DEBUG PROTOCOL PUSH is answered by a push and nothing else.
@@ -161,6 +178,10 @@ const SESSION: &[(SessionNeed, &str)] = &[
     (SessionNeed::Refused, "script|debug"),
 ];
 
+/// After these, what follows can only be parsed, or run, once they have been run: they lift the limits of a client
+/// that has not authenticated, change its connection, or let it wait.
+const TURNS: &str = "auth hello reset quit select exec discard watch unwatch xread xreadgroup client|unblock";
+
 const REACH: &[(Reach, &str)] = &[
     (Reach::UndeclaredReads, "eval_ro evalsha_ro fcall_ro sort sort_ro keys scan randomkey dbsize"),
     (Reach::UndeclaredReads, "cluster|getkeysinslot cluster|countkeysinslot"),
@@ -169,6 +190,33 @@ const REACH: &[(Reach, &str)] = &[
     (Reach::OtherDatabase, "move copy"),
     (Reach::Keyspace, "flushall flushdb swapdb debug"),
     (Reach::Keyspace, "replicaof slaveof failover cluster|replicate cluster|reset"),
+];
+
+const ADMIN: &[(Admin, &str)] = &[
+    (Admin::Own, "client monitor slowlog"),
+    (Admin::Reads, "acl|list acl|users acl|getuser acl|dryrun acl|log"),
+    (Admin::Changes, "acl|setuser acl|deluser acl|load acl|save"),
+    (
+        Admin::Reads,
+        "config|get latency|doctor latency|graph latency|histogram latency|history latency|latest",
+    ),
+    (Admin::Reads, "memory|doctor memory|malloc-stats memory|stats module|list"),
+    (Admin::Reads, "cluster|count-failure-reports cluster|replicas cluster|slaves"),
+    (Admin::Changes, "config|set config|resetstat config|rewrite latency|reset memory|purge"),
+    (Admin::Changes, "save bgsave bgrewriteaof shutdown debug pfdebug pfselftest"),
+    (
+        Admin::Changes,
+        "replicaof slaveof failover sync psync replconf module|load module|loadex module|unload",
+    ),
+    (
+        Admin::Changes,
+        "cluster|addslots cluster|addslotsrange cluster|bumpepoch cluster|delslots cluster|delslotsrange",
+    ),
+    (
+        Admin::Changes,
+        "cluster|failover cluster|flushslots cluster|forget cluster|meet cluster|replicate cluster|reset",
+    ),
+    (Admin::Changes, "cluster|saveconfig cluster|set-config-epoch cluster|setslot"),
 ];
 
 const FINDERS: &[(Finder, &str)] = &[
@@ -207,6 +255,11 @@ pub(super) const fn cache(name: &str, flags: Flags) -> Cache {
     Cache::No(Why::NotARead)
 }
 
+/// Whether a batch of commands ends with this one.
+pub(super) const fn turns(name: &str, session: SessionNeed) -> bool {
+    matches!(session, SessionNeed::Wait | SessionNeed::Lease | SessionNeed::Stream) || listed(TURNS, name)
+}
+
 /// A function that finds the list which names a command.
 macro_rules! chooser {
     ($function:ident, $lists:ident, $kind:ident, $default:ident) => {
@@ -225,6 +278,7 @@ macro_rules! chooser {
 
 chooser!(session, SESSION, SessionNeed, None);
 chooser!(reach, REACH, Reach, Declared);
+chooser!(admin, ADMIN, Admin, No);
 chooser!(finder, FINDERS, Finder, Specs);
 
 /// Whether one of the words is this command or the container of this subcommand.
@@ -258,14 +312,20 @@ mod tests {
         list.iter().flat_map(|(_, words)| words.split(' ')).collect()
     }
 
-    fn lists() -> [Vec<&'static str>; 4] {
+    fn lists() -> [Vec<&'static str>; 5] {
         let cacheable = CACHEABLE.iter().flat_map(|words| words.split(' '));
-        [cacheable.chain(words(NOT_CACHED)).collect(), words(SESSION), words(REACH), words(FINDERS)]
+        [
+            cacheable.chain(words(NOT_CACHED)).collect(),
+            words(SESSION),
+            words(REACH),
+            words(ADMIN),
+            words(FINDERS),
+        ]
     }
 
     #[test]
     fn every_word_names_a_command() {
-        for word in lists().concat() {
+        for word in lists().concat().into_iter().chain(TURNS.split(' ')) {
             assert!(TABLE.iter().any(|row| row.name == word), "{word:?}");
         }
     }
@@ -306,12 +366,28 @@ mod tests {
         }
     }
 
+    /// Redis calls more commands administrative than are about the server, so each is judged by name. Commands that
+    /// empty the keyspace or the script cache are about data: clients send them.
+    #[test]
+    fn every_administrative_command_is_judged() {
+        for row in TABLE.iter().filter(|row| row.flags.contains(Flags::ADMIN)) {
+            assert_ne!(row.admin, Admin::No, "{}", row.name);
+        }
+        for name in
+            ["flushall", "flushdb", "swapdb", "script|flush", "function|load", "info", "get", "acl|whoami"]
+        {
+            let row = TABLE.iter().find(|row| row.name == name).unwrap();
+            assert_eq!(row.admin, Admin::No, "{name}");
+        }
+    }
+
     #[test]
     fn what_home_says_may_block_never_shares_a_connection_unasked() {
         for row in TABLE.iter().filter(|row| row.flags.contains(Flags::BLOCKING)) {
             let asks = row.finder == Finder::XRead;
-            let expected = if asks { SessionNeed::None } else { SessionNeed::Lease };
+            let expected = if asks { SessionNeed::None } else { SessionNeed::Wait };
             assert_eq!(row.session, expected, "{}", row.name);
+            assert!(row.turns, "{}", row.name);
         }
     }
 }

@@ -32,6 +32,7 @@ macro_rules! row {
     };
 }
 
+#[allow(long_running_const_eval, reason = "the lists of own.rs are read when this is compiled")]
 pub(super) static TABLE: [Command; COUNT] = Command::numbered([
     // A container for Access List Control commands
     row! { "acl" -2

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::error::{ConfigError, ConfigErrors, Origin};
-use super::raw::{self, Key, Named, POLICY_KEYS, POLICY_LATER, Raw};
+use super::raw::{self, Key, Named, POLICY_KEYS, POLICY_LATER, Raw, RawUser, USER_KEYS};
 use super::suggest::nearest;
 use super::value::{Value, a_kind};
 use super::{MAX_FILE_SIZE, Policy};
@@ -24,13 +24,15 @@ pub(super) enum Setting {
         origin: Origin,
     },
     /// The list of policies, which replaces the one before.
-    Policies(Vec<Rules>),
+    Policies(Vec<Section<Policy>>),
+    /// The same of users.
+    Users(Vec<Section<RawUser>>),
 }
 
-/// One `[[policy]]`.
-pub(super) struct Rules {
+/// One `[[policy]]` or `[[user]]`.
+pub(super) struct Section<T: 'static> {
     pub(super) origin: Origin,
-    pub(super) settings: Vec<(&'static Key<Policy>, Value, Origin)>,
+    pub(super) settings: Vec<(&'static Key<T>, Value, Origin)>,
 }
 
 /// The settings of a file of this name.
@@ -148,7 +150,7 @@ fn word(path: &str, text: &str, origin: Origin, errors: &mut ConfigErrors) -> Ve
             reader.errors.push_with(|| unknown_key(path, origin));
             return Vec::new();
         }
-        Named::Table | Named::Policies => {
+        Named::Table | Named::Policies | Named::Users => {
             match DeValue::parse(text) {
                 Ok(value) => reader.entry(path, 0, &value),
                 Err(error) => reader.errors.push_with(|| {
@@ -201,51 +203,66 @@ impl Reader<'_> {
                 return;
             }
             (Named::Table, DeValue::Table(table)) => return self.table(path, table),
-            (Named::Policies, DeValue::Array(list)) => return self.policies(list),
+            (Named::Policies, DeValue::Array(list)) => {
+                let policies = self.sections("policy", list, POLICY_KEYS, POLICY_LATER);
+                return self.settings.push(Setting::Policies(policies));
+            }
+            (Named::Users, DeValue::Array(list)) => {
+                let users = self.sections("user", list, USER_KEYS, &[]);
+                return self.settings.push(Setting::Users(users));
+            }
             (Named::Later(_), DeValue::Table(table)) if is_off(path, table) => return,
             (Named::Later(later), _) => later_error(later, path, origin),
             (Named::Table, other) => {
                 ConfigError::new(path, origin, format!("is a section, not {}", a_kind(other.type_str())))
             }
-            (Named::Policies, other) => ConfigError::new(
+            (Named::Policies | Named::Users, other) => ConfigError::new(
                 path,
                 origin,
                 format!("is a list of sections, not {}", a_kind(other.type_str())),
             )
-            .accepted("[[policy]] sections"),
+            .accepted(format!("[[{path}]] sections")),
             (Named::Unknown, _) => return self.errors.push_with(|| unknown_key(path, origin)),
         };
         self.errors.push(error);
     }
 
-    fn policies(&mut self, list: &DeArray<'_>) {
-        let mut policies = Vec::new();
+    fn sections<T>(
+        &mut self,
+        list_name: &str,
+        list: &DeArray<'_>,
+        keys: &'static [Key<T>],
+        later: &[&str],
+    ) -> Vec<Section<T>> {
+        let mut sections = Vec::new();
         for (index, element) in list.iter().enumerate() {
             let origin = self.place.at(element.span().start);
             let Some(table) = element.get_ref().as_table() else {
                 let wrong = format!("is a section, not {}", a_kind(element.get_ref().type_str()));
-                self.errors.push(ConfigError::new(policy_path(index, ""), origin, wrong));
+                self.errors.push(ConfigError::new(section_path(list_name, index, ""), origin, wrong));
                 continue;
             };
             let mut settings = Vec::new();
             for (name, value) in table {
                 let origin = self.place.at(name.span().start);
-                match POLICY_KEYS.iter().find(|key| key.name == name.get_ref()) {
+                match keys.iter().find(|key| key.name == name.get_ref()) {
                     Some(key) => settings.push((key, Value::from_toml(value.get_ref()), origin)),
-                    None => self.errors.push_with(|| unknown_policy_key(index, name.get_ref(), origin)),
+                    None => self.errors.push_with(|| {
+                        unknown_section_key((list_name, index), name.get_ref(), origin, keys, later)
+                    }),
                 }
             }
-            policies.push(Rules { origin, settings });
+            sections.push(Section { origin, settings });
         }
-        self.settings.push(Setting::Policies(policies));
+        sections
     }
 }
 
-/// The path of a key of a policy; the policies are counted from 1.
-pub(super) fn policy_path(index: usize, name: &str) -> String {
+/// The path of a key of a section of a list; they are counted from 1.
+pub(super) fn section_path(list: &str, index: usize, name: &str) -> String {
     match name {
-        "" => format!("policy[{}]", index + 1),
-        name => format!("policy[{}].{name}", index + 1),
+        "" => format!("{list}[{}]", index + 1),
+        name => format!("{list}[{}].{name}", index + 1),
     }
 }
 
@@ -275,22 +292,28 @@ fn unknown_key(path: &str, origin: Origin) -> ConfigError {
     let in_section = |key: &Key<Raw>| key.name.strip_prefix(section)?.strip_prefix('.');
     let known: Vec<_> = raw::KEYS.iter().filter_map(in_section).filter(|key| !key.contains('.')).collect();
     match known.is_empty() {
-        true => error.accepted("the sections server, l1, l2, targets and policy"),
+        true => error.accepted("the sections server, l1, l2, targets, policy and user"),
         false => error.accepted(format!("in [{section}]: {}", known.join(", "))),
     }
 }
 
-fn unknown_policy_key(index: usize, name: &str, origin: Origin) -> ConfigError {
+fn unknown_section_key<T>(
+    (list, index): (&str, usize),
+    name: &str,
+    origin: Origin,
+    keys: &'static [Key<T>],
+    later: &[&str],
+) -> ConfigError {
     let shown: String = name.chars().take(MAX_KEY_SHOWN).collect();
-    let path = policy_path(index, &shown);
-    if POLICY_LATER.contains(&name) {
+    let path = section_path(list, index, &shown);
+    if later.contains(&name) {
         return ConfigError::new(path, origin, NOT_YET);
     }
-    let known = || POLICY_KEYS.iter().map(|key| key.name);
+    let known = || keys.iter().map(|key| key.name);
     let error = ConfigError::new(path, origin, "is not known");
     match nearest(name, known()) {
         Some(near) => error.suggestion(near),
-        None => error.accepted(format!("in [[policy]]: {}", known().collect::<Vec<_>>().join(", "))),
+        None => error.accepted(format!("in [[{list}]]: {}", known().collect::<Vec<_>>().join(", "))),
     }
 }
 

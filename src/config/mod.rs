@@ -18,6 +18,7 @@ mod secret;
 mod show;
 mod slot;
 mod suggest;
+mod users;
 mod value;
 
 use std::fs::File;
@@ -26,15 +27,19 @@ use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use model::{
-    Config, Endpoint, Eviction, HitRates, Identity, L1, L2, Latencies, Mget, Policy, Server, Targets, Tls,
+    AdminCommands, Config, Endpoint, Eviction, HitRates, Identity, L1, L2, Latencies, Mget, Policy, Server,
+    Targets, Tls, User,
 };
-pub use secret::{MASK, Secret, mask_url};
+pub use secret::{MASK, Rules, Secret, mask_url};
 
 /// Bytes of a configuration file; larger ones are refused.
 pub const MAX_FILE_SIZE: usize = 1 << 20;
 
 /// Entries of `[[policy]]`: every command is matched against them.
 pub const MAX_POLICIES: usize = 1000;
+
+/// Entries of `[[user]]`.
+pub const MAX_USERS: usize = 1000;
 
 /// Where a configuration comes from, besides the defaults.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +69,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
     }
     settings.append(&mut layers::environment(&sources.env, &mut errors));
     settings.append(&mut layers::flags(&sources.sets, &mut errors));
-    let config = resolve::resolve(settings, &mut errors);
+    let config = resolve::resolve(settings, &sources.env, &mut errors);
     errors.into_result(config)
 }
 
@@ -73,7 +78,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
 pub fn from_toml(name: &str, bytes: &[u8]) -> Result<Config, ConfigErrors> {
     let mut errors = ConfigErrors::default();
     let settings = layers::file(name, bytes, &mut errors);
-    let config = resolve::resolve(settings, &mut errors);
+    let config = resolve::resolve(settings, &[], &mut errors);
     errors.into_result(config)
 }
 

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Secret;
+use super::secret::{Rules, Secret};
 
 /// Everything strata can be told. [`super::load`] makes one whose values are in the bounds
 /// that `config.toml` states.
@@ -19,6 +19,8 @@ pub struct Config {
     pub l2: L2,
     /// Rules for the keys that match a glob; the first that matches wins. At most 1000.
     pub policies: Vec<Policy>,
+    /// Who may do what, besides the default user. At most 1000.
+    pub users: Vec<User>,
     /// Figures that are reported as met or missed.
     pub targets: Targets,
 }
@@ -34,6 +36,12 @@ pub struct Server {
     pub max_clients: usize,
     /// What AUTH asks of clients; none: they need not authenticate. Never empty.
     pub password: Option<Secret>,
+    /// Whether clients that are not on this machine are refused while none needs a password.
+    pub protected_mode: bool,
+    /// What becomes of commands about the server.
+    pub admin_commands: AdminCommands,
+    /// Whether users with restricted rules who may run scripts may run any: a script acts with strata's rights.
+    pub trust_scripts: bool,
     /// After so long without a command a client is disconnected; zero: never.
     pub timeout: Duration,
     /// Idle time before TCP keepalive probes; zero: none are sent.
@@ -50,6 +58,8 @@ pub struct Server {
     pub pubsub_buffer_soft_limit: usize,
     /// See `pubsub_buffer_soft_limit`.
     pub pubsub_buffer_soft_time: Duration,
+    /// Bytes that all clients together may hold, unfinished commands and unread replies; zero: no bound.
+    pub max_memory_clients: usize,
     /// How long a shutdown waits for commands in flight.
     pub shutdown_timeout: Duration,
     /// A filter in the syntax of `tracing`, such as `info` or `info,strata=debug`.
@@ -63,6 +73,9 @@ impl Default for Server {
             workers: 0,
             max_clients: 10_000,
             password: None,
+            protected_mode: true,
+            admin_commands: AdminCommands::default(),
+            trust_scripts: false,
             timeout: Duration::ZERO,
             tcp_keepalive: Duration::from_secs(300),
             max_query_buffer: 1 << 30,
@@ -71,10 +84,45 @@ impl Default for Server {
             pubsub_buffer_limit: 32 << 20,
             pubsub_buffer_soft_limit: 8 << 20,
             pubsub_buffer_soft_time: Duration::from_secs(60),
+            max_memory_clients: 0,
             shutdown_timeout: Duration::from_secs(10),
             log: "info".to_owned(),
         }
     }
+}
+
+/// What becomes of commands that are about the server rather than about keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AdminCommands {
+    /// What only reads passes.
+    #[default]
+    Read,
+    /// None passes.
+    Deny,
+    /// All pass.
+    Pass,
+}
+
+impl AdminCommands {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Deny => "deny",
+            Self::Pass => "pass",
+        }
+    }
+}
+
+/// `[[user]]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    /// Not empty, no two alike.
+    pub name: String,
+    /// Rules as in Redis' ACL SETUSER, with spaces between them. Whether they are rules is not checked here.
+    pub rules: Rules,
+    /// A password besides those in the rules. Never empty.
+    pub password: Option<Secret>,
 }
 
 /// `[l1]`
@@ -88,6 +136,8 @@ pub struct L1 {
     pub ttl: Duration,
     /// The longest a copy that says "absent" lives; zero: absence is not kept.
     pub negative_ttl: Duration,
+    /// It does without copies while announcements cost more than copies save.
+    pub rest: bool,
     /// What makes room when it is full.
     pub policy: Eviction,
 }
@@ -99,6 +149,7 @@ impl Default for L1 {
             max_size: 5_000_000,
             ttl: Duration::from_secs(60),
             negative_ttl: Duration::from_secs(1),
+            rest: true,
             policy: Eviction::S3Fifo,
         }
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Secret;
-use super::model::{Config, Endpoint, Eviction, Identity, Mget, Policy, Tls};
+use super::model::{AdminCommands, Config, Endpoint, Eviction, Identity, Mget, Policy, Tls, User};
 use super::slot::Slot;
 
 /// A key of the file.
@@ -21,6 +21,14 @@ pub(super) struct Raw {
     pub(super) config: Config,
     pub(super) server_password_file: String,
     pub(super) l2: RawL2,
+}
+
+/// What one `[[user]]` says before its password is looked up.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RawUser {
+    pub(super) user: User,
+    pub(super) password_file: String,
+    pub(super) password_env: String,
 }
 
 /// The parts of the endpoint and of the authentication of `[l2]`.
@@ -112,6 +120,9 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     key("server.max_clients", Slot::Count(1..=1_000_000, |r| &mut r.config.server.max_clients)),
     key("server.password", Slot::Secret(|r| &mut r.config.server.password)),
     key("server.password_file", Slot::Text(A_FILE, |r| &mut r.server_password_file)),
+    key("server.protected_mode", Slot::Flag(|r| &mut r.config.server.protected_mode)),
+    key("server.admin_commands", Slot::Choice { names: ADMIN_COMMANDS, get: |r| r.config.server.admin_commands.name(), set: set_admin_commands }),
+    key("server.trust_scripts", Slot::Flag(|r| &mut r.config.server.trust_scripts)),
     key("server.timeout", Slot::Span(ZERO..=YEAR, |r| &mut r.config.server.timeout)),
     // The kernel's own limit is 32,767 s.
     key("server.tcp_keepalive", Slot::Span(ZERO..=Duration::from_secs(32_400), |r| &mut r.config.server.tcp_keepalive)),
@@ -121,6 +132,7 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     key("server.pubsub_buffer_limit", Slot::Size(MIB..=64 * GIB, |r| &mut r.config.server.pubsub_buffer_limit)),
     key("server.pubsub_buffer_soft_limit", Slot::Size(64 * KB..=64 * GIB, |r| &mut r.config.server.pubsub_buffer_soft_limit)),
     key("server.pubsub_buffer_soft_time", Slot::Span(ZERO..=HOUR, |r| &mut r.config.server.pubsub_buffer_soft_time)),
+    key("server.max_memory_clients", Slot::Size(0..=TB, |r| &mut r.config.server.max_memory_clients)),
     key("server.shutdown_timeout", Slot::Span(ZERO..=HOUR, |r| &mut r.config.server.shutdown_timeout)),
     key("server.log", Slot::Filter(|r| &mut r.config.server.log)),
 
@@ -128,6 +140,7 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     key("l1.max_size", Slot::Size(64 * KB..=TB, |r| &mut r.config.l1.max_size)),
     key("l1.ttl", Slot::Span(MS..=YEAR, |r| &mut r.config.l1.ttl)),
     key("l1.negative_ttl", Slot::Span(ZERO..=YEAR, |r| &mut r.config.l1.negative_ttl)),
+    key("l1.rest", Slot::Flag(|r| &mut r.config.l1.rest)),
     key("l1.policy", Slot::Choice { names: EVICTION, get: |r| r.config.l1.policy.name(), set: set_eviction }),
 
     key("l2.enabled", Slot::Flag(|r| &mut r.config.l2.enabled)),
@@ -174,6 +187,16 @@ pub(super) static POLICY_KEYS: &[Key<Policy>] = &[
     key("write", Slot::Fixed(&["home", "through"])),
 ];
 
+/// The keys of one `[[user]]`.
+#[rustfmt::skip]
+pub(super) static USER_KEYS: &[Key<RawUser>] = &[
+    key("name", Slot::Text(A_NAME, |u| &mut u.user.name)),
+    key("rules", Slot::Rules(|u| &mut u.user.rules)),
+    key("password", Slot::Secret(|u| &mut u.user.password)),
+    key("password_file", Slot::Text(A_FILE, |u| &mut u.password_file)),
+    key("password_env", Slot::Text("the name of an environment variable", |u| &mut u.password_env)),
+];
+
 /// What later versions will know, so that nothing of it is ignored in silence.
 pub(super) static LATER: &[&str] = &["server.admin", "l3", "l4", "warm"];
 
@@ -186,14 +209,21 @@ pub(super) static POLICY_LATER: &[&str] = &["compress"];
 /// Bytes of a glob: it is matched against every key.
 pub(super) const MAX_PATTERN: usize = 1024;
 pub(super) const A_PATTERN: &str = "a glob of 1 to 1024 bytes, such as \"session:*\"";
+pub(super) const A_NAME: &str = "the name of a user: 1 to 256 bytes without spaces";
 const A_FILE: &str = "the path of a file";
 const A_PEM_FILE: &str = "the path of a PEM file";
 const LATENCY: std::ops::RangeInclusive<Duration> = Duration::from_micros(1)..=HOUR;
 const EVICTION: &[&str] = &["s3-fifo", "lru"];
+const ADMIN_COMMANDS: &[&str] = &["read", "deny", "pass"];
 const MGET: &[&str] = &["atomic", "per-key"];
 
 fn set_eviction(raw: &mut Raw, name: &str) {
     raw.config.l1.policy = if name == Eviction::Lru.name() { Eviction::Lru } else { Eviction::S3Fifo };
+}
+
+fn set_admin_commands(raw: &mut Raw, name: &str) {
+    let all = [AdminCommands::Read, AdminCommands::Deny, AdminCommands::Pass];
+    raw.config.server.admin_commands = all.into_iter().find(|a| a.name() == name).unwrap_or_default();
 }
 
 fn set_mget(policy: &mut Policy, name: &str) {
@@ -207,6 +237,8 @@ pub(super) enum Named {
     Table,
     /// The list of policies.
     Policies,
+    /// The list of users.
+    Users,
     /// This one of the names of later versions, or something in it.
     Later(&'static str),
     Unknown,
@@ -216,8 +248,10 @@ pub(super) fn find(path: &str) -> Named {
     if let Some(key) = KEYS.iter().find(|key| key.name == path) {
         return Named::Key(key);
     }
-    if path == "policy" {
-        return Named::Policies;
+    match path {
+        "policy" => return Named::Policies,
+        "user" => return Named::Users,
+        _ => {}
     }
     if let Some(later) = LATER.iter().find(|later| path == **later || is_under(path, later)) {
         return Named::Later(later);
@@ -234,8 +268,8 @@ fn is_under(path: &str, table: &str) -> bool {
 
 /// Every path that has a meaning: keys, tables, and what later versions know.
 pub(super) fn paths() -> impl Iterator<Item = &'static str> {
-    const TABLES: [&str; 7] =
-        ["server", "l1", "l2", "targets", "targets.hit_rate", "targets.latency", "policy"];
+    const TABLES: [&str; 8] =
+        ["server", "l1", "l2", "targets", "targets.hit_rate", "targets.latency", "policy", "user"];
     KEYS.iter().map(|key| key.name).chain(TABLES).chain(LATER.iter().copied())
 }
 
@@ -285,6 +319,8 @@ mod tests {
     fn choices_are_named_by_their_values() {
         assert_eq!(EVICTION, [Eviction::S3Fifo.name(), Eviction::Lru.name()]);
         assert_eq!(MGET, [Mget::Atomic.name(), Mget::PerKey.name()]);
+        let admin = [AdminCommands::Read, AdminCommands::Deny, AdminCommands::Pass];
+        assert_eq!(ADMIN_COMMANDS, admin.map(AdminCommands::name));
     }
 
     /// The names of the keys that a file gives.
@@ -296,6 +332,7 @@ mod tests {
         let names = |setting| match setting {
             Setting::Key { key, .. } => vec![key.name],
             Setting::Policies(list) => list[0].settings.iter().map(|(key, ..)| key.name).collect(),
+            Setting::Users(list) => list[0].settings.iter().map(|(key, ..)| key.name).collect(),
         };
         let mut names: Vec<_> = settings.into_iter().flat_map(names).collect();
         names.sort_unstable();
@@ -312,7 +349,12 @@ mod tests {
     fn the_file_shows_every_key() {
         let text = include_str!("../../config.toml");
         assert_eq!(given(text), sorted(KEYS));
-        let (_, example) = text.split_once("# [[policy]]").unwrap();
-        assert_eq!(given(&format!("[[policy]]{}", example.replace("\n# ", "\n"))), sorted(POLICY_KEYS));
+        let example = |section: &str| {
+            let (_, rest) = text.split_once(&format!("# {section}")).unwrap();
+            let example = rest.split("\n\n").next().unwrap();
+            given(&format!("{section}{}", example.replace("\n# ", "\n")))
+        };
+        assert_eq!(example("[[policy]]"), sorted(POLICY_KEYS));
+        assert_eq!(example("[[user]]"), sorted(USER_KEYS));
     }
 }

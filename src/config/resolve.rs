@@ -7,19 +7,24 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, ConfigErrors, Origin};
-use super::layers::{Rules, Setting, policy_path};
+use super::layers::{Section, Setting, section_path};
 use super::location::{self, Location, Place};
 use super::model::{Config, Endpoint, Identity, Policy, Tls};
 use super::raw::{A_PATTERN, MAX_PATTERN, Raw};
 use super::secret::mask_url;
-use super::{MAX_POLICIES, Secret};
+use super::{MAX_POLICIES, Secret, users};
 
 /// Bytes of a password in a file.
 const MAX_PASSWORD: u64 = 4096;
 
 /// Applies `settings`, of which a later one wins, to the defaults.
-pub(super) fn resolve(settings: Vec<Setting>, errors: &mut ConfigErrors) -> Config {
-    let mut resolver = Resolver { raw: Raw::default(), origins: BTreeMap::new(), errors };
+/// `variables` are those of the environment, which users' passwords may be in.
+pub(super) fn resolve(
+    settings: Vec<Setting>,
+    variables: &[(String, String)],
+    errors: &mut ConfigErrors,
+) -> Config {
+    let mut resolver = Resolver { raw: Raw::default(), origins: BTreeMap::new(), variables, errors };
     for setting in settings {
         resolver.apply(setting);
     }
@@ -32,6 +37,7 @@ struct Resolver<'e> {
     raw: Raw,
     /// Of the keys that were given, and could be read.
     origins: BTreeMap<&'static str, Origin>,
+    variables: &'e [(String, String)],
     errors: &'e mut ConfigErrors,
 }
 
@@ -56,10 +62,11 @@ impl Resolver<'_> {
                 }
             },
             Setting::Policies(list) => self.apply_policies(list),
+            Setting::Users(list) => self.raw.config.users = users::users(list, self.variables, self.errors),
         }
     }
 
-    fn apply_policies(&mut self, list: Vec<Rules>) {
+    fn apply_policies(&mut self, list: Vec<Section<Policy>>) {
         if let Some(first) = list.get(MAX_POLICIES) {
             let error = ConfigError::new("policy", first.origin.clone(), "is one too many");
             self.errors.push(error.accepted(format!("at most {MAX_POLICIES} policies")));
@@ -71,28 +78,33 @@ impl Resolver<'_> {
             let policy = self.policy(index, &rules);
             if let Some(first) = seen.get(&policy.pattern).filter(|_| !policy.pattern.is_empty()) {
                 let wrong = format!("is never used: policy[{}] matches the same keys before it", first + 1);
-                self.errors.push(ConfigError::new(policy_path(index, "match"), rules.match_origin(), wrong));
+                self.errors.push(ConfigError::new(
+                    section_path("policy", index, "match"),
+                    rules.match_origin(),
+                    wrong,
+                ));
             }
             seen.entry(policy.pattern.clone()).or_insert(index);
             self.raw.config.policies.push(policy);
         }
     }
 
-    fn policy(&mut self, index: usize, rules: &Rules) -> Policy {
+    fn policy(&mut self, index: usize, rules: &Section<Policy>) -> Policy {
         let mut policy = Policy::default();
         for (key, value, origin) in &rules.settings {
             if let Err(wrong) = key.slot.set(&mut policy, value) {
-                let path = policy_path(index, key.name);
+                let path = section_path("policy", index, key.name);
                 let error = ConfigError::new(path, origin.clone(), wrong);
                 self.errors.push_with(|| error.accepted(key.slot.accepted()));
             } else if key.name == "match" && !(1..=MAX_PATTERN).contains(&policy.pattern.len()) {
                 let wrong = if policy.pattern.is_empty() { "is empty" } else { "is too long" };
-                let error = ConfigError::new(policy_path(index, "match"), origin.clone(), wrong);
+                let error = ConfigError::new(section_path("policy", index, "match"), origin.clone(), wrong);
                 self.errors.push(error.accepted(A_PATTERN));
             }
         }
         if !rules.settings.iter().any(|(key, ..)| key.name == "match") {
-            let error = ConfigError::new(policy_path(index, "match"), rules.origin.clone(), "is missing");
+            let error =
+                ConfigError::new(section_path("policy", index, "match"), rules.origin.clone(), "is missing");
             self.errors.push(error.accepted(A_PATTERN));
         }
         policy
@@ -273,7 +285,7 @@ impl Resolver<'_> {
     }
 }
 
-impl Rules {
+impl Section<Policy> {
     fn match_origin(&self) -> Origin {
         let found = self.settings.iter().find(|(key, ..)| key.name == "match");
         found.map_or(&self.origin, |(.., origin)| origin).clone()
@@ -295,7 +307,7 @@ fn file_exists(path: &Path) -> Result<(), String> {
 }
 
 /// A password is the one line of its file. What is no regular file is refused: reading it may never end.
-fn read_password(path: &Path) -> Result<Secret, String> {
+pub(super) fn read_password(path: &Path) -> Result<Secret, String> {
     file_exists(path)?;
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_PASSWORD + 1).read_to_end(&mut bytes));

@@ -43,6 +43,36 @@ impl fmt::Display for Secret {
     }
 }
 
+/// Rules of a user. `Debug` and `Display` mask the passwords among them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Rules(pub(super) String);
+
+impl Rules {
+    /// The rules themselves.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, rule) in self.0.split_ascii_whitespace().enumerate() {
+            let gap = if index == 0 { "" } else { " " };
+            match rule.chars().next() {
+                Some(kind @ ('>' | '<' | '#' | '!')) => write!(f, "{gap}{kind}{MASK}")?,
+                _ => write!(f, "{gap}{rule}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
 /// A URL fit to be shown: what may be a user, a password or a parameter is masked. Works on text
 /// that is no valid URL too, since that is what error messages show.
 pub fn mask_url(text: &str) -> String {
@@ -80,6 +110,14 @@ mod tests {
         }
         assert!(Secret::new("").matches(b""));
         assert!(!Secret::new("").matches(b"\0"));
+    }
+
+    #[test]
+    fn passwords_among_rules_are_masked() {
+        let rules = Rules("on  >hunter2 #c0ffee ~a:* +get".to_owned());
+        assert_eq!(format!("{rules}"), "on >*** #*** ~a:* +get");
+        assert_eq!(format!("{rules:?}"), "\"on >*** #*** ~a:* +get\"");
+        assert_eq!(rules.expose(), "on  >hunter2 #c0ffee ~a:* +get");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The configuration in force as TOML.
 
 use super::model::Config;
-use super::raw::{KEYS, POLICY_KEYS, Raw};
+use super::raw::{KEYS, POLICY_KEYS, Raw, RawUser, USER_KEYS};
 
 impl Config {
     /// Every key with its value, as a file that strata reads, with secrets masked. A password is
@@ -19,6 +19,15 @@ impl Config {
             }
             if let Some(value) = key.slot.show(&mut raw) {
                 text.push_str(&format!("{name} = {value}\n"));
+            }
+        }
+        for user in &self.users {
+            text.push_str("\n[[user]]\n");
+            let mut user = RawUser { user: user.clone(), ..RawUser::default() };
+            for key in USER_KEYS {
+                if let Some(value) = key.slot.show(&mut user).filter(|value| value != "\"\"") {
+                    text.push_str(&format!("{} = {value}\n", key.name));
+                }
             }
         }
         for policy in &self.policies {
@@ -44,6 +53,7 @@ mod tests {
             server = { listen = "[::]:0", timeout = "1h 30m", max_bulk = "1MiB", log = "info,strata=trace" }
             l1 = { enabled = false, policy = "lru", negative_ttl = "0s" }
             l2 = { url = "rediss://[::1]:7000", database = 3, server_name = "a.b", lease = "250ms" }
+            user = [{ name = "alice", rules = "on ~app:* (+get ~b)" }, { name = "default" }]
             targets.hit_rate = { l1 = 1, overall = 0.125 }
             policy = [
                 { match = 'a "quoted" *', stale_if_error = "10m", mget = "per-key" },
@@ -59,7 +69,8 @@ mod tests {
 
     #[test]
     fn passwords_are_not_shown() {
-        let text = "server.password = 'swordfish'\nl2.url = 'redis://app:swordfish@cache/3'";
+        let text = "server.password = 'swordfish'\nl2.url = 'redis://app:swordfish@cache/3'\n\
+            user = [{ name = 'a', rules = 'on >swordfish', password = 'swordfish' }]";
         let config = from_toml("f", text.as_bytes()).unwrap();
         assert_eq!(config.l2.password.as_ref().map(|secret| secret.expose()), Some("swordfish"));
         let shown = config.to_toml_masked();

@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::Secret;
-use super::secret::mask_url;
+use super::secret::{Rules, Secret, mask_url};
 use super::value::{self, MAX_TEXT, Value};
 
 /// A field of `T` with what it may hold. Bounds are inclusive; sizes in bytes.
@@ -26,6 +25,8 @@ pub(super) enum Slot<T: 'static> {
     Url(&'static str, fn(&mut T) -> &mut String),
     /// A filter of `tracing`.
     Filter(fn(&mut T) -> &mut String),
+    /// Rules of a user, whose passwords are masked when they are shown.
+    Rules(fn(&mut T) -> &mut Rules),
     /// Empty: none.
     Secret(fn(&mut T) -> &mut Option<Secret>),
     /// One of some names.
@@ -57,6 +58,7 @@ impl<T> Slot<T> {
             Self::Text(_, at) => *at(target) = value::text(given)?,
             Self::Url(_, at) => *at(target) = value::text(given)?,
             Self::Filter(at) => *at(target) = value::filter(given)?,
+            Self::Rules(at) => *at(target) = Rules(value::text(given)?),
             Self::Secret(at) => *at(target) = value::secret(given)?,
             Self::Choice { names, set, .. } => set(target, value::one_of(names, given)?),
             Self::Fixed(names) => value::available(names, given)?,
@@ -87,6 +89,7 @@ impl<T> Slot<T> {
             Self::Filter(_) => "a level (off, error, warn, info, debug, trace) or directives such as \
                 \"info,strata=debug\""
                 .to_owned(),
+            Self::Rules(_) => "rules as in ACL SETUSER, such as \"on ~app:* +@read\"".to_owned(),
             Self::Secret(_) => format!("a string of at most {MAX_TEXT} bytes"),
             Self::Choice { names, .. } => alternatives(names),
             Self::Fixed(names) => alternatives(&names[..1]),
@@ -105,6 +108,7 @@ impl<T> Slot<T> {
             Self::Address(at) => quoted(at(source)),
             Self::Text(_, at) | Self::Filter(at) => quoted(at(source)),
             Self::Url(_, at) => quoted(mask_url(at(source))),
+            Self::Rules(at) => quoted(at(source)),
             Self::Secret(at) => quoted(at(source).as_ref().map_or(String::new(), Secret::to_string)),
             Self::Choice { get, .. } => quoted(get(source)),
             Self::Fixed(names) => quoted(names[0]),

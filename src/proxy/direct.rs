@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::{Ask, Client, Counted, LaneKey, Proxy, Receiver, Shows, Ticket, error_reply, failure_text};
 use crate::backend::lane::{Outcome, Reply};
-use crate::command::{KeyRef, id};
+use crate::command::{Command, KeyRef, id};
 use crate::resp::reply;
 use crate::router::Effect;
 use crate::tier::copies::Copies;
@@ -14,12 +14,14 @@ enum Keys {
     None,
     One(u64),
     Many(Box<[u64]>),
+    /// There were no copies when the request was sent; should there be any when its reply comes, all of them count.
+    Unhashed,
 }
 
 impl Keys {
     fn as_slice(&self) -> &[u64] {
         match self {
-            Keys::None => &[],
+            Keys::None | Keys::Unhashed => &[],
             Keys::One(hash) => std::slice::from_ref(hash),
             Keys::Many(hashes) => hashes,
         }
@@ -39,13 +41,9 @@ pub struct Direct {
 impl Proxy {
     /// Sends a command home, fenced as its effect demands. `keys` are its keys.
     pub fn direct(self: &Rc<Self>, ask: &Ask<'_>, effect: Effect, keys: &[KeyRef]) {
-        if effect == Effect::Counts
-            && let Some(counted) = Counted::of(self, ask)
-        {
-            return self.send(ask.lane, ask.request.raw(), Ticket::Counted(counted), ask.now);
-        }
-        let keys = match &self.shared.copies {
-            Some(copies) if !matches!(effect, Effect::None | Effect::Counts) => {
+        let copies = self.fenced_copies();
+        let keys = match copies {
+            Some(copies) if effect != Effect::None => {
                 let hash =
                     |k: &KeyRef| copies.l1().hash(ask.request.arg(k.index as usize).unwrap_or_default());
                 match keys {
@@ -54,15 +52,17 @@ impl Proxy {
                     many => Keys::Many(many.iter().map(hash).collect()),
                 }
             }
-            _ => Keys::None,
+            Some(_) => Keys::None,
+            None => Keys::Unhashed,
         };
         self.count(ask, effect);
         match effect {
-            Effect::None | Effect::Counts => {}
-            Effect::Reads | Effect::Writes => ask.client.unsettle(ask.slot, Some(keys.as_slice())),
-            Effect::ReadsUnnamed | Effect::WritesUnnamed | Effect::WritesAll => {
-                ask.client.unsettle(ask.slot, None)
+            Effect::None => {}
+            Effect::Reads | Effect::Writes if copies.is_some() => {
+                ask.client.unsettle(ask.slot, Some(keys.as_slice()));
             }
+            _ if self.shared.copies.is_none() => {}
+            _ => ask.client.unsettle(ask.slot, None),
         }
         let direct = Direct {
             proxy: self.clone(),
@@ -72,10 +72,15 @@ impl Proxy {
             keys,
             sent: ask.now,
         };
-        if let Some(copies) = &self.shared.copies {
-            direct.fence(copies);
+        if let Some(copies) = copies {
+            direct.fence_before(copies);
         }
-        self.send(ask.lane, ask.request.raw(), Ticket::Direct(direct), ask.now);
+        let counted = if effect == Effect::None { Counted::of(self, ask) } else { None };
+        let ticket = counted.map_or(Ticket::Direct(direct), Ticket::Counted);
+        match ask.own {
+            Some(own) => own.send(ask.request.raw(), 0, ticket, ask.now),
+            None => self.send(ask.lane, ask.request.raw(), ticket, ask.now),
+        }
     }
 
     pub(super) fn send(&self, lane: LaneKey, request: &[u8], ticket: Ticket, now: u64) {
@@ -86,35 +91,49 @@ impl Proxy {
         match effect {
             Effect::Writes | Effect::WritesUnnamed | Effect::WritesAll => {
                 self.counters.home_sets.add(1);
-                let deletes = [id::DEL, id::UNLINK, id::GETDEL, id::FLUSHALL, id::FLUSHDB];
-                let deleting = ask.command.is_some_and(|c| deletes.contains(&c.id));
-                self.counters.home_deletes.add(u64::from(deleting));
+                self.counters.home_deletes.add(u64::from(ask.command.is_some_and(deletes)));
             }
             Effect::Reads | Effect::ReadsUnnamed => self.counters.home_reads.add(1),
-            Effect::None | Effect::Counts => {}
+            Effect::None => {}
         }
     }
 }
 
+/// Whether a command deletes and does nothing else.
+pub(super) fn deletes(command: &Command) -> bool {
+    [id::DEL, id::UNLINK, id::GETDEL, id::FLUSHALL, id::FLUSHDB].contains(&command.id)
+}
+
 impl Direct {
-    /// Before a write is sent, and again when its reply is about to be released: in between others may have
-    /// read the old value.
+    /// Before the request is sent. What a write changes by name is fenced when its reply is here, and not before: until
+    /// then copies of the old value are right for everybody but this client, whose requests follow it home.
+    fn fence_before(&self, copies: &Copies) {
+        match self.effect {
+            Effect::WritesUnnamed if !self.proxy.shared.confirmations.guarded() => copies.fence_all(),
+            Effect::WritesAll => copies.fence_all(),
+            _ => {}
+        }
+    }
+
+    /// When the reply of a write is about to be released.
     fn fence(&self, copies: &Copies) {
         match self.effect {
+            Effect::Writes if matches!(self.keys, Keys::Unhashed) => copies.fence_all(),
             Effect::WritesUnnamed if !self.proxy.shared.confirmations.guarded() => copies.fence_all(),
             Effect::Writes | Effect::WritesUnnamed => {
                 let dropped: usize = self.keys.as_slice().iter().map(|hash| copies.fence(*hash)).sum();
                 self.proxy.counters.l1_deletes.add(dropped as u64);
             }
             Effect::WritesAll => copies.fence_all(),
-            Effect::None | Effect::Counts | Effect::Reads | Effect::ReadsUnnamed => {}
+            Effect::None | Effect::Reads | Effect::ReadsUnnamed => {}
         }
     }
 
     /// Whether the reply may be newer than copies that this client could read next.
     fn must_wait(&self, copies: &Copies) -> bool {
         match self.effect {
-            Effect::None | Effect::Counts | Effect::Writes | Effect::WritesAll => false,
+            Effect::None | Effect::Writes | Effect::WritesAll => false,
+            Effect::Reads if matches!(self.keys, Keys::Unhashed) => true,
             Effect::Reads => self.keys.as_slice().iter().any(|hash| copies.holds(*hash)),
             Effect::ReadsUnnamed | Effect::WritesUnnamed => true,
         }
@@ -122,7 +141,7 @@ impl Direct {
 
     pub(super) fn complete(self, outcome: Outcome<'_>, now: u64) {
         let proxy = self.proxy.clone();
-        let copies = proxy.shared.copies.as_deref();
+        let copies = proxy.fenced_copies();
         if let Some(copies) = copies {
             self.fence(copies);
         }
@@ -134,6 +153,7 @@ impl Direct {
                     let shows = match self.effect {
                         Effect::WritesUnnamed => Shows::UnnamedWrite,
                         Effect::ReadsUnnamed => Shows::Unnamed,
+                        _ if matches!(self.keys, Keys::Unhashed) => Shows::Unnamed,
                         _ => Shows::Keys(self.keys.as_slice().into()),
                     };
                     proxy.after_confirmation(vec![receiver], reply.into_bytes(), shows, now);
@@ -160,7 +180,7 @@ impl Direct {
                 counters.home_get.record(took, 1);
             }
             Effect::Writes | Effect::WritesUnnamed | Effect::WritesAll => counters.home_set.record(took, 1),
-            Effect::None | Effect::Counts => {}
+            Effect::None => {}
         }
     }
 }

@@ -74,7 +74,7 @@ impl Proxy {
 }
 
 /// The words of an error reply.
-fn error_text(reply: &[u8]) -> String {
+pub(super) fn error_text(reply: &[u8]) -> String {
     let words = reply.strip_prefix(b"-").unwrap_or(reply);
     String::from_utf8_lossy(words.trim_ascii()).into_owned()
 }

@@ -51,29 +51,22 @@ impl Proxy {
             return false;
         };
         let arg = |k: &KeyRef| ask.request.arg(k.index as usize).unwrap_or_default();
-        let loose = keys.iter().all(|k| copies.policies().mget_per_key(arg(k)));
-        let before = copies.position();
-        if before.is_none() && !loose {
-            return false;
-        }
         let start = out.len();
-        encode::array(out, keys.len());
-        for k in keys {
-            let key = arg(k);
-            let identity = Identity { hash: copies.l1().hash(key), key, kind, tail: b"" };
-            match self.copy(reader, &identity, ask.now) {
-                Some(reply) => out.extend_from_slice(reply),
-                None => {
-                    out.truncate(start);
-                    return false;
-                }
-            }
-        }
-        if !loose && copies.position() != before {
+        let mut gather = || {
+            encode::array(out, keys.len());
+            keys.iter().all(|k| {
+                let key = arg(k);
+                let identity = Identity { hash: copies.l1().hash(key), key, kind, tail: b"" };
+                let copy = self.copy(reader, &identity, ask.now);
+                copy.map(|reply| out.extend_from_slice(reply)).is_some()
+            })
+        };
+        let loose = keys.iter().all(|k| copies.policies().mget_per_key(arg(k)));
+        let whole = if loose { gather() } else { copies.at_one_moment(gather) };
+        if !whole {
             out.truncate(start);
-            return false;
         }
-        true
+        whole
     }
 
     /// Reads all keys at home in one request; those without a copy get one.

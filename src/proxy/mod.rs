@@ -10,16 +10,18 @@ mod admission;
 mod counted;
 mod direct;
 mod errand;
+mod failure;
 mod held;
+mod lease;
 mod mget;
 mod read;
 mod subscribers;
+mod transaction;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -28,8 +30,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::backend::confirmations::Confirmations;
 use crate::backend::facts::Facts;
 use crate::backend::health::Health;
-use crate::backend::lane::{Failure, Lane, Outcome, Reply, Ticket as LaneTicket};
+use crate::backend::lane::{Lane, Outcome, Reply, Ticket as LaneTicket};
 use crate::backend::node::Node;
+use crate::backend::pool::Places;
 use crate::backend::subscriptions::{Batch, Subscriptions};
 use crate::clock;
 use crate::command::Command;
@@ -40,14 +43,19 @@ use crate::tier::flight::{Identity, Waiter};
 use crate::tier::hotkeys::{HotKeys, Sampler};
 use crate::tier::l1::Reader;
 
+pub use crate::backend::pool::{Purpose, Tag};
 use admission::Admission;
 pub use counted::Counted;
 pub use direct::Direct;
 pub use errand::Errand;
+use failure::{error_reply, failure_text, is_outage};
 use held::{Held, Shows};
+use lease::Leases;
+pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
 pub use read::Read;
-use subscribers::Subscribers;
+pub use subscribers::Order;
+pub use transaction::{Effects, Transaction};
 
 /// Hits of one copy are reported to a home that evicts by use at most this often, in seconds.
 const TOUCH_EVERY: u16 = 5;
@@ -60,6 +68,8 @@ pub struct Shared {
     pub copies: Option<Arc<Copies>>,
     /// Home.
     pub node: Arc<Node>,
+    /// How many connections to it clients may have for themselves.
+    pub places: Arc<Places>,
     /// Confirmations of the guard.
     pub confirmations: Arc<Confirmations>,
     /// What is subscribed to at home.
@@ -133,6 +143,8 @@ pub struct Ask<'a> {
     pub lane: LaneKey,
     /// Since when.
     pub lane_since: u64,
+    /// Its own connection, by which everything goes while it has one.
+    pub own: Option<&'a Own>,
     /// Its keys are in requests of this client that home has not answered: nothing older may answer it.
     pub follows: bool,
     /// The command.
@@ -157,6 +169,12 @@ pub enum Ticket {
     MgetExpiry(Rc<Mget>, usize),
     /// One that counts subscribers.
     Counted(Counted),
+    /// EXEC's reply.
+    Transaction(Box<Transaction>),
+    /// A connection of a client's own follows it to another database or protocol.
+    Follow(Follow),
+    /// The reply to SHUTDOWN, if any.
+    Farewell(Farewell),
     /// Strata itself asks.
     Errand(Errand),
     /// Nobody waits (TOUCH).
@@ -164,6 +182,12 @@ pub enum Ticket {
 }
 
 impl LaneTicket for Ticket {
+    fn part(&mut self, reply: &[u8]) {
+        if let Ticket::Transaction(transaction) = self {
+            transaction.part(reply);
+        }
+    }
+
     fn complete(self, outcome: Outcome<'_>, now: u64) {
         match self {
             Ticket::Direct(direct) => direct.complete(outcome, now),
@@ -172,6 +196,9 @@ impl LaneTicket for Ticket {
             Ticket::Mget(mget) => mget.replied(outcome, now),
             Ticket::MgetExpiry(mget, index) => mget.expiry(index, outcome, now),
             Ticket::Counted(counted) => counted.complete(outcome, now),
+            Ticket::Transaction(transaction) => transaction.complete(outcome, now),
+            Ticket::Follow(follow) => follow.complete(outcome, now),
+            Ticket::Farewell(farewell) => farewell.complete(outcome, now),
             Ticket::Errand(errand) => errand.complete(outcome),
             Ticket::Nobody => {}
         }
@@ -195,11 +222,12 @@ pub struct Proxy {
     lanes: RefCell<Vec<(LaneKey, Rc<Lane<Ticket>>)>>,
     clients: RefCell<HashMap<u64, Rc<dyn Client>>>,
     held: RefCell<VecDeque<Held>>,
+    leases: Leases,
     admission: Admission,
     touched: RefCell<Vec<(u32, Box<[u8]>)>>,
     touching: Cell<bool>,
     sampler: Sampler,
-    subscribers: Subscribers,
+    subscribers: subscribers::Subscribers,
 }
 
 impl Proxy {
@@ -213,11 +241,12 @@ impl Proxy {
             lanes: RefCell::default(),
             clients: RefCell::default(),
             held: RefCell::default(),
+            leases: Leases::default(),
             admission: Admission::default(),
             touched: RefCell::default(),
             touching: Cell::new(false),
             sampler: Sampler::default(),
-            subscribers: Subscribers::default(),
+            subscribers: Default::default(),
         })
     }
 
@@ -258,6 +287,12 @@ impl Proxy {
         self.shared.copies.as_ref().filter(|c| c.vouched(now))
     }
 
+    /// The copies, unless there are none and none can come to be.
+    fn fenced_copies(&self) -> Option<&Arc<Copies>> {
+        let guarded = self.shared.confirmations.guarded();
+        self.shared.copies.as_ref().filter(|c| guarded || c.policies().any_stale())
+    }
+
     /// Answers a read of one key from its copy.
     pub fn copy<'r>(&self, reader: &'r Reader<'_>, id: &Identity<'_>, now: u64) -> Option<&'r [u8]> {
         let hit = reader.get(id.hash, id.key, id.kind, id.tail, now)?;
@@ -282,7 +317,10 @@ impl Proxy {
     pub fn tally(&self, hits: u64, misses: u64) {
         self.counters.l1_hits.add(hits);
         self.counters.l1_misses.add(misses);
-        self.admission.tally(hits, misses);
+        // While nothing can be copied, misses say nothing of what copies are worth.
+        if self.shared.confirmations.guarded() {
+            self.admission.tally(hits, misses);
+        }
     }
 
     /// Whether the reply of a miss is wanted as a copy (rule 11: a fill costs home about as much as the read).
@@ -324,6 +362,7 @@ impl Proxy {
     pub fn tick(&self, now: u64) {
         let lanes: Vec<_> = self.lanes.borrow().iter().map(|(_, lane)| lane.clone()).collect();
         lanes.iter().for_each(|lane| lane.tick(now));
+        self.tick_leases(now);
         self.release_confirmed(now);
         self.expire_subscriptions(now);
         let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);
@@ -358,36 +397,4 @@ impl Proxy {
 /// them where it does not or where there may be several.
 pub fn tail<'a>(command: &Command, request: &Request<'a>) -> &'a [u8] {
     request.tail(if command.only_key() == Some(1) { 1 } else { 0 })
-}
-
-/// What the client is told when home did not answer.
-fn failure_text(node: &Node, failure: &Failure) -> String {
-    let home = &node.dial.address;
-    match failure {
-        Failure::Unreachable(u) if u.retry_in > Duration::ZERO => {
-            let next = u.retry_in.as_millis();
-            format!("ERR strata: home {home} cannot be reached ({}); next attempt in {next} ms", u.reason)
-        }
-        Failure::Unreachable(u) => format!("ERR strata: home {home} cannot be reached ({})", u.reason),
-        Failure::Lost(reason) => {
-            format!(
-                "ERR strata: connection to home {home} lost ({reason}); the command may have been executed"
-            )
-        }
-        Failure::Timeout(bound) => format!(
-            "ERR strata: home {home} did not answer within {bound:?} (l2.request_timeout); the command may have been executed"
-        ),
-    }
-}
-
-fn error_reply(text: &str) -> Bytes {
-    let mut out = Vec::new();
-    encode::error(&mut out, text);
-    out.into()
-}
-
-/// Errors by which home says that it does not serve now, rather than that the request is wrong.
-fn is_outage(reply: &[u8]) -> bool {
-    const OUTAGES: [&[u8]; 5] = [b"-LOADING", b"-MASTERDOWN", b"-CLUSTERDOWN", b"-BUSY ", b"-TRYAGAIN"];
-    OUTAGES.iter().any(|o| reply.starts_with(o))
 }

@@ -1,5 +1,7 @@
 //! The request parser: finds a client's commands in its read buffer, in place and resumable.
 
+use std::ops::Range;
+
 use super::inline::Inline;
 use super::{MAX_BUFFER, ProtocolError, Request, Span, parse_i64};
 
@@ -125,6 +127,43 @@ impl RequestParser {
             Some(_) => self.line(command, base, limits),
         };
         step.unwrap_or_else(Step::from)
+    }
+
+    /// The end of the command at `buf[base]`, if its name is spelt like that of the one at `before` and its arguments are as
+    /// many and as long: pipelines mostly repeat themselves, and comparing is cheaper than parsing. `known` are the
+    /// other's arguments among `spans`; its own are appended. Only between commands, never within one.
+    #[inline]
+    pub fn repeat(
+        &self,
+        buf: &[u8],
+        base: usize,
+        before: usize,
+        known: Range<usize>,
+        spans: &mut Vec<Span>,
+    ) -> Option<usize> {
+        debug_assert_eq!(self.cursor.missing, 0, "a command is unfinished");
+        let shift = base - before;
+        let first = spans.len();
+        // What lies between arguments, and the name, which is compared with what lies before it.
+        let mut between = before;
+        for index in known.clone() {
+            let span = spans[index];
+            let (start, end) = (span.start as usize, span.end as usize);
+            if index > known.start {
+                if buf.get(between + shift..start + shift) != Some(&buf[between..start]) {
+                    spans.truncate(first);
+                    return None;
+                }
+                between = end;
+            }
+            spans.push(span.later(shift as u32));
+        }
+        let end = spans.last().map_or(0, |span| span.end as usize);
+        if known.len() < 2 || buf.get(end..end + 2) != Some(b"\r\n") {
+            spans.truncate(first);
+            return None;
+        }
+        Some(end + 2)
     }
 
     /// The usual case: a command read from its count on. Its arguments go where the caller wants them at once.

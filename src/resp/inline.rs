@@ -47,7 +47,7 @@ impl Inline {
 
 /// Splits a line into arguments like Redis' `sdssplitargs`; none if a quote is not closed, or is closed in the middle
 /// of a word. A line has no NUL: the parser, like Redis, never sees the end of one that has.
-fn split_args(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+pub fn split_args(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut args = Vec::new();
     let mut rest = skip_blanks(line);
     while !rest.is_empty() {

@@ -20,6 +20,7 @@ mod scan;
 pub use decode::{Limits, RequestParser, Step};
 pub use error::ProtocolError;
 pub use frame::{Proto, Request, Span};
+pub use inline::split_args;
 pub use number::parse_i64;
 pub use scan::{ReplyError, ReplyScanner, Scan};
 

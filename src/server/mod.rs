@@ -19,13 +19,16 @@ use tokio::task::LocalSet;
 
 use worker::{Worker, spawn_workers};
 
+use crate::acl::Users;
 use crate::backend::breaker::Breaker;
 use crate::backend::confirmations::Confirmations;
 use crate::backend::connection::{Address, Control, Credentials, Dial, Tls};
+use crate::backend::demand::Reads;
 use crate::backend::embedded::Embedded;
 use crate::backend::facts::Facts;
 use crate::backend::health::{Health, Monitor};
 use crate::backend::node::Node;
+use crate::backend::pool::Places;
 use crate::backend::subscriptions::Subscriptions;
 use crate::backend::tracking::Guard;
 use crate::clock;
@@ -42,6 +45,16 @@ use crate::tier::policy::Policies;
 const OWN_DESCRIPTORS: usize = 128;
 /// Expired copies are swept this often, so many at a time.
 const SWEEP: (Duration, usize) = (Duration::from_millis(100), 2_000);
+
+/// What a client is told that is not on this machine, while nobody needs a password: Redis' words about its own
+/// settings, said of strata's.
+const PROTECTED: &str = "-DENIED strata is running in protected mode because protected mode is enabled and no password is \
+    set for the default user. In this mode connections are only accepted from the loopback interface. If you want to \
+    connect from external computers to strata you may adopt one of the following solutions: 1) Just disable protected \
+    mode by setting server.protected_mode to false in the configuration, or by starting strata with '--set \
+    server.protected_mode=false', however MAKE SURE strata is not publicly accessible from internet if you do so. \
+    2) Setup an authentication password for the default user, by server.password or server.password_file. NOTE: You \
+    only need to do one of the above things in order for strata to start accepting connections from the outside.\r\n";
 
 /// Runs strata until it is asked to end.
 ///
@@ -110,6 +123,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let shared = Arc::new(Shared {
         copies: copies.clone(),
         node: node.clone(),
+        places: Arc::new(Places::new(config.l2.max_connections, config.server.max_clients)),
         confirmations: confirmations.clone(),
         subscriptions: Arc::new(Subscriptions::default()),
         facts: facts.clone(),
@@ -120,16 +134,17 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         inboxes: parking_lot::RwLock::default(),
     });
     let clients = Arc::new(Clients::default());
+    let users = Arc::new(Users::configured(&config).map_err(anyhow::Error::msg)?);
     let listener = TcpListener::bind(config.server.listen)
         .await
         .with_context(|| format!("cannot listen on {} (server.listen)", config.server.listen))?;
-    let workers = spawn_workers(&config, &shared, &clients, guard(&config, &shared))?;
+    let workers = spawn_workers(&config, &shared, &clients, &users, guard(&config, &shared))?;
     spawn_monitor(&config, &shared);
     first_contact(&config, &shared).await;
     banner(&config, &listener, &shared, embedded.as_ref(), workers.len());
     let ending = tokio::select! {
         signal = end_signal() => signal,
-        () = accept(&config, &listener, &shared, &counters) => Ok("the listener failed"),
+        () = accept(&config, &listener, &shared, &users, &counters) => Ok("the listener failed"),
         () = async { match &mut embedded { Some(e) => e.keep().await, None => std::future::pending().await } } => Ok("the embedded Redis ended"),
         () = sweep(copies) => Ok("unreachable"),
     }?;
@@ -176,6 +191,14 @@ fn guard(config: &Config, shared: &Shared) -> Option<Guard<Copies>> {
         facts: shared.facts.clone(),
         counters: shared.metrics.block(),
         lease: config.l2.lease,
+        reads: config.l1.rest.then(|| reads(shared.metrics.clone())),
+    })
+}
+
+fn reads(metrics: Metrics) -> Box<dyn Fn() -> Reads + Send> {
+    Box::new(move || {
+        let (hits, misses) = metrics.reads();
+        Reads { hits, misses }
     })
 }
 
@@ -208,13 +231,23 @@ async fn sweep(copies: Option<Arc<Copies>>) {
     }
 }
 
-async fn accept(config: &Config, listener: &TcpListener, shared: &Shared, counters: &Counters) {
+async fn accept(
+    config: &Config,
+    listener: &TcpListener,
+    shared: &Shared,
+    users: &Users,
+    counters: &Counters,
+) {
     let places = Arc::new(Semaphore::new(config.server.max_clients));
     let mut turn = 0;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                if let Err(e) = welcome(config, stream, shared, &places, counters, turn) {
+                if config.server.protected_mode && users.anybody() && !peer.ip().to_canonical().is_loopback()
+                {
+                    counters.rejected.bump();
+                    let _ = stream.try_write(PROTECTED.as_bytes());
+                } else if let Err(e) = welcome(config, stream, shared, &places, counters, turn) {
                     tracing::debug!(%peer, "client refused: {e}");
                 }
                 turn += 1;

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
+use crate::acl::Users;
 use crate::backend::subscriptions::{Batch, Link};
 use crate::backend::tracking::Guard;
 use crate::clock;
@@ -35,6 +36,7 @@ pub(super) fn spawn_workers(
     config: &Arc<Config>,
     shared: &Arc<Shared>,
     clients: &Arc<Clients>,
+    users: &Arc<Users>,
     mut guard: Option<Guard<Copies>>,
 ) -> anyhow::Result<Vec<Worker>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -43,7 +45,8 @@ pub(super) fn spawn_workers(
     for index in 0..count {
         let (sender, inbox) = unbounded_channel();
         shared.inboxes.write().push(sender);
-        let (config, shared, clients) = (config.clone(), shared.clone(), clients.clone());
+        let (config, shared, clients, users) =
+            (config.clone(), shared.clone(), clients.clone(), users.clone());
         // The first worker has the guard: under load it is awake anyway, a thread of its own would have to be woken.
         let guard = guard.take();
         // The last one, which is another where there are several, has the subscriptions.
@@ -55,7 +58,7 @@ pub(super) fn spawn_workers(
         });
         let worker = std::thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || work(index as u16, config, shared, clients, inbox, (guard, link)))
+            .spawn(move || work(index as u16, config, shared, clients, users, inbox, (guard, link)))
             .context("cannot start a worker thread")?;
         workers.push(worker);
     }
@@ -68,6 +71,7 @@ fn work(
     config: Arc<Config>,
     shared: Arc<Shared>,
     clients: Arc<Clients>,
+    users: Arc<Users>,
     inbox: UnboundedReceiver<Message>,
     (guard, link): (Option<Guard<Copies>>, Option<Link<Shared>>),
 ) {
@@ -78,6 +82,7 @@ fn work(
     let context = Rc::new(Context {
         proxy: Proxy::new(index, shared),
         clients,
+        users,
         config,
         scratch: RefCell::new(Scratch::default()),
         draining: Cell::new(false),
@@ -111,6 +116,9 @@ async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
                 let now = clock::now();
                 context.proxy.tick(now);
                 close_idle(&context, now);
+                if context.proxy.worker == 0 {
+                    evict_clients(&context);
+                }
                 if context.draining.get() && context.proxy.sessions().is_empty() {
                     return;
                 }
@@ -180,12 +188,16 @@ fn admit(
         killed: AtomicBool::new(false),
         no_evict: AtomicBool::new(false),
         subscriptions: Default::default(),
+        user: Mutex::new(context.users.default_user()),
+        multi: AtomicI64::new(-1),
+        multi_size: AtomicU64::new(0),
+        blocked: Mutex::default(),
         name: Mutex::default(),
     });
     Ok((stream, info))
 }
 
-/// Ends clients that have been silent for longer than `server.timeout`. Subscribers have nothing to say.
+/// Ends clients that have been silent for longer than `server.timeout`, unless they wait for data or messages.
 fn close_idle(context: &Rc<Context>, now: u64) {
     let bound = clock::nanos(context.config.server.timeout);
     if bound == 0 {
@@ -196,9 +208,38 @@ fn close_idle(context: &Rc<Context>, now: u64) {
         if info.worker == context.proxy.worker
             && idle > bound
             && !info.is_subscribed()
+            && !info.is_blocked()
             && let Some(client) = context.proxy.session(info.id)
         {
             client.close();
         }
+    }
+}
+
+/// Ends the largest clients while all together hold more than `server.max_memory_clients`.
+fn evict_clients(context: &Rc<Context>) {
+    let bound = context.config.server.max_memory_clients as u64;
+    if bound == 0 {
+        return;
+    }
+    let clients = context.clients.list();
+    let mut held: u64 = clients.iter().map(|client| client.memory()).sum();
+    if held <= bound {
+        return;
+    }
+    let mut victims: Vec<_> = clients.into_iter().filter(|c| !c.no_evict.load(Relaxed)).collect();
+    victims.sort_unstable_by_key(|client| std::cmp::Reverse(client.memory()));
+    for client in victims {
+        if held <= bound {
+            return;
+        }
+        let bytes = client.memory();
+        held = held.saturating_sub(bytes);
+        tracing::warn!(
+            client = client.id,
+            bytes,
+            "evicted: clients hold more than server.max_memory_clients"
+        );
+        context.end(&client);
     }
 }

@@ -5,7 +5,7 @@
 
 use super::Session;
 use crate::clock;
-use crate::command::{Args, Command, KeyRef, SessionNeed, Unknown, id, resolve};
+use crate::command::{Args, Command, KeyRef, Unknown, resolve};
 use crate::proxy::tail;
 use crate::resp::{ProtocolError, Request, Span, Step};
 use crate::tier::copies::{Copies, kind};
@@ -44,6 +44,31 @@ impl std::fmt::Debug for Scratch {
     }
 }
 
+impl Scratch {
+    /// Adds a command to the group, and asks for the place of its copy in the table. Its arguments are those from
+    /// `first` on.
+    #[inline]
+    fn note(
+        &mut self,
+        buf: &[u8],
+        start: usize,
+        end: usize,
+        first: usize,
+        command: Result<&'static Command, Unknown>,
+        store: Option<(&Copies, &Reader<'_>)>,
+    ) {
+        let hash = store.and_then(|(copies, reader)| {
+            let request = Request::new(buf, start, end, &self.spans[first..]);
+            let key = request.arg(command.ok().filter(|c| c.cacheable())?.only_key()?)?;
+            let hash = copies.l1().hash(key);
+            reader.prefetch_slot(hash);
+            Some(hash)
+        });
+        let spans = (first as u32, self.spans.len() as u32);
+        self.group.push(Parsed { start: start as u32, end: end as u32, spans, command, hash });
+    }
+}
+
 impl Args for Request<'_> {
     fn len(&self) -> usize {
         Request::len(self)
@@ -63,13 +88,18 @@ struct Parsed {
     hash: Option<u64>,
 }
 
+impl Parsed {
+    fn request<'a>(&self, buf: &'a [u8], spans: &'a [Span]) -> Request<'a> {
+        let spans = &spans[self.spans.0 as usize..self.spans.1 as usize];
+        Request::new(buf, self.start as usize, self.end as usize, spans)
+    }
+}
+
 /// Why a group ended.
 enum Stop {
     Full,
     Incomplete,
     Inline(usize),
-    /// The next command has to wait for replies.
-    Early,
     Error(ProtocolError),
 }
 
@@ -93,10 +123,9 @@ impl Session {
             match stop {
                 Stop::Full => {}
                 Stop::Incomplete => return base,
-                Stop::Inline(end) if self.run_inline(scratch, reader.as_ref()) => base = end,
-                Stop::Early | Stop::Inline(_) => {
-                    (self.turning, self.paused) = (true, true);
-                    return base;
+                Stop::Inline(end) => {
+                    self.run_inline(scratch, reader.as_ref());
+                    base = end;
                 }
                 Stop::Error(e) => {
                     tracing::debug!(client = self.info.id, error = %e, "protocol error");
@@ -119,6 +148,14 @@ impl Session {
         let mut last: Option<&'static Command> = None;
         while scratch.group.len() < GROUP {
             let before = scratch.spans.len();
+            if let (Some(same), Some(command)) = (scratch.group.last(), last) {
+                let (start, known) = (same.start as usize, same.spans.0 as usize..same.spans.1 as usize);
+                if let Some(end) = self.parser.repeat(buf, *base, start, known, &mut scratch.spans) {
+                    scratch.note(buf, *base, end, before, Ok(command), store);
+                    *base = end;
+                    continue;
+                }
+            }
             match self.parser.step(buf, *base, &mut scratch.spans, &self.limits) {
                 Step::Command { end } => {
                     let request = Request::new(buf, *base, end, &scratch.spans[before..]);
@@ -126,33 +163,11 @@ impl Session {
                         Some(c) if request.name().eq_ignore_ascii_case(c.name.as_bytes()) => Ok(c),
                         _ => resolve(&request),
                     };
-                    if command.is_ok_and(Command::subscribes) {
-                        // What stands before it in this group may yet have to wait for replies.
-                        if !scratch.group.is_empty() {
-                            scratch.spans.truncate(before);
-                            return Stop::Full;
-                        }
-                        if self.comes_too_early(command) {
-                            return Stop::Early;
-                        }
-                    }
                     // A container's name says nothing yet.
                     last = command.ok().filter(|c| !c.is_container());
-                    let hash = store.and_then(|(copies, reader)| {
-                        let key = request.arg(command.ok().filter(|c| c.cacheable())?.only_key()?)?;
-                        let hash = copies.l1().hash(key);
-                        reader.prefetch_slot(hash);
-                        Some(hash)
-                    });
-                    scratch.group.push(Parsed {
-                        start: *base as u32,
-                        end: end as u32,
-                        spans: (before as u32, scratch.spans.len() as u32),
-                        command,
-                        hash,
-                    });
+                    scratch.note(buf, *base, end, before, command, store);
                     *base = end;
-                    if command.map_or(true, ends_group) {
+                    if command.map_or(true, |c| c.turns) {
                         return Stop::Full;
                     }
                 }
@@ -178,9 +193,11 @@ impl Session {
         if let Some(last) = group.last() {
             let now = clock::now();
             let mut tally = Tally::default();
-            for p in &group {
-                let spans = &scratch.spans[p.spans.0 as usize..p.spans.1 as usize];
-                let request = Request::new(buf, p.start as usize, p.end as usize, spans);
+            if let Some(reader) = reader {
+                tally.hits = self.run_hits(buf, &group, &scratch.spans, reader, now);
+            }
+            for p in &group[tally.hits as usize..] {
+                let request = p.request(buf, &scratch.spans);
                 self.run_one(&request, p.command, p.hash, reader, now, &mut tally, &mut scratch.keys);
             }
             self.settle(&tally, group.len() as u64, now);
@@ -189,22 +206,35 @@ impl Session {
         scratch.group = group;
     }
 
-    /// False: the command has to wait for replies.
-    fn run_inline(&mut self, scratch: &mut Scratch, reader: Option<&Reader<'_>>) -> bool {
+    /// Answers commands of a group from copies, up to the first that none answers; returns how many. What could
+    /// stand in the way of a hit is asked once for all of them.
+    fn run_hits(&self, buf: &[u8], group: &[Parsed], spans: &[Span], reader: &Reader<'_>, now: u64) -> u64 {
+        let settled = self.core.unsettled.borrow().is_empty();
+        if self.attentive() || !self.authenticated || !settled || self.context.proxy.vouched(now).is_none() {
+            return 0;
+        }
+        let mut replies = self.core.replies.borrow_mut();
+        let out = replies.now();
+        let hit = |p: &&Parsed| match (p.command, p.hash) {
+            (Ok(command), Some(hash)) => {
+                self.copy_to(out, &p.request(buf, spans), command, hash, reader, now)
+            }
+            _ => false,
+        };
+        group.iter().take_while(hit).count() as u64
+    }
+
+    fn run_inline(&mut self, scratch: &mut Scratch, reader: Option<&Reader<'_>>) {
         // The parser holds the encoded command; it is lent out for the time of the run.
         let parser = std::mem::take(&mut self.parser);
         let now = clock::now();
         let mut tally = Tally::default();
         let request = parser.inline();
         let command = resolve(&request);
-        let early = self.comes_too_early(command);
-        if !early {
-            self.run_one(&request, command, None, reader, now, &mut tally, &mut scratch.keys);
-            self.settle(&tally, 1, now);
-            self.info.note(now, command.ok().map(|c| c.id), 1);
-        }
+        self.run_one(&request, command, None, reader, now, &mut tally, &mut scratch.keys);
+        self.settle(&tally, 1, now);
+        self.info.note(now, command.ok().map(|c| c.id), 1);
         self.parser = parser;
-        !early
     }
 
     fn settle(&self, tally: &Tally, commands: u64, began: u64) {
@@ -236,8 +266,24 @@ impl Session {
             return;
         }
         if self.attentive() {
-            return self.run_attentively(request, command, now, keys);
+            return self.run_attentively(request, command, hash, reader, now, tally, keys);
         }
+        self.run_asked(request, command, hash, reader, now, tally, keys);
+    }
+
+    /// Runs a command that nothing stands in the way of, from its copy if there is one.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments, reason = "as above")]
+    pub(super) fn run_asked(
+        &mut self,
+        request: &Request<'_>,
+        command: Result<&'static Command, Unknown>,
+        hash: Option<u64>,
+        reader: Option<&Reader<'_>>,
+        now: u64,
+        tally: &mut Tally,
+        keys: &mut Vec<KeyRef>,
+    ) {
         if let (Ok(command), Some(hash), Some(reader), true) = (command, hash, reader, self.authenticated)
             && self.hit(request, command, hash, reader, now)
         {
@@ -262,23 +308,32 @@ impl Session {
         reader: &Reader<'_>,
         now: u64,
     ) -> bool {
-        let proxy = &self.context.proxy;
+        if self.context.proxy.vouched(now).is_none() || self.follows([hash]) {
+            return false;
+        }
+        let mut replies = self.core.replies.borrow_mut();
+        self.copy_to(replies.now(), request, command, hash, reader, now)
+    }
+
+    /// Appends the copy that answers a request, if there is one.
+    #[inline]
+    fn copy_to(
+        &self,
+        out: &mut Vec<u8>,
+        request: &Request<'_>,
+        command: &Command,
+        hash: u64,
+        reader: &Reader<'_>,
+        now: u64,
+    ) -> bool {
         let index = command.only_key().unwrap_or(1);
         let (Some(key), Some(kind)) = (request.arg(index), kind(command.id, self.lane.proto, self.lane.db))
         else {
             return false;
         };
-        if proxy.vouched(now).is_none() || self.follows([hash]) {
-            return false;
-        }
-        let tail = tail(command, request);
-        match proxy.copy(reader, &Identity { hash, key, kind, tail }, now) {
-            Some(reply) => {
-                self.core.replies.borrow_mut().now().extend_from_slice(reply);
-                true
-            }
-            None => false,
-        }
+        let identity = Identity { hash, key, kind, tail: tail(command, request) };
+        let copy = self.context.proxy.copy(reader, &identity, now);
+        copy.map(|reply| out.extend_from_slice(reply)).is_some()
     }
 }
 
@@ -287,12 +342,4 @@ impl Session {
 pub(super) struct Tally {
     pub(super) hits: u64,
     pub(super) misses: u64,
-}
-
-/// Whether this command ends its group: what follows can only be parsed, or run, once it has been run. It may lift
-/// the limits of a client that has not authenticated, change lanes, or have others wait; CACHE, which Redis does not know, may take
-/// its time.
-fn ends_group(command: &Command) -> bool {
-    let ends = [id::AUTH, id::HELLO, id::RESET, id::QUIT, id::SELECT];
-    command.session == SessionNeed::Local && (ends.contains(&command.id) || command.subscribes())
 }

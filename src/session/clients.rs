@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
+use crate::acl::User;
 use crate::command::{CommandId, all};
+use crate::proxy::Tag;
 
 /// An attack is logged at most this often, in nanoseconds.
 const WARN_EVERY: u64 = 60_000_000_000;
@@ -45,6 +47,14 @@ pub struct ClientInfo {
     pub killed: AtomicBool,
     /// CLIENT NO-EVICT.
     pub no_evict: AtomicBool,
+    /// Who it is.
+    pub user: Mutex<Arc<User>>,
+    /// Commands that wait for EXEC; -1: it is in no transaction.
+    pub multi: AtomicI64,
+    /// Bytes they take.
+    pub multi_size: AtomicU64,
+    /// The connection by which it waits for data.
+    pub blocked: Mutex<Option<Arc<Tag>>>,
     /// Channels, patterns and shards it is subscribed to.
     pub subscriptions: [AtomicU32; 3],
     /// CLIENT SETNAME; empty: it has none. Printable ASCII, see [`is_label`].
@@ -59,19 +69,13 @@ impl ClientInfo {
         self.commands.store(self.commands.load(Relaxed) + commands, Relaxed);
     }
 
-    /// Whether it is subscribed to anything.
-    pub fn is_subscribed(&self) -> bool {
-        self.subscriptions.iter().any(|count| count.load(Relaxed) > 0)
-    }
-
-    fn flags(&self) -> String {
-        let all = [('P', self.is_subscribed()), ('e', self.no_evict.load(Relaxed))];
-        let set: String = all.iter().filter(|(_, on)| *on).map(|(letter, _)| *letter).collect();
-        if set.is_empty() { "N".to_owned() } else { set }
+    /// Bytes it has the process hold: unfinished input and replies it has not taken.
+    pub fn memory(&self) -> u64 {
+        self.input.load(Relaxed) + self.output.load(Relaxed) + self.multi_size.load(Relaxed)
     }
 
     /// The line of CLIENT LIST, without its end: the fields of Redis 7.0 in their order. What strata has no
-    /// counterpart for (transactions, the parts of Redis' buffers) is what an idle client shows.
+    /// counterpart for (the parts of Redis' buffers) is what an idle client shows.
     pub fn line(&self, now: u64) -> String {
         let seconds = |since: u64| now.saturating_sub(since) / 1_000_000_000;
         let (input, output) = (self.input.load(Relaxed), self.output.load(Relaxed));
@@ -81,9 +85,9 @@ impl ClientInfo {
             .and_then(|index| all().get(index))
             .map_or("NULL", |c| c.name);
         format!(
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi=-1 \
-             qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} \
-             events={} cmd={command} user=default redir=-1 resp={}",
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi={} \
+             qbuf={input} qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} \
+             events={} cmd={command} user={} redir=-1 resp={}",
             self.id,
             self.address,
             self.local,
@@ -93,10 +97,37 @@ impl ClientInfo {
             seconds(self.active.load(Relaxed)),
             self.flags(),
             self.db.load(Relaxed),
-            input + output,
+            self.multi.load(Relaxed),
+            self.multi_size.load(Relaxed),
+            self.memory(),
             if output > 0 { "rw" } else { "r" },
+            String::from_utf8_lossy(self.user.lock().name()),
             self.proto.load(Relaxed),
         )
+    }
+}
+
+impl ClientInfo {
+    /// The letters of Redis 7.0 in their order.
+    fn flags(&self) -> String {
+        let all = [
+            ('P', self.is_subscribed()),
+            ('x', self.multi.load(Relaxed) >= 0),
+            ('b', self.is_blocked()),
+            ('e', self.no_evict.load(Relaxed)),
+        ];
+        let set: String = all.iter().filter(|(_, on)| *on).map(|(letter, _)| letter).collect();
+        if set.is_empty() { "N".to_owned() } else { set }
+    }
+
+    /// Whether it is subscribed to anything.
+    pub fn is_subscribed(&self) -> bool {
+        self.subscriptions.iter().any(|count| count.load(Relaxed) > 0)
+    }
+
+    /// Whether it waits for data.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.lock().is_some()
     }
 }
 
@@ -166,6 +197,7 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::acl::Users;
 
     fn client(id: u64) -> ClientInfo {
         ClientInfo {
@@ -185,6 +217,10 @@ mod tests {
             killed: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             subscriptions: Default::default(),
+            user: Mutex::new(Users::configured(&crate::config::Config::default()).unwrap().default_user()),
+            multi: AtomicI64::new(-1),
+            multi_size: AtomicU64::new(0),
+            blocked: Mutex::default(),
             name: Mutex::new(b"me".to_vec()),
         }
     }

@@ -1,12 +1,14 @@
 //! Where a command goes that no copy answers at once: the routes, as the session takes them.
 
+use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Session;
 use super::batch::Tally;
+use super::parked::What;
 use super::replies::Shape;
-use crate::command::{Command, KeyRef, Unknown, id};
-use crate::proxy::Ask;
+use crate::command::{Command, KeyRef, Unknown, id, lookup};
+use crate::proxy::{Ask, Own};
 use crate::resp::{Request, encode};
 use crate::router::{Effect, Route, route};
 use crate::tier::l1::Reader;
@@ -45,14 +47,28 @@ impl Session {
                 };
             }
         };
+        if let Some(error) = self.admin_refusal(command, request) {
+            return self.reply_error(error);
+        }
+        let arity_ok = command.arity_ok(request.len());
         match route(command, request, keys) {
             Route::Local => self.run_local(command, request, now),
-            Route::Refused | Route::Leased if !command.arity_ok(request.len()) => {
-                self.reply_error(command.arity_error());
+            Route::Refused | Route::Stream | Route::Transaction | Route::Wait(_) | Route::Leased(_)
+                if !arity_ok =>
+            {
+                self.reject(Some(command), command.arity_error());
             }
-            Route::Leased => self.reply_error(leased_error(command)),
+            Route::Transaction => self.run_transaction(request, command, now),
+            Route::Wait(_) => self.park(request, What::Wait),
+            Route::Leased(_) => self.park(request, What::Lease),
+            Route::Stream if command.subscribes() => self.park(request, What::Subscription),
+            Route::Stream => self.reply_error(stream_error(command)),
             Route::Refused => self.reply_error(refused_error(command)),
             Route::Direct(effect) => self.send(request, Some(command), effect, now, keys),
+            // Who watches keys reads from where they are watched.
+            Route::Cached | Route::MultiGet if self.own().is_some() => {
+                self.send(request, Some(command), Effect::Reads, now, keys);
+            }
             Route::Cached => self.run_cached(request, command, reader, now, tally, keys),
             Route::MultiGet => self.run_multi_get(request, command, reader, now, tally, keys),
         }
@@ -61,6 +77,9 @@ impl Session {
     fn run_unknown_subcommand(&mut self, request: &Request<'_>, now: u64, keys: &[KeyRef]) {
         if request.name().eq_ignore_ascii_case(b"client") {
             return self.run_client_unknown(request);
+        }
+        if lookup(request.name()).is_some_and(|container| !self.may_pass_unknown(container)) {
+            return self.reply_error(Unknown::Subcommand.message(request));
         }
         self.send(request, None, Effect::WritesUnnamed, now, keys);
     }
@@ -176,7 +195,22 @@ impl Session {
         now: u64,
         run: impl FnOnce(&Ask<'_>) -> R,
     ) -> R {
+        self.with_ask_by(self.own(), request, command, slot, follows, now, run)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of a question, which differ from place to place")]
+    pub(super) fn with_ask_by<R>(
+        &self,
+        own: Option<&Rc<Own>>,
+        request: &Request<'_>,
+        command: Option<&'static Command>,
+        slot: u64,
+        follows: bool,
+        now: u64,
+        run: impl FnOnce(&Ask<'_>) -> R,
+    ) -> R {
         run(&Ask {
+            own: own.map(|own| &**own),
             client: &self.client,
             session: self.info.id,
             slot,
@@ -214,7 +248,7 @@ impl Session {
     }
 }
 
-fn leased_error(command: &Command) -> String {
+fn stream_error(command: &Command) -> String {
     let name = command.name.to_uppercase().replace('|', " ");
     format!(
         "ERR strata: {name} needs a connection of its own to home, which this version does not have yet; send it to home directly"
@@ -231,6 +265,6 @@ fn refused_error(command: &Command) -> String {
 }
 
 /// Whether a browser may have been made to send this (`POST /path`, `Host: name`), as Redis looks for it.
-fn speaks_http(name: &[u8]) -> bool {
+pub(super) fn speaks_http(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }

@@ -3,13 +3,17 @@
 //! A session is one task of its worker. A wake-up reads once into the worker's buffer, runs every command that is
 //! complete ([`batch`]), and writes once. An idle session owns no buffer.
 
+mod access;
 mod attention;
 mod batch;
 pub mod clients;
 mod dispatch;
 mod local;
+mod parked;
 mod pubsub;
+mod queue;
 mod replies;
+mod transaction;
 mod unsettled;
 
 use std::cell::{Cell, RefCell};
@@ -25,13 +29,18 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::acl::Users;
 use crate::backend::lane::Reply;
 use crate::config::Config;
-use crate::proxy::{Client, LaneKey, Proxy};
+use crate::proxy::{Client, LaneKey, Message, Proxy};
 use crate::resp::{Limits, Proto, RequestParser};
+use access::Access;
 use clients::{ClientInfo, Clients};
+use parked::Parked;
 use pubsub::Behind;
+use queue::{Queue, Replay};
 use replies::{Replies, Shape};
+use transaction::Watch;
 use unsettled::Unsettled;
 
 pub use batch::Scratch;
@@ -47,12 +56,29 @@ pub struct Context {
     pub proxy: Rc<Proxy>,
     /// All clients of the process.
     pub clients: Arc<Clients>,
+    /// Who may do what.
+    pub users: Arc<Users>,
     /// The configuration in force.
     pub config: Arc<Config>,
     /// Buffers of the session that is running.
     pub scratch: RefCell<Scratch>,
     /// The worker finishes: idle sessions end.
     pub draining: Cell<bool>,
+}
+
+impl Context {
+    /// Ends a client at once, of whichever worker; false if somebody else has.
+    pub fn end(&self, client: &ClientInfo) -> bool {
+        if client.killed.swap(true, Relaxed) {
+            return false;
+        }
+        self.clients.remove(client.id);
+        if let Some(inbox) = self.proxy.shared.inboxes.read().get(client.worker as usize) {
+            // A worker that is gone has no clients.
+            let _ = inbox.send(Message::Close(client.id));
+        }
+        true
+    }
 }
 
 /// What replies need of a session.
@@ -70,6 +96,8 @@ struct Core {
     /// There was no room for a message: the session is to end.
     overrun: Cell<bool>,
     info: Arc<ClientInfo>,
+    /// Home's reply to a transaction, of which the session makes EXEC's.
+    executed: RefCell<Option<Bytes>>,
     context: Rc<Context>,
 }
 
@@ -89,9 +117,13 @@ impl Client for Core {
         self.seen.set(now);
         self.unsettled.borrow_mut().settle(slot);
         let mut replies = self.replies.borrow_mut();
-        if replies.shape(slot) == Some(Shape::Info) {
+        let shape = replies.shape(slot);
+        if shape == Some(Shape::Info) {
             let composed = local::compose_info(&self.context, reply.bytes());
             replies.fill(slot, Reply::Owned(composed.into()));
+        } else if shape == Some(Shape::Transaction) {
+            replies.fill(slot, Reply::Owned(Bytes::new()));
+            *self.executed.borrow_mut() = Some(reply.into_bytes());
         } else {
             replies.fill(slot, reply);
         }
@@ -160,10 +192,21 @@ struct Session {
     lane_since: u64,
     /// Replies are due by the lane before this one: until they are here nothing may overtake what they answer.
     turning: bool,
+    /// It may send commands: it has said who it is, or need not.
     authenticated: bool,
+    access: Access,
     reply_mode: ReplyMode,
     /// It runs out when a subscriber has left much unread for too long.
     behind: Behind,
+    /// Commands go by way of [`Session::run_attentively`].
+    attentive: bool,
+    /// Between MULTI and EXEC.
+    transaction: Option<Box<Queue>>,
+    watch: Watch,
+    /// A command that waits to be run, or for data; those behind it wait, too.
+    parked: Option<Parked>,
+    /// EXEC is under way; those behind it wait.
+    replay: Option<Replay>,
     /// The client has sent its last byte.
     ended: bool,
 }
@@ -182,12 +225,15 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         restricted: Cell::new(false),
         overrun: Cell::new(false),
         info: info.clone(),
+        executed: RefCell::default(),
         context: context.clone(),
     });
     let client: Rc<dyn Client> = core.clone();
     context.proxy.enter(number, client.clone());
     let server = &context.config.server;
-    let authenticated = server.password.is_none();
+    let access = Access::of_stranger(&context.users);
+    let authenticated = access.open();
+    *info.user.lock() = access.user().clone();
     let mut session = Session {
         limits: Limits { max_bulk: server.max_bulk, authenticated, ..Limits::default() },
         lane: LaneKey { proto: Proto::Resp2, db: context.config.l2.database },
@@ -202,8 +248,14 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         need: 0,
         paused: false,
         authenticated,
+        access,
         reply_mode: ReplyMode::On,
         behind: None,
+        attentive: false,
+        transaction: None,
+        watch: Watch::None,
+        parked: None,
+        replay: None,
         ended: false,
         context: context.clone(),
     };
@@ -222,6 +274,11 @@ impl Session {
             if self.info.killed.load(Relaxed) {
                 return Poll::Ready(Ok(()));
             }
+            self.poll_parked(cx);
+            let executed = self.core.executed.borrow_mut().take();
+            if let Some(reply) = executed {
+                self.run_replay(&reply);
+            }
             self.write(cx)?;
             let waiting = self.core.replies.borrow().waiting();
             let done = waiting == 0 && self.core.replies.borrow().backlog() == 0;
@@ -234,11 +291,13 @@ impl Session {
             }
             if self.must_wait() {
                 self.paused |= !self.input.is_empty();
-                return Poll::Pending;
+                return match &self.parked {
+                    Some(parked) if parked.waits() && self.context.draining.get() => Poll::Ready(Ok(())),
+                    Some(_) => self.poll_gone(cx),
+                    None => Poll::Pending,
+                };
             }
-            let lane = self.context.proxy.lane(self.lane);
-            if lane.congested() {
-                lane.on_drain(cx.waker().clone());
+            if self.is_congested(cx) {
                 return Poll::Pending;
             }
             if self.paused {
@@ -266,7 +325,25 @@ impl Session {
     fn must_wait(&mut self) -> bool {
         let waiting = self.core.replies.borrow().waiting();
         self.turning &= waiting > 0;
-        waiting >= MAX_WAITING || self.turning || self.core.busy.get() || self.is_behind()
+        let held_up = self.turning || self.core.busy.get() || self.parked.is_some() || self.replay.is_some();
+        waiting >= MAX_WAITING || held_up || self.is_behind()
+    }
+
+    /// Whether the way home is so full that the session is to wait until it is woken.
+    fn is_congested(&self, cx: &Cx<'_>) -> bool {
+        let shared;
+        let lane = match self.own() {
+            Some(own) => own.lane(),
+            None => {
+                shared = self.context.proxy.lane(self.lane);
+                &*shared
+            }
+        };
+        let congested = lane.congested();
+        if congested {
+            lane.on_drain(cx.waker().clone());
+        }
+        congested
     }
 
     /// Whether so much waits for the client to read it that nothing more is done for it. Half of what it may
@@ -321,14 +398,23 @@ impl Session {
             self.run_from(scratch);
             n
         };
-        context.proxy.counters.bytes_in.add(n as u64);
+        self.check_input(n)?;
+        Poll::Ready(Ok(n))
+    }
+
+    /// Accounts for `n` bytes that were read.
+    ///
+    /// # Errors
+    /// The client has sent too much that is not executed.
+    fn check_input(&self, n: usize) -> io::Result<()> {
+        self.context.proxy.counters.bytes_in.add(n as u64);
         self.info.input.store(self.input.len() as u64, Relaxed);
-        if self.input.len() > context.config.server.max_query_buffer {
+        if self.input.len() > self.context.config.server.max_query_buffer {
             let text = "the client's command exceeds server.max_query_buffer";
             tracing::warn!(client = self.info.id, bytes = self.input.len(), "{text}");
-            return Poll::Ready(Err(io::Error::other(text)));
+            return Err(io::Error::other(text));
         }
-        Poll::Ready(Ok(n))
+        Ok(())
     }
 
     fn run_input(&mut self) {

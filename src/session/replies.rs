@@ -15,6 +15,8 @@ pub(super) enum Shape {
     Silent,
     /// It is home's INFO, to be completed with strata's own section.
     Info,
+    /// It is home's reply to a transaction, of which the session makes EXEC's.
+    Transaction,
 }
 
 #[derive(Debug)]
@@ -50,25 +52,29 @@ const SHARED: usize = 32 * 1024;
 const SHARED_BY_MANY: usize = 4 * 1024;
 /// A tail above this is given back once it was written.
 const KEEP: usize = 64 * 1024;
+/// What an idle client keeps: room for the replies of one batch, which would otherwise be allocated anew for each.
+const IDLE_SLOTS: usize = 64;
+const IDLE_TAIL: usize = 512;
 
 impl Replies {
-    /// Whether replies to requests from now on are dropped.
-    pub(super) fn set_silent(&mut self, silent: bool) {
-        self.silent = silent;
+    /// Whether replies to requests from now on are dropped. Returns whether they were before.
+    pub(super) fn set_silent(&mut self, silent: bool) -> bool {
         self.sink = Vec::new();
+        std::mem::replace(&mut self.silent, silent)
+    }
+
+    /// Whether replies are dropped.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// Reserves a place for a reply that comes later.
     pub(super) fn open(&mut self, shape: Shape) -> u64 {
-        self.reserve(if self.silent { Shape::Silent } else { shape })
+        self.open_always(if self.silent { Shape::Silent } else { shape })
     }
 
-    /// The same for a reply that goes out, silence or not.
-    pub(super) fn open_aloud(&mut self) -> u64 {
-        self.reserve(Shape::Plain)
-    }
-
-    fn reserve(&mut self, shape: Shape) -> u64 {
+    /// The same, whether replies are dropped or not.
+    pub(super) fn open_always(&mut self, shape: Shape) -> u64 {
         self.slots.push_back(Slot::Waiting(shape));
         self.waiting += 1;
         self.first + self.slots.len() as u64 - 1
@@ -196,20 +202,22 @@ impl Replies {
 
     /// Takes the worker's buffer to write into, if nothing is queued.
     pub(super) fn borrow(&mut self, spare: &mut Vec<u8>) {
-        if self.tail.is_empty() {
+        if self.tail.is_empty() && self.tail.capacity() < spare.capacity() {
             std::mem::swap(&mut self.tail, spare);
         }
     }
 
-    /// Gives the worker's buffer back, and all memory of an idle client.
+    /// Gives the worker's buffer back, and most memory of an idle client.
     pub(super) fn give_back(&mut self, spare: &mut Vec<u8>) {
-        if self.tail.is_empty() && self.tail.capacity() > 0 {
+        if self.tail.is_empty() {
             if self.tail.capacity() > spare.capacity() {
                 std::mem::swap(&mut self.tail, spare);
             }
-            self.tail = Vec::new();
+            if self.tail.capacity() > IDLE_TAIL {
+                self.tail = Vec::new();
+            }
         }
-        if self.slots.is_empty() && self.slots.capacity() > 0 {
+        if self.slots.is_empty() && self.slots.capacity() > IDLE_SLOTS {
             self.slots = VecDeque::new();
         }
         if self.chunks.is_empty() && self.chunks.capacity() > 0 {

@@ -145,8 +145,14 @@ impl Copies {
         self.flights.len()
     }
 
+    /// Whether `gather` succeeded, and the guard changed nothing meanwhile: what was gathered is of one moment.
+    pub fn at_one_moment(&self, gather: impl FnOnce() -> bool) -> bool {
+        let before = self.position();
+        before.is_some() && gather() && self.position() == before
+    }
+
     /// The guard's position in its stream; None while it is moving.
-    pub fn position(&self) -> Option<u64> {
+    fn position(&self) -> Option<u64> {
         let position = self.position.load(SeqCst);
         position.is_multiple_of(2).then_some(position)
     }
@@ -369,5 +375,44 @@ impl Sink for Copies {
 
     fn lease(&self, until: u64) {
         self.lease_until.store(until, SeqCst);
+    }
+
+    fn resting(&self) {
+        self.lease_until.store(0, SeqCst);
+        self.moving(|| {
+            self.abandon_landed();
+            self.fence_all();
+        });
+    }
+
+    fn must_hear(&self) -> bool {
+        self.keeps_stale
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::tier::l1::Policy;
+
+    fn copies() -> Copies {
+        let options = L1Options { max_bytes: 1 << 20, policy: Policy::S3Fifo, shards: None };
+        let policies = Policies::new(&Config::default().l1, Vec::new());
+        Copies::new(options, policies, Arc::default(), Arc::default())
+    }
+
+    #[test]
+    fn what_the_guard_changes_meanwhile_is_not_of_one_moment() {
+        let copies = copies();
+        assert!(copies.at_one_moment(|| true));
+        assert!(!copies.at_one_moment(|| false));
+        let invalidated = || copies.invalidate(&mut [b"k".as_slice()].into_iter());
+        assert!(!copies.at_one_moment(|| {
+            invalidated();
+            true
+        }));
+        copies.moving(|| assert!(!copies.at_one_moment(|| true)));
+        assert!(copies.at_one_moment(|| true));
     }
 }

@@ -8,6 +8,8 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 
+use super::flight::Hashed;
+
 /// Entries of the sketch.
 pub const ENTRIES: usize = 256;
 /// One hit in so many is sampled, on the average.
@@ -70,7 +72,7 @@ pub struct HotKeys {
     /// By count, descending.
     entries: Vec<Entry>,
     /// Place of each hash in `entries`.
-    places: HashMap<u64, usize>,
+    places: HashMap<u64, usize, Hashed>,
     halved: u64,
 }
 

@@ -243,7 +243,7 @@ fn what_waits_is_told_by_its_options() {
         (command::blocks(row, words.as_slice()), command::session_need(row, words.as_slice()))
     };
     let shared = (false, SessionNeed::None);
-    let waits = (true, SessionNeed::Lease);
+    let waits = (true, SessionNeed::Wait);
     assert_eq!(need("GET BLOCK"), shared);
     assert_eq!(need("XREAD STREAMS block 0"), shared);
     assert_eq!(need("XREAD COUNT block STREAMS a 0"), shared);
@@ -253,7 +253,7 @@ fn what_waits_is_told_by_its_options() {
     assert_eq!(need("XREADGROUP GROUP g c NOACK BLOCK 1 STREAMS a >"), waits);
     assert_eq!(need("BLPOP a 0"), waits);
     assert_eq!(need("WAIT 1 0"), waits);
-    assert_eq!(need("MULTI"), (false, SessionNeed::Lease));
+    assert_eq!(need("MULTI"), (false, SessionNeed::Transaction));
     assert_eq!(need("CLIENT SETNAME x"), (false, SessionNeed::Local));
     assert_eq!(need("SCRIPT DEBUG YES"), (false, SessionNeed::Refused));
 }

@@ -134,11 +134,11 @@ fn unknown_keys_are_named_with_what_was_meant() {
         ("[sever]\nlisten = ''", "sever (f:1): is not known; did you mean `server`?"),
         (
             "[l1]\ncolour = 'red'",
-            "l1.colour (f:2): is not known; accepted: in [l1]: enabled, max_size, ttl, negative_ttl, policy",
+            "l1.colour (f:2): is not known; accepted: in [l1]: enabled, max_size, ttl, negative_ttl, rest, policy",
         ),
         (
             "colour = 'red'",
-            "colour (f:1): is not known; accepted: the sections server, l1, l2, targets and policy",
+            "colour (f:1): is not known; accepted: the sections server, l1, l2, targets, policy and user",
         ),
         (
             "[targets.hit_rate]\nl9999 = 1",

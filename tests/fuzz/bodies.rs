@@ -32,8 +32,39 @@ const TIGHT: Limits = Limits { max_bulk: 40, max_args: 12, max_inline: 32, authe
 pub(crate) fn request(stream: &[u8]) {
     for limits in [Limits::default(), TIGHT] {
         let whole = commands(stream, &[stream.len()], &limits);
+        repeats(stream, &limits);
         for pieces in cuts(stream) {
             assert_eq!(commands(stream, &pieces, &limits), whole, "in pieces of {pieces:?}");
+        }
+    }
+}
+
+/// Whatever is taken for a repetition of the command before it is what parsing says.
+pub(crate) fn repeats(stream: &[u8], limits: &Limits) {
+    let (mut parser, mut spans) = (RequestParser::new(), Vec::new());
+    let (mut base, mut before) = (0, None);
+    loop {
+        let first = spans.len();
+        let repeated = before.clone().and_then(|(start, known)| {
+            let end = parser.repeat(stream, base, start, known, &mut spans)?;
+            Some((end, spans.split_off(first)))
+        });
+        assert_eq!(spans.len(), first, "nothing is left of what is no repetition");
+        match parser.step(stream, base, &mut spans, limits) {
+            Step::Command { end } => {
+                if let Some((same_end, same_spans)) = repeated {
+                    assert_eq!((same_end, same_spans.as_slice()), (end, &spans[first..]));
+                }
+                before = Some((base, first..spans.len()));
+                base = end;
+            }
+            other => {
+                assert_eq!(repeated, None, "{other:?}");
+                match other {
+                    Step::Nothing { end } | Step::Inline { end } => (base, before) = (end, None),
+                    _ => return,
+                }
+            }
         }
     }
 }
@@ -82,7 +113,7 @@ pub(crate) fn command_keys(rows: &[Command], words: &[Vec<u8>]) {
             assert_eq!(keys.iter().map(|key| key.index as usize).collect::<Vec<_>>(), [only]);
         }
         let need = command::session_need(row, words);
-        assert!(!command::blocks(row, words) || need == SessionNeed::Lease, "{}", row.name);
+        assert!(!command::blocks(row, words) || need == SessionNeed::Wait, "{}", row.name);
         check_route(row, words, need, keys);
         keys = Vec::new();
     }
@@ -94,9 +125,10 @@ fn check_route(row: &Command, words: &[Vec<u8>], need: SessionNeed, extracted: V
     let route = route(row, words, &mut keys);
     let expected = match need {
         SessionNeed::Local => Some(Route::Local),
-        SessionNeed::Lease => Some(Route::Leased),
+        SessionNeed::Transaction => Some(Route::Transaction),
+        SessionNeed::Stream => Some(Route::Stream),
         SessionNeed::Refused => Some(Route::Refused),
-        SessionNeed::None => None,
+        SessionNeed::Wait | SessionNeed::Lease | SessionNeed::None => None,
     };
     match (expected, route) {
         (Some(expected), route) => assert!(route == expected && keys.is_empty(), "{}", row.name),
@@ -104,7 +136,9 @@ fn check_route(row: &Command, words: &[Vec<u8>], need: SessionNeed, extracted: V
             assert!(row.cacheable() && !row.may_write() && row.arity_ok(words.len()), "{}", row.name);
             assert!(!keys.is_empty() && keys == extracted, "{}", row.name);
         }
-        (None, Route::Direct(_)) => assert_eq!(keys, extracted, "{}", row.name),
+        (None, Route::Direct(_)) => assert_eq!((keys, need), (extracted, SessionNeed::None), "{}", row.name),
+        (None, Route::Wait(_)) => assert_eq!((keys, need), (extracted, SessionNeed::Wait), "{}", row.name),
+        (None, Route::Leased(_)) => assert_eq!((keys, need), (extracted, SessionNeed::Lease), "{}", row.name),
         (None, route) => panic!("{}: {route:?}", row.name),
     }
 }

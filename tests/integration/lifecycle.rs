@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::support::{Client, Direction, RedisServer, Relay, Strata, Value, wait_until};
+use crate::support::{Client, Direction, Endpoint, RedisServer, Relay, Strata, Value, wait_until};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -46,14 +46,16 @@ fn the_embedded_redis_is_private_bounded_and_gone_after_the_end() {
     let mut client = strata.connect();
     assert_eq!(client.call(&["SET", "k", "v"]).unwrap(), ok());
     assert_eq!(client.call(&["GET", "k"]).unwrap(), Value::Bulk(b"v".to_vec()));
-    for (name, value) in
-        [("maxmemory", "20000000"), ("maxmemory-policy", "allkeys-lru"), ("port", "0"), ("save", "")]
-    {
+    for (name, value) in [("maxmemory", "20000000"), ("maxmemory-policy", "allkeys-lru"), ("save", "")] {
         let said = client.call(&["CONFIG", "GET", name]).unwrap().elements().unwrap();
         assert_eq!(said[1], Value::Bulk(value.as_bytes().to_vec()), "{name}");
     }
     let home = children(strata.process_id());
     let [(child, directory)] = &home[..] else { panic!("{home:?}") };
+    let said = Client::connect(&Endpoint::Unix(directory.join("redis.sock")))
+        .unwrap()
+        .call(&["CONFIG", "GET", "port"]);
+    assert_eq!(said.unwrap().elements().unwrap()[1], Value::Bulk(b"0".to_vec()));
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(directory).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o700);
     assert_eq!(strata.stop(LONG).code(), Some(0), "{}", strata.output());

@@ -1,5 +1,6 @@
 //! Tests against real servers. Every test starts its own, on ports the kernel gave, and ends them by process id.
 
+mod blocking;
 mod differential;
 mod endpoint;
 mod lifecycle;
@@ -7,3 +8,5 @@ mod pubsub;
 mod rules;
 mod service;
 mod support;
+mod transactions;
+mod users;

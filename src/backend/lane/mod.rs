@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use super::breaker::Unreachable;
 use super::node::Node;
+use super::pool::Lease;
 use crate::clock;
 use crate::metrics::Counters;
 use crate::resp::Proto;
@@ -33,7 +34,10 @@ const IDLE: Duration = Duration::from_secs(300);
 struct Pending<T> {
     /// None once its time ran out; the reply is then dropped.
     ticket: Option<T>,
-    asked_at: u64,
+    /// Replies that come before the last one.
+    parts: u32,
+    /// When its time runs out; rising within a lane.
+    due: u64,
     /// Position in the stream of requests behind this one's last byte.
     end: u64,
 }
@@ -43,6 +47,17 @@ enum Phase {
     Idle,
     Dialing,
     Up,
+    /// The connection was a client's own and is lost: there will be no other.
+    Gone,
+}
+
+/// What becomes of a connection that was lent to one client, once the lane is dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Leave {
+    /// It is closed, whatever it is waiting for.
+    Close,
+    /// What was asked is answered; then it may be lent again, if it is as it was.
+    Finish { reusable: bool },
 }
 
 struct State<T> {
@@ -57,6 +72,7 @@ struct State<T> {
     last_read: u64,
     abort: Option<String>,
     close_idle: bool,
+    leave: Option<Leave>,
     waiting: Vec<Waker>,
 }
 
@@ -65,6 +81,8 @@ struct Core<T> {
     proto: Proto,
     db: u16,
     counters: Arc<Counters>,
+    /// The connection was lent to one client.
+    own: bool,
     state: RefCell<State<T>>,
     waker: RefCell<Option<Waker>>,
     woken: Cell<bool>,
@@ -76,35 +94,60 @@ pub struct Lane<T: Ticket>(Rc<Core<T>>);
 impl<T: Ticket> Lane<T> {
     /// A lane to `node`; its task runs on the current local set.
     pub fn new(node: Arc<Node>, proto: Proto, db: u16, counters: Arc<Counters>) -> Self {
-        let core = Rc::new(Core {
-            node,
-            proto,
-            db,
-            counters,
-            state: RefCell::new(State {
-                phase: Phase::Idle,
-                out: Vec::new(),
-                written: 0,
-                out_start: 0,
-                pending: VecDeque::new(),
-                last_use: clock::now(),
-                last_read: 0,
-                abort: None,
-                close_idle: false,
-                waiting: Vec::new(),
-            }),
-            waker: RefCell::new(None),
-            woken: Cell::new(false),
-        });
+        let core = Core::new(node, (proto, db), counters, false);
         tokio::task::spawn_local(task::run(Rc::downgrade(&core)));
         Lane(core)
+    }
+
+    /// A lane over one connection, for the client that has leased it; when that is lost everything fails.
+    pub fn over(lease: Lease, node: Arc<Node>, counters: Arc<Counters>) -> Self {
+        let core = Core::new(node, (Proto::Resp2, 0), counters, true);
+        core.state.borrow_mut().phase = Phase::Up;
+        tokio::task::spawn_local(task::run_leased(core.clone(), lease));
+        Lane(core)
+    }
+
+    /// Ends the lane of a leased connection once everything is answered. It may be lent again if it is `reusable`:
+    /// it watches nothing, and its protocol and database are those it was lent with.
+    pub fn finish(&self, reusable: bool) {
+        self.0.state.borrow_mut().leave = Some(Leave::Finish { reusable });
+        self.0.wake();
+    }
+
+    /// Ends the connection now; what it has not answered fails.
+    pub fn abort(&self, reason: &str) {
+        self.0.state.borrow_mut().abort = Some(reason.to_owned());
+        self.0.wake();
+    }
+
+    /// Whether this was a client's own connection, and is no more.
+    pub fn is_gone(&self) -> bool {
+        let state = self.0.state.borrow();
+        state.phase == Phase::Gone || state.abort.is_some()
     }
 
     /// Sends one request that has one reply. Contiguous calls without an await between them stay contiguous.
     ///
     /// While the node is known to be down the ticket fails before this returns.
     pub fn send(&self, request: &[u8], ticket: T, now: u64) {
+        self.send_parts(request, 0, ticket, now);
+    }
+
+    /// Sends requests that are one: written by one connection, answered by `parts` replies and a last one. Nothing
+    /// comes between them, and they are never sent twice, not even in part.
+    pub fn send_parts(&self, requests: &[u8], parts: u32, ticket: T, now: u64) {
+        let due = now.saturating_add(clock::nanos(self.0.node.request_timeout));
+        self.send_block(requests, parts, ticket, now, due);
+    }
+
+    /// The same, to be answered until `due`.
+    pub fn send_block(&self, requests: &[u8], parts: u32, ticket: T, now: u64, due: u64) {
         let mut state = self.0.state.borrow_mut();
+        if state.phase == Phase::Gone {
+            drop(state);
+            let lost = Failure::Lost("it was lost before".to_owned());
+            return ticket.complete(Outcome::Failed(lost), now);
+        }
         if state.phase == Phase::Idle {
             if let Err(down) = self.0.node.breaker.check() {
                 drop(state);
@@ -114,9 +157,9 @@ impl<T: Ticket> Lane<T> {
             }
             state.phase = Phase::Dialing;
         }
-        state.out.extend_from_slice(request);
+        state.out.extend_from_slice(requests);
         let end = state.out_start + state.out.len() as u64;
-        state.pending.push_back(Pending { ticket: Some(ticket), asked_at: now, end });
+        state.pending.push_back(Pending { ticket: Some(ticket), parts, due, end });
         state.last_use = now;
         drop(state);
         self.0.wake();
@@ -146,17 +189,17 @@ impl<T: Ticket> Lane<T> {
         {
             let mut state = self.0.state.borrow_mut();
             for p in &mut state.pending {
-                if p.asked_at.saturating_add(bound) > now {
+                if p.due > now {
                     break;
                 }
                 late.extend(p.ticket.take());
             }
-            let silent = state.last_read.saturating_add(bound) <= now;
+            let silent = self.0.own || state.last_read.saturating_add(bound) <= now;
             if !late.is_empty() && silent {
                 state.abort = Some(format!("no answer for {timeout:?}"));
             }
             let unused = now.saturating_sub(state.last_use) > clock::nanos(IDLE);
-            state.close_idle = unused && state.pending.is_empty() && state.phase == Phase::Up;
+            state.close_idle = unused && state.pending.is_empty() && state.phase == Phase::Up && !self.0.own;
             if state.abort.is_none() && !state.close_idle && late.is_empty() {
                 return;
             }
@@ -171,11 +214,39 @@ impl<T: Ticket> Lane<T> {
 
 impl<T: Ticket> Drop for Lane<T> {
     fn drop(&mut self) {
+        self.0.state.borrow_mut().leave.get_or_insert(Leave::Close);
         self.0.wake();
     }
 }
 
 impl<T> Core<T> {
+    fn new(node: Arc<Node>, (proto, db): (Proto, u16), counters: Arc<Counters>, own: bool) -> Rc<Self> {
+        let state = State {
+            phase: Phase::Idle,
+            out: Vec::new(),
+            written: 0,
+            out_start: 0,
+            pending: VecDeque::new(),
+            last_use: clock::now(),
+            last_read: 0,
+            abort: None,
+            close_idle: false,
+            leave: None,
+            waiting: Vec::new(),
+        };
+        let state = RefCell::new(state);
+        Rc::new(Core {
+            node,
+            proto,
+            db,
+            counters,
+            own,
+            state,
+            waker: RefCell::new(None),
+            woken: Cell::new(false),
+        })
+    }
+
     fn wake(&self) {
         if !self.woken.replace(true)
             && let Some(waker) = self.waker.borrow().as_ref()
@@ -227,23 +298,24 @@ impl<T: Ticket> Core<T> {
                 start = p.end.max(old_start);
                 match p.ticket.take() {
                     None => {}
-                    Some(ticket) if begin < flushed || p.end <= flushed => failed.push(ticket),
+                    Some(ticket) if self.own || begin < flushed || p.end <= flushed => failed.push(ticket),
                     Some(ticket) => {
                         let (from, to) = ((begin - old_start) as usize, (p.end - old_start) as usize);
                         state.out.extend_from_slice(&old[from..to]);
-                        kept.push_back((ticket, p.asked_at, state.out.len() as u64));
+                        let end = state.out.len() as u64;
+                        kept.push_back(Pending { ticket: Some(ticket), end, ..p });
                     }
                 }
             }
             state.out_start = start;
             state.written = 0;
             let base = state.out_start;
-            state.pending.extend(kept.into_iter().map(|(ticket, asked_at, end)| Pending {
-                ticket: Some(ticket),
-                asked_at,
-                end: base + end,
-            }));
-            state.phase = if state.pending.is_empty() { Phase::Idle } else { Phase::Dialing };
+            state.pending.extend(kept.into_iter().map(|p| Pending { end: base + p.end, ..p }));
+            state.phase = match state.pending.is_empty() {
+                _ if self.own => Phase::Gone,
+                true => Phase::Idle,
+                false => Phase::Dialing,
+            };
         }
         if !failed.is_empty() {
             tracing::warn!(node = %self.node.dial.address, requests = failed.len(), reason, "connection lost");
@@ -254,7 +326,26 @@ impl<T: Ticket> Core<T> {
         }
     }
 
-    fn next_ticket(&self) -> Option<Option<T>> {
-        self.state.borrow_mut().pending.pop_front().map(|p| p.ticket)
+    /// The client that had leased the connection is gone: what it asked is settled, unanswered.
+    fn abandon(&self) {
+        let left = std::mem::take(&mut self.state.borrow_mut().pending);
+        for ticket in left.into_iter().filter_map(|p| p.ticket) {
+            let lost = Failure::Lost("its client left".to_owned());
+            ticket.complete(Outcome::Failed(lost), clock::now());
+        }
+    }
+
+    /// Whose `reply` is, the next one: Some(None) if nobody waits for it, None if it answers nothing.
+    fn next_ticket(&self, reply: &[u8]) -> Option<Option<T>> {
+        let mut state = self.state.borrow_mut();
+        let first = state.pending.front_mut()?;
+        if first.parts > 0 {
+            first.parts -= 1;
+            if let Some(ticket) = &mut first.ticket {
+                ticket.part(reply);
+            }
+            return Some(None);
+        }
+        state.pending.pop_front().map(|p| p.ticket)
     }
 }

@@ -9,8 +9,9 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use super::{CONGESTED, Core, KEEP_CAPACITY, Outcome, Phase, Reply, Ticket};
+use super::{CONGESTED, Core, KEEP_CAPACITY, Leave, Outcome, Phase, Reply, Ticket};
 use crate::backend::connection::Stream;
+use crate::backend::pool::Lease;
 use crate::clock;
 use crate::resp::{ReplyScanner, Scan};
 
@@ -37,7 +38,7 @@ pub(super) async fn run<T: Ticket>(weak: Weak<Core<T>>) {
                 core.node.down(&e.to_string());
                 core.fail_all(&e.to_string());
             }
-            Ok(stream) => {
+            Ok(mut stream) => {
                 core.node.up();
                 core.counters.home_connects.add(1);
                 {
@@ -47,7 +48,7 @@ pub(super) async fn run<T: Ticket>(weak: Weak<Core<T>>) {
                     (state.abort, state.close_idle) = (None, false);
                 }
                 drop(core);
-                let end = drive(&weak, stream).await;
+                let end = drive(&weak, &mut stream).await;
                 let Some(core) = weak.upgrade() else { return };
                 match end {
                     End::Idle => core.state.borrow_mut().phase = Phase::Idle,
@@ -55,6 +56,21 @@ pub(super) async fn run<T: Ticket>(weak: Weak<Core<T>>) {
                 }
             }
         }
+    }
+}
+
+/// Carries what one client sends by a connection of its own.
+pub(super) async fn run_leased<T: Ticket>(core: Rc<Core<T>>, mut lease: Lease) {
+    core.state.borrow_mut().last_read = clock::now();
+    match drive(&Rc::downgrade(&core), lease.stream()).await {
+        End::Idle => {
+            let leave = core.state.borrow().leave;
+            if leave == Some(Leave::Finish { reusable: true }) {
+                lease.prove_clean();
+            }
+            core.abandon();
+        }
+        End::Lost(reason) => core.lost(&reason),
     }
 }
 
@@ -82,7 +98,7 @@ struct Inbound {
 }
 
 /// Carries requests and replies until the connection ends.
-async fn drive<T: Ticket>(weak: &Weak<Core<T>>, mut stream: Box<dyn Stream>) -> End {
+async fn drive<T: Ticket>(weak: &Weak<Core<T>>, stream: &mut Box<dyn Stream>) -> End {
     let mut inbound = Inbound { buffer: BytesMut::new(), scanner: ReplyScanner::new(), need: 0 };
     poll_fn(|cx| {
         let Some(core) = weak.upgrade() else {
@@ -97,18 +113,19 @@ async fn drive<T: Ticket>(weak: &Weak<Core<T>>, mut stream: Box<dyn Stream>) -> 
             if let Some(reason) = state.abort.take() {
                 return Poll::Ready(End::Lost(reason));
             }
-            if state.close_idle && state.pending.is_empty() {
+            if state.close_idle && state.pending.is_empty() || state.leave == Some(Leave::Close) {
                 return Poll::Ready(End::Idle);
             }
         }
-        let end = match core.write(&mut stream, cx) {
+        let end = match core.write(stream, cx) {
             Err(e) => Some(e.to_string()),
-            Ok(()) => match core.read(&mut stream, &mut inbound, cx) {
+            Ok(()) => match core.read(stream, &mut inbound, cx) {
                 Poll::Pending => None,
                 Poll::Ready(reason) => Some(reason),
             },
         };
         match end {
+            None if core.has_finished() => Poll::Ready(End::Idle),
             None => Poll::Pending,
             Some(reason) => Poll::Ready(End::Lost(reason)),
         }
@@ -117,6 +134,11 @@ async fn drive<T: Ticket>(weak: &Weak<Core<T>>, mut stream: Box<dyn Stream>) -> 
 }
 
 impl<T: Ticket> Core<T> {
+    fn has_finished(&self) -> bool {
+        let state = self.state.borrow();
+        matches!(state.leave, Some(Leave::Finish { .. })) && state.pending.is_empty()
+    }
+
     fn write(&self, stream: &mut Box<dyn Stream>, cx: &mut Context<'_>) -> io::Result<()> {
         let mut guard = self.state.borrow_mut();
         let state = &mut *guard;
@@ -186,7 +208,7 @@ impl<T: Ticket> Core<T> {
                         base = end;
                         continue;
                     }
-                    let Some(ticket) = self.next_ticket() else {
+                    let Some(ticket) = self.next_ticket(&inbound.buffer[base..end]) else {
                         let shown =
                             String::from_utf8_lossy(&inbound.buffer[base..end.min(base + 120)]).into_owned();
                         return Err(format!("home sent a reply to nothing: {}", shown.trim_end()));

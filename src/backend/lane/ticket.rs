@@ -53,6 +53,8 @@ pub enum Failure {
 
 /// The claim to one reply.
 pub trait Ticket: 'static {
+    /// Called with each reply before the last, if several requests were sent as one. Not to touch the lane.
+    fn part(&mut self, _reply: &[u8]) {}
     /// Called exactly once, at `now`; from within `Lane::send` only while the node is known to be down.
     fn complete(self, outcome: Outcome<'_>, now: u64);
 }

@@ -7,6 +7,8 @@
 
 mod commands;
 
+pub use commands::Order;
+
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
@@ -153,7 +155,7 @@ impl Proxy {
     }
 
     /// Holds a reply back until every message published before now has been heard.
-    pub(super) fn after_messages(&self, client: Rc<dyn Client>, slot: u64, reply: Bytes) {
+    pub fn after_messages(&self, client: Rc<dyn Client>, slot: u64, reply: Bytes) {
         self.wait(Waiter::Reply(client, slot, reply));
     }
 

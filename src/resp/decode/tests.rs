@@ -255,3 +255,17 @@ fn a_long_line_is_searched_once() {
         assert_eq!(parser.cursor.searched, read);
     }
 }
+
+#[test]
+fn a_command_of_the_same_shape_is_a_repetition() {
+    let stream = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n*2\r\n$3\r\nGET\r\n$1\r\nb\r\n*2\r\n$3\r\nGET\r\n$2\r\ncc\r\n*2\r\n$3\r\nTTL\r\n$1\r\na\r\n";
+    let (mut parser, mut spans) = (RequestParser::new(), Vec::new());
+    assert_eq!(parser.step(stream, 0, &mut spans, &Limits::default()), Step::Command { end: 20 });
+    assert_eq!(parser.repeat(stream, 20, 0, 0..2, &mut spans), Some(40));
+    assert_eq!(Request::new(stream, 20, 40, &spans[2..]).arg(1), Some(&b"b"[..]));
+    // Another length, another name, the end of the buffer.
+    for (base, until) in [(40, stream.len()), (61, stream.len()), (20, 39)] {
+        assert_eq!(parser.repeat(&stream[..until], base, 0, 0..2, &mut spans), None);
+        assert_eq!(spans.len(), 4);
+    }
+}

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{NOT_AN_INTEGER, SYNTAX, about};
+use crate::acl::{User, Users};
 use crate::command::{Args, Command, Unknown, id};
-use crate::proxy::Message;
 use crate::resp::{Request, encode, parse_i64};
 use crate::session::clients::{ClientInfo, is_label};
 use crate::session::{ReplyMode, Session};
@@ -49,6 +49,7 @@ struct Victims<'a> {
     kind: Option<Kind>,
     address: Option<&'a [u8]>,
     local: Option<&'a [u8]>,
+    user: Option<Arc<User>>,
     skip_me: bool,
 }
 
@@ -60,6 +61,7 @@ impl Victims<'_> {
             && self.kind.is_none_or(|kind| kind.is_of(client))
             && at(self.address, client.address)
             && at(self.local, client.local)
+            && self.user.as_ref().is_none_or(|user| user.number() == client.user.lock().number())
     }
 }
 
@@ -174,7 +176,7 @@ impl Session {
         let victims = if old_form {
             Victims { address: request.arg(2), ..Victims::default() }
         } else {
-            match victims(request) {
+            match victims(request, &self.context.users) {
                 Ok(victims) => victims,
                 Err(error) => return self.reply_error(error),
             }
@@ -182,7 +184,7 @@ impl Session {
         let (mut killed, mut me) = (0, false);
         for client in self.context.clients.list().iter().filter(|c| victims.include(c)) {
             if client.id != self.info.id {
-                killed += i64::from(self.end_other(client));
+                killed += i64::from(self.context.end(client));
             } else if !victims.skip_me {
                 (killed, me) = (killed + 1, true);
             }
@@ -195,19 +197,6 @@ impl Session {
         if me {
             self.core.closing.set(true);
         }
-    }
-
-    /// Ends another client; false if somebody else has.
-    fn end_other(&self, client: &ClientInfo) -> bool {
-        if client.killed.swap(true, Relaxed) {
-            return false;
-        }
-        self.context.clients.remove(client.id);
-        if let Some(inbox) = self.context.proxy.shared.inboxes.read().get(client.worker as usize) {
-            // A worker that is gone has no clients.
-            let _ = inbox.send(Message::Close(client.id));
-        }
-        true
     }
 
     fn client_reply(&mut self, request: &Request<'_>) {
@@ -224,23 +213,7 @@ impl Session {
         } else if self.reply_mode != ReplyMode::Off {
             self.reply_mode = ReplyMode::Skip;
         }
-    }
-
-    fn client_unblock(&self, request: &Request<'_>) {
-        let reason = request.arg(3);
-        let known = |r: &[u8]| r.eq_ignore_ascii_case(b"TIMEOUT") || r.eq_ignore_ascii_case(b"ERROR");
-        if request.len() > 4 {
-            let word = request.arg(1).unwrap_or_default();
-            let before = "ERR unknown subcommand or wrong number of arguments for '";
-            self.reply_error(about(before, word, "'. Try CLIENT HELP."));
-        } else if reason.is_some_and(|r| !known(r)) {
-            self.reply_error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
-        } else if request.arg(2).and_then(parse_i64).is_none() {
-            self.reply_error(NOT_AN_INTEGER);
-        } else {
-            // Nobody can be blocked in this version.
-            self.say(|out, _| encode::integer(out, 0));
-        }
+        self.attend();
     }
 
     fn client_tracking(&self, request: &Request<'_>) {
@@ -305,7 +278,7 @@ fn on_or_off(word: Option<&[u8]>) -> Option<bool> {
 ///
 /// # Errors
 /// Redis' error for the first that is wrong.
-fn victims<'a, A: Args + ?Sized>(request: &'a A) -> Result<Victims<'a>, Vec<u8>> {
+fn victims<'a, A: Args + ?Sized>(request: &'a A, users: &Users) -> Result<Victims<'a>, Vec<u8>> {
     let mut victims = Victims { skip_me: true, ..Victims::default() };
     let mut i = 2;
     while let Some(option) = request.arg(i) {
@@ -322,9 +295,8 @@ fn victims<'a, A: Args + ?Sized>(request: &'a A) -> Result<Victims<'a>, Vec<u8>>
         } else if is("laddr") {
             victims.local = Some(value);
         } else if is("user") {
-            if value != b"default" {
-                return Err(about("ERR No such user '", value, "'"));
-            }
+            let user = users.get(value).ok_or_else(|| about("ERR No such user '", value, "'"))?;
+            victims.user = Some(user);
         } else if is("skipme") && value.eq_ignore_ascii_case(b"yes") {
             victims.skip_me = true;
         } else if is("skipme") && value.eq_ignore_ascii_case(b"no") {

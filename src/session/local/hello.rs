@@ -1,6 +1,8 @@
 //! AUTH and HELLO.
 
 use super::{SYNTAX, about};
+use crate::acl::{Denial, Reason, Stage};
+use crate::command::{by_id, id};
 use crate::resp::{Proto, Request, encode, parse_i64};
 use crate::session::Session;
 use crate::session::clients::is_label;
@@ -15,28 +17,30 @@ pub(super) const BAD_NAME: &str = "ERR Client names cannot contain spaces, newli
 impl Session {
     pub(super) fn auth(&mut self, request: &Request<'_>) {
         let (user, password) = match (request.arg(1), request.arg(2)) {
-            (Some(_), None) if self.context.config.server.password.is_none() => {
+            (Some(_), None) if self.context.users.default_user().no_password() => {
                 return self.reply_error(NO_PASSWORD);
             }
             (Some(password), None) => (&b"default"[..], password),
             (Some(user), Some(password)) if request.len() == 3 => (user, password),
             _ => return self.reply_error(SYNTAX),
         };
-        if self.authenticate(user, password) {
+        if self.authenticate(request, user, password) {
             self.ok();
         }
     }
 
-    /// Without a password any will do, as for Redis' `nopass`. Says so if it is wrong.
-    fn authenticate(&mut self, user: &[u8], password: &[u8]) -> bool {
-        let secret = self.context.config.server.password.as_ref();
-        let right = user == b"default" && secret.is_none_or(|s| s.matches(password));
-        if right {
-            self.set_authenticated(true);
-        } else {
-            self.reply_error(WRONG_PASSWORD);
+    /// Says so, and notes it, if it is wrong.
+    fn authenticate(&mut self, request: &Request<'_>, name: &[u8], password: &[u8]) -> bool {
+        if let Some(user) = self.context.users.authenticate(name, password) {
+            self.become_user(user);
+            return true;
         }
-        right
+        let (object, user) = (request.name().to_vec(), name.to_vec());
+        let denial = Denial { reason: Reason::Auth, stage: Stage::TopLevel, object, user };
+        let command = if request.name().eq_ignore_ascii_case(b"auth") { id::AUTH } else { id::HELLO };
+        self.note_denial(denial, by_id(command));
+        self.reply_error(WRONG_PASSWORD);
+        false
     }
 
     /// Options take effect one by one, as in Redis 7.0: those before a bad one stay.
@@ -53,7 +57,7 @@ impl Session {
             let (first, second) = (request.arg(i + 1), request.arg(i + 2));
             if let (true, Some(user), Some(password)) = (option.eq_ignore_ascii_case(b"AUTH"), first, second)
             {
-                if !self.authenticate(user, password) {
+                if !self.authenticate(request, user, password) {
                     return;
                 }
                 i += 3;

@@ -61,7 +61,7 @@ fn section(context: &Context) -> String {
         lines.add("l1_evictions", l1.evictions);
         lines.add("l1_expired", l1.expired);
         lines.add("l1_flights", snapshot.flights);
-        lines.add("guard", if snapshot.guarded { "up" } else { "down" });
+        lines.add("guard", snapshot.guard());
         lines.add("lease_left_ms", snapshot.lease_left.as_millis());
     }
     lines.add("l2_address", &shared.node.dial.address);

@@ -1,10 +1,13 @@
 //! Commands that strata answers itself: those about the client's own connection, INFO, and its own `CACHE`.
 
+mod acl;
 mod cache;
 mod client;
+mod config;
 mod hello;
 mod info;
 mod snapshot;
+mod unblock;
 mod value;
 
 use std::future::Future;
@@ -29,9 +32,6 @@ impl Session {
         if !command.arity_ok(request.len()) {
             return self.reply_error(command.arity_error());
         }
-        if command.subscribes() {
-            return self.run_subscription(command, request);
-        }
         match command.id {
             id::PING if self.core.restricted.get() && request.len() <= 2 => self.ping_subscriber(request),
             id::PING => self.ping(command, request),
@@ -42,23 +42,24 @@ impl Session {
             id::QUIT => self.quit(),
             id::RESET => self.reset(),
             id::INFO => self.info(request, command, now),
-            id::ACL_WHOAMI => self.say(|out, _| encode::bulk(out, b"default")),
+            id::CONFIG_GET => self.config_get(request),
+            _ if command.name.starts_with("acl") => self.run_acl(command, request, now),
             _ => self.run_client(command, request, now),
         }
     }
 
     /// Appends a reply.
-    fn say(&self, write: impl FnOnce(&mut Vec<u8>, Proto)) {
+    pub(super) fn say(&self, write: impl FnOnce(&mut Vec<u8>, Proto)) {
         write(self.core.replies.borrow_mut().now(), self.lane.proto);
     }
 
-    fn ok(&self) {
+    pub(super) fn ok(&self) {
         self.say(|out, _| encode::simple(out, "OK"));
     }
 
     /// Replies with what `work` comes to. Until then the client's next commands wait, as they would while Redis is
     /// busy with this one; other clients don't.
-    fn reply_later(&mut self, work: impl Future<Output = Vec<u8>> + 'static) {
+    pub(super) fn reply_later(&mut self, work: impl Future<Output = Vec<u8>> + 'static) {
         let slot = self.core.replies.borrow_mut().open(Shape::Plain);
         self.core.busy.set(true);
         let core = self.core.clone();
@@ -114,9 +115,10 @@ impl Session {
 
     fn change_lane(&mut self, lane: LaneKey) {
         if self.lane != lane {
-            self.lane = lane;
+            let from = std::mem::replace(&mut self.lane, lane);
             self.lane_since = clock::now();
             self.turning = true;
+            self.follow(from);
         }
     }
 
@@ -131,17 +133,18 @@ impl Session {
             self.core.replies.borrow_mut().set_silent(false);
         }
         self.reply_mode = ReplyMode::On;
+        self.end_transaction();
         let later = self.reset_subscriptions();
         self.set_proto(Proto::Resp2);
         self.set_database(self.context.config.l2.database);
-        self.set_authenticated(self.context.config.server.password.is_none());
+        self.become_stranger();
         self.info.name.lock().clear();
         if !later {
             self.say(|out, _| encode::simple(out, "RESET"));
         }
     }
 
-    fn set_authenticated(&mut self, yes: bool) {
+    pub(super) fn set_authenticated(&mut self, yes: bool) {
         self.authenticated = yes;
         self.limits.authenticated = yes;
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::backend::confirmations::Guarding;
 use crate::backend::health::{Checkup, State};
 use crate::clock;
 use crate::metrics::Totals;
@@ -19,8 +20,8 @@ pub(super) struct Snapshot {
     pub(super) flights: usize,
     /// What is left of the serving lease.
     pub(super) lease_left: Duration,
-    /// The guard connection is up, and home announces its changes.
-    pub(super) guarded: bool,
+    /// Whether home announces its changes.
+    pub(super) guarding: Guarding,
     /// Why home cannot be reached.
     pub(super) trouble: Option<String>,
     /// The last look at home.
@@ -40,9 +41,18 @@ impl Snapshot {
             l1: copies.map(|c| c.l1().stats()),
             flights: copies.map_or(0, |c| c.flights()),
             lease_left: Duration::from_nanos(copies.map_or(0, |c| c.lease_left(now))),
-            guarded: shared.confirmations.guarded(),
+            guarding: shared.confirmations.guarding(),
             trouble: shared.node.breaker.trouble(),
             checkup: shared.health.latest(),
+        }
+    }
+
+    /// What the guard does, in a word.
+    pub(super) fn guard(&self) -> &'static str {
+        match self.guarding {
+            Guarding::Down => "down",
+            Guarding::Resting => "resting",
+            Guarding::Awake => "up",
         }
     }
 
@@ -64,7 +74,10 @@ impl Snapshot {
     /// None: there is no L1.
     pub(super) fn l1_verdict(&self) -> Option<Verdict> {
         self.l1?;
-        let reason = if !self.guarded {
+        let reason = if self.guarding == Guarding::Resting {
+            let reason = "resting (l1.rest): writes at home far outnumber the reads that copies could answer";
+            return Some((State::Healthy, vec![reason.to_owned()]));
+        } else if self.guarding == Guarding::Down {
             "copies are not served: no connection on which home announces changes"
         } else if self.lease_left.is_zero() {
             "copies are not served: home answers no probes, so the serving lease ran out"

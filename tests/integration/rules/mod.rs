@@ -15,6 +15,7 @@ mod home_lru;
 mod lease;
 mod mget;
 mod outage;
+mod rest;
 mod unknown_keys;
 
 use std::time::Duration;

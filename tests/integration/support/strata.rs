@@ -33,15 +33,27 @@ impl Strata {
 
     /// The same with `l2.url` in words and a configuration file, which settings override.
     pub(crate) fn start_with(url: &str, file: &str, settings: &[(&str, &str)]) -> Strata {
+        Strata::start_at(Port::reserve().expect("a free port"), url, file, settings)
+    }
+
+    fn start_at(port: Port, url: &str, file: &str, settings: &[(&str, &str)]) -> Strata {
         let directory =
             tempfile::Builder::new().prefix("strata-proxy-").tempdir().expect("a temporary directory");
         fs::write(directory.path().join("config.toml"), file).expect("the configuration is written");
         let mut all = vec![("l2.url".to_owned(), url.to_owned())];
         all.extend(settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
-        let port = Port::reserve().expect("a free port");
         let mut strata = Strata { directory, port, settings: all, process: None };
         strata.start_again();
         strata
+    }
+
+    /// The same, listening on every address of the machine.
+    pub(crate) fn start_everywhere(home: &Endpoint, settings: &[(&str, &str)]) -> Strata {
+        let port = Port::reserve().expect("a free port");
+        let listen = format!("0.0.0.0:{}", port.number());
+        let mut all = vec![("server.listen", &*listen)];
+        all.extend(settings);
+        Strata::start_at(port, &home.url(), "", &all)
     }
 
     /// Starts the process after `stop` or `kill`, on the same address.

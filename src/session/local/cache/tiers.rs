@@ -92,7 +92,7 @@ pub(super) fn health(snapshot: &Snapshot, shared: &Shared) -> Value {
     let mut tiers = Vec::new();
     if let (Some(verdict), Some(l1)) = (snapshot.l1_verdict(), &snapshot.l1) {
         let mut pairs = status(verdict);
-        pairs.push(("guard".into(), text(if snapshot.guarded { "up" } else { "down" })));
+        pairs.push(("guard".into(), text(snapshot.guard())));
         pairs.push(("lease_left_ms".into(), (snapshot.lease_left.as_millis() as u64).into()));
         pairs.push(("bytes".into(), l1.bytes.into()));
         pairs.push(("max_bytes".into(), l1.max_bytes.into()));

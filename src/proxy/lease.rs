@@ -1,0 +1,213 @@
+//! Connections to home that one client has for itself for a while.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Ask, Client, LaneKey, Proxy, Ticket, error_reply, failure_text};
+use crate::backend::lane::{Failure, Lane, Outcome, Reply};
+use crate::backend::pool::{NoLease, Pools, Purpose, Tag};
+use crate::clock;
+use crate::resp::{Proto, encode, reply};
+
+/// Time-outs of leased connections are looked after this often.
+const TICK: Duration = Duration::from_millis(200);
+
+/// A connection that a client has for itself. Dropped it is closed, whatever it is waiting for.
+pub struct Own {
+    lane: Lane<Ticket>,
+    tag: Arc<Tag>,
+    /// What a request may take, in nanoseconds.
+    bound: Cell<u64>,
+    /// It is no longer in the protocol and database it was lent in.
+    turned: Cell<bool>,
+}
+
+impl Own {
+    /// Whether it is lost.
+    pub fn is_gone(&self) -> bool {
+        self.lane.is_gone()
+    }
+
+    /// What others may know of it.
+    pub fn tag(&self) -> &Arc<Tag> {
+        &self.tag
+    }
+
+    /// What carries it.
+    pub fn lane(&self) -> &Lane<Ticket> {
+        &self.lane
+    }
+
+    /// Lets requests from now on take so much longer than others; None: for ever.
+    pub fn allow(&self, longer: Option<Duration>) {
+        let bound = longer.map_or(u64::MAX, |longer| self.bound.get().saturating_add(clock::nanos(longer)));
+        self.bound.set(bound);
+    }
+
+    /// Sends a request whose reply nobody wants to see.
+    pub fn send_aside(&self, command: &[&[u8]], now: u64) {
+        let mut request = Vec::new();
+        encode::command(&mut request, command);
+        self.send(&request, 0, Ticket::Nobody, now);
+    }
+
+    pub(super) fn send(&self, requests: &[u8], parts: u32, ticket: Ticket, now: u64) {
+        self.lane.send_block(requests, parts, ticket, now, now.saturating_add(self.bound.get()));
+    }
+}
+
+/// Leased connections of a worker.
+#[derive(Default)]
+pub(super) struct Leases {
+    pools: OnceCell<Pools>,
+    lent: RefCell<Vec<Weak<Own>>>,
+    /// Given back with replies outstanding.
+    finishing: RefCell<Vec<Rc<Own>>>,
+    ticked: Cell<u64>,
+}
+
+/// The claim to the reply of what a connection's client must not be without (SELECT, HELLO).
+pub struct Follow {
+    own: Weak<Own>,
+    client: Rc<dyn Client>,
+    slot: u64,
+}
+
+impl Follow {
+    pub(super) fn complete(self, outcome: Outcome<'_>, now: u64) {
+        let done = matches!(&outcome, Outcome::Reply(r) if !reply::is_error(r.bytes()));
+        if let (false, Some(own)) = (done, self.own.upgrade()) {
+            own.lane.abort("home does not let it follow its client to another database or protocol");
+        }
+        self.client.deliver(self.slot, Reply::Owned(Bytes::new()), now);
+    }
+}
+
+/// The claim to the reply of SHUTDOWN: if it succeeds there is none, and the connection ends.
+pub struct Farewell {
+    client: Rc<dyn Client>,
+    slot: u64,
+    home: String,
+}
+
+impl Farewell {
+    pub(super) fn complete(self, outcome: Outcome<'_>, now: u64) {
+        match outcome {
+            Outcome::Reply(reply) => self.client.deliver(self.slot, reply, now),
+            Outcome::Failed(Failure::Timeout(bound)) => {
+                let text = format!(
+                    "ERR strata: home {} did not answer within {bound:?} (l2.request_timeout)",
+                    self.home
+                );
+                self.client.deliver(self.slot, Reply::Owned(error_reply(&text)), now);
+            }
+            Outcome::Failed(_) => {
+                self.client.deliver(self.slot, Reply::Owned(Bytes::new()), now);
+                self.client.close();
+            }
+        }
+    }
+}
+
+impl Proxy {
+    /// Leases a connection that speaks the lane's protocol and is in its database (`anywhere`: in any).
+    ///
+    /// # Errors
+    /// Why there is none, as a reply, code first.
+    pub async fn lease(&self, purpose: Purpose, lane: LaneKey, anywhere: bool) -> Result<Rc<Own>, String> {
+        let node = &self.shared.node;
+        let pools = self
+            .leases
+            .pools
+            .get_or_init(|| Pools::new(node.clone(), self.shared.places.clone(), self.counters.clone()));
+        let db = (!anywhere).then_some(lane.db);
+        match pools.lease(purpose, lane.proto, db).await {
+            Ok(lease) => {
+                let tag = lease.tag();
+                let lane = Lane::over(lease, node.clone(), self.counters.clone());
+                let bound = Cell::new(clock::nanos(node.request_timeout));
+                let own = Rc::new(Own { lane, tag, bound, turned: Cell::new(false) });
+                self.leases.lent.borrow_mut().push(Rc::downgrade(&own));
+                Ok(own)
+            }
+            Err(why) => {
+                self.counters.home_failures.add(1);
+                Err(self.no_lease_text(why))
+            }
+        }
+    }
+
+    fn no_lease_text(&self, why: NoLease) -> String {
+        let home = &self.shared.node.dial.address;
+        match why {
+            NoLease::Unreachable(u) => failure_text(&self.shared.node, &Failure::Unreachable(u)),
+            NoLease::Refused(reason) => {
+                format!("ERR strata: home {home} does not give the client a connection of its own: {reason}")
+            }
+            NoLease::Taken { purpose: Purpose::State, places, waited } => format!(
+                "ERR strata: all {places} connections to home {home} that clients may have for themselves were taken for {waited:?}; raise l2.max_connections"
+            ),
+            NoLease::Taken { purpose: Purpose::Wait, places, waited } => format!(
+                "ERR strata: all {places} connections to home {home} for clients that wait were taken for {waited:?}; raise server.max_clients"
+            ),
+        }
+    }
+
+    /// A client no longer needs its connection. It may be lent again, once everything is answered, if it is
+    /// `reusable`: it watches nothing, and no transaction took it to another protocol or database.
+    pub fn give_back(&self, own: Rc<Own>, reusable: bool) {
+        own.lane.finish(reusable && !own.turned.get());
+        if own.lane.depth() > 0 {
+            self.leases.finishing.borrow_mut().push(own);
+        }
+    }
+
+    /// Takes a connection along to its client's protocol or database. The reply at `slot` is empty; if home refuses,
+    /// the connection is lost.
+    pub fn follow(&self, client: &Rc<dyn Client>, slot: u64, own: &Rc<Own>, request: &[u8], now: u64) {
+        own.turned.set(true);
+        let follow = Follow { own: Rc::downgrade(own), client: client.clone(), slot };
+        own.send(request, 0, Ticket::Follow(follow), now);
+    }
+
+    /// Sends SHUTDOWN by the connection of its client.
+    pub fn farewell(&self, ask: &Ask<'_>, own: &Own) {
+        let home = self.shared.node.dial.address.to_string();
+        let ticket = Ticket::Farewell(Farewell { client: ask.client.clone(), slot: ask.slot, home });
+        own.send(ask.request.raw(), 0, ticket, ask.now);
+    }
+
+    pub(super) fn tick_leases(&self, now: u64) {
+        if now.saturating_sub(self.leases.ticked.get()) < clock::nanos(TICK) {
+            return;
+        }
+        self.leases.ticked.set(now);
+        let mut lent = Vec::new();
+        self.leases.lent.borrow_mut().retain(|own| {
+            lent.extend(own.upgrade());
+            own.strong_count() > 0
+        });
+        lent.iter().for_each(|own| own.lane.tick(now));
+        self.leases.finishing.borrow_mut().retain(|own| own.lane.depth() > 0);
+    }
+}
+
+/// HELLO or SELECT, which takes a connection from one protocol and database to another.
+pub fn turns(from: LaneKey, to: LaneKey) -> impl Iterator<Item = Vec<u8>> {
+    let hello = (from.proto != to.proto).then(|| {
+        let version: &[u8] = if to.proto == Proto::Resp3 { b"3" } else { b"2" };
+        let mut out = Vec::new();
+        encode::command(&mut out, &[b"HELLO", version]);
+        out
+    });
+    let select = (from.db != to.db).then(|| {
+        let mut out = Vec::new();
+        encode::command(&mut out, &[b"SELECT", to.db.to_string().as_bytes()]);
+        out
+    });
+    hello.into_iter().chain(select)
+}

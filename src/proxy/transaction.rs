@@ -1,0 +1,233 @@
+//! Transactions: MULTI, its commands and EXEC go home as one, and only EXEC's reply comes back.
+
+use std::rc::Rc;
+
+use super::held::Shows;
+use super::lease::Own;
+use super::{Ask, Client, Proxy, Receiver, Ticket, error_reply, failure_text};
+use crate::backend::lane::{Outcome, Reply};
+use crate::command::{Command, KeyRef};
+use crate::resp::{Request, encode, reply};
+use crate::router::Effect;
+use crate::tier::copies::Copies;
+
+/// What several commands together mean for copies.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Hashes of keys that they may change.
+    writes: Vec<u64>,
+    /// Hashes of keys that their replies tell of.
+    reads: Vec<u64>,
+    reads_unnamed: bool,
+    writes_unnamed: bool,
+    writes_all: bool,
+    counted: Counted,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Counted {
+    reads: u64,
+    writes: u64,
+    deletes: u64,
+}
+
+impl Effects {
+    /// Adds a command.
+    pub fn add(
+        &mut self,
+        proxy: &Proxy,
+        request: &Request<'_>,
+        command: Option<&Command>,
+        effect: Effect,
+        keys: &[KeyRef],
+    ) {
+        match effect {
+            Effect::None => {}
+            Effect::Reads | Effect::ReadsUnnamed => self.counted.reads += 1,
+            Effect::Writes | Effect::WritesUnnamed | Effect::WritesAll => {
+                self.counted.writes += 1;
+                self.counted.deletes += u64::from(command.is_some_and(super::direct::deletes));
+            }
+        }
+        let Some(copies) = &proxy.shared.copies else { return };
+        let hash = |k: &KeyRef| copies.l1().hash(request.arg(k.index as usize).unwrap_or_default());
+        match effect {
+            Effect::None => {}
+            Effect::Reads => self.reads.extend(keys.iter().map(hash)),
+            Effect::ReadsUnnamed => self.reads_unnamed = true,
+            Effect::Writes => self.writes.extend(keys.iter().map(hash)),
+            Effect::WritesUnnamed => {
+                self.writes.extend(keys.iter().map(hash));
+                self.writes_unnamed = true;
+            }
+            Effect::WritesAll => self.writes_all = true,
+        }
+    }
+
+    /// Adds what only shows keys (None: many), such as that one of those watched was changed.
+    pub fn shows(&mut self, hashes: Option<&[u64]>) {
+        match hashes {
+            Some(hashes) => self.reads.extend_from_slice(hashes),
+            None => self.reads_unnamed = true,
+        }
+    }
+
+    /// Bytes it takes.
+    pub fn size(&self) -> usize {
+        (self.writes.len() + self.reads.len()) * size_of::<u64>()
+    }
+
+    fn pack(&mut self) {
+        for keys in [&mut self.writes, &mut self.reads] {
+            keys.sort_unstable();
+            keys.dedup();
+        }
+    }
+
+    /// All keys; None: some are not known.
+    fn keys(&self) -> Option<Vec<u64>> {
+        let all = self.reads_unnamed || self.writes_unnamed || self.writes_all;
+        (!all).then(|| [&self.writes[..], &self.reads[..]].concat())
+    }
+
+    /// Whether it may change what nobody names or announces.
+    fn touches_all(&self, proxy: &Proxy) -> bool {
+        self.writes_all || self.writes_unnamed && !proxy.shared.confirmations.guarded()
+    }
+
+    /// When the reply is about to be released.
+    fn fence(&self, proxy: &Proxy, copies: &Copies) {
+        if self.touches_all(proxy) {
+            return copies.fence_all();
+        }
+        let dropped: usize = self.writes.iter().map(|hash| copies.fence(*hash)).sum();
+        proxy.counters.l1_deletes.add(dropped as u64);
+    }
+
+    /// Of what the reply may be newer than copies that this client could read next.
+    fn must_wait(&self, copies: &Copies) -> Option<Shows> {
+        if self.writes_unnamed {
+            Some(Shows::UnnamedWrite)
+        } else if self.reads_unnamed {
+            Some(Shows::Unnamed)
+        } else if self.reads.iter().any(|hash| copies.holds(*hash)) {
+            Some(Shows::Keys(self.reads.as_slice().into()))
+        } else {
+            None
+        }
+    }
+}
+
+/// The claim to EXEC's reply.
+pub struct Transaction {
+    proxy: Rc<Proxy>,
+    client: Rc<dyn Client>,
+    slot: u64,
+    effects: Effects,
+    sent: u64,
+    /// Replies so far.
+    parts: u32,
+    /// Home's error to MULTI, by which the commands were run one by one.
+    unopened: Option<String>,
+    /// Home's first error to a command that it did not queue.
+    unqueued: Option<String>,
+}
+
+impl Proxy {
+    /// Sends a transaction: `block` is MULTI, `commands` commands and EXEC, by `own` or the lane that is shared.
+    pub fn transact(
+        self: &Rc<Self>,
+        ask: &Ask<'_>,
+        own: Option<&Own>,
+        block: &[u8],
+        commands: u32,
+        mut effects: Effects,
+    ) {
+        effects.pack();
+        let Counted { reads, writes, deletes } = effects.counted;
+        self.counters.home_reads.add(reads);
+        self.counters.home_sets.add(writes);
+        self.counters.home_deletes.add(deletes);
+        ask.client.unsettle(ask.slot, effects.keys().as_deref());
+        if let (Some(copies), true) = (self.fenced_copies(), effects.touches_all(self)) {
+            copies.fence_all();
+        }
+        let transaction = Transaction {
+            proxy: self.clone(),
+            client: ask.client.clone(),
+            slot: ask.slot,
+            effects,
+            sent: ask.now,
+            parts: 0,
+            unopened: None,
+            unqueued: None,
+        };
+        let ticket = Ticket::Transaction(Box::new(transaction));
+        let parts = commands + 1;
+        match own {
+            Some(own) => own.send(block, parts, ticket, ask.now),
+            None => self.lane(ask.lane).send_parts(block, parts, ticket, ask.now),
+        }
+    }
+}
+
+impl Transaction {
+    pub(super) fn part(&mut self, reply: &[u8]) {
+        if reply::is_error(reply) {
+            let words = || super::errand::error_text(reply);
+            match self.parts {
+                0 => self.unopened = Some(words()),
+                _ => self.unqueued = self.unqueued.take().or_else(|| Some(words())),
+            }
+        }
+        self.parts += 1;
+    }
+
+    pub(super) fn complete(self, outcome: Outcome<'_>, now: u64) {
+        let proxy = self.proxy.clone();
+        let copies = proxy.fenced_copies();
+        if let Some(copies) = copies {
+            self.effects.fence(&proxy, copies);
+        }
+        let reply = match outcome {
+            Outcome::Failed(failure) => {
+                proxy.counters.errors.add(1);
+                let text = failure_text(&proxy.shared.node, &failure);
+                return self.client.deliver(self.slot, Reply::Owned(error_reply(&text)), now);
+            }
+            Outcome::Reply(reply) => self.worded(reply),
+        };
+        let took = now.saturating_sub(self.sent);
+        let latency =
+            if self.effects.counted.writes > 0 { &proxy.counters.home_set } else { &proxy.counters.home_get };
+        latency.record(took, 1);
+        match copies.and_then(|copies| self.effects.must_wait(copies)) {
+            Some(shows) => {
+                let receiver = Receiver::Client(self.client, self.slot);
+                proxy.after_confirmation(vec![receiver], reply.into_bytes(), shows, now);
+            }
+            None => self.client.deliver(self.slot, reply, now),
+        }
+    }
+
+    /// EXEC's reply, or what became of the transaction before EXEC: the client has been told QUEUED already.
+    fn worded<'a>(&self, reply: Reply<'a>) -> Reply<'a> {
+        let error = |text: String| {
+            let mut out = Vec::new();
+            encode::error(&mut out, text);
+            Reply::Owned(out.into())
+        };
+        match (&self.unopened, &self.unqueued) {
+            (Some(refusal), _) => {
+                self.proxy.shared.facts.refuse_transactions(refusal);
+                error(format!(
+                    "ERR strata: home refused MULTI, so the commands were run one by one; it said: {refusal}"
+                ))
+            }
+            (None, Some(refusal)) if reply::is_error(reply.bytes()) => {
+                error(format!("EXECABORT Transaction discarded because of: {refusal}"))
+            }
+            _ => reply,
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! A command that must wait before it is run: until what was asked before it is answered, and until its client has a
+//! connection of its own. The client's next commands wait behind it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as Cx, Poll};
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use super::Session;
+use super::queue::Queue;
+use super::replies::Shape;
+use super::transaction::with_request;
+use crate::backend::lane::Reply;
+use crate::clock;
+use crate::command::{Flags, Unknown, id, longest_wait, resolve};
+use crate::proxy::{Client, Own, Purpose};
+use crate::resp::{Request, reply};
+use crate::router::{Effect, Route, route};
+
+/// What is to be done with it.
+pub(super) enum What {
+    /// Home watches keys.
+    Watch,
+    /// It waits for data.
+    Wait,
+    /// It needs a connection of its own for itself alone.
+    Lease,
+    /// EXEC of a transaction that may not go by a connection that is shared.
+    Exec(Box<Queue>),
+    /// It begins or ends subscriptions. Commands that do, and all others, wait for one another: so nothing is heard
+    /// that was published before, and everything that is published after.
+    Subscription,
+    /// Home is asked whether it knows the command, which is to be queued.
+    Vet(Unknown),
+}
+
+enum Stage {
+    /// Earlier replies are outstanding.
+    Settling,
+    /// A connection is being leased.
+    Leasing(Task<Result<Rc<Own>, String>>),
+    /// Home is to confirm subscriptions.
+    Confirming,
+    /// Home is being asked.
+    Asking(Task<Result<Bytes, String>>),
+    /// It was sent by this connection.
+    Sent(Rc<Own>),
+}
+
+/// See the module's text.
+pub(super) struct Parked {
+    what: What,
+    raw: Vec<u8>,
+    slot: u64,
+    stage: Stage,
+}
+
+impl Parked {
+    /// Whether it waits for data: nothing is lost if its client goes.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.what, What::Wait)
+    }
+}
+
+/// Work on the side, given up when nobody wants its result.
+struct Task<T>(JoinHandle<T>);
+
+impl<T: 'static> Task<T> {
+    fn start(work: impl Future<Output = T> + 'static) -> Self {
+        Task(tokio::task::spawn_local(work))
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Session {
+    /// Parks a command.
+    pub(super) fn park(&mut self, request: &Request<'_>, what: What) {
+        let slot = match &what {
+            What::Exec(queue) => self.open_for(queue),
+            // Confirmations are pushes: CLIENT REPLY does not silence them.
+            What::Subscription => self.core.replies.borrow_mut().open_always(Shape::Plain),
+            _ => self.open(),
+        };
+        self.parked = Some(Parked { what, raw: request.raw().to_vec(), slot, stage: Stage::Settling });
+        // It is the session's task that takes it from here.
+        self.core.wake();
+    }
+
+    /// Takes the parked command as far as it goes.
+    pub(super) fn poll_parked(&mut self, cx: &mut Cx<'_>) {
+        while let Some(mut parked) = self.parked.take() {
+            let moved = match &mut parked.stage {
+                Stage::Settling if self.core.replies.borrow().waiting() > 1 => None,
+                Stage::Settling => Some(Next::Stage(self.start(&parked))),
+                Stage::Leasing(task) => task.poll(cx).map(Next::Leased),
+                Stage::Asking(task) => task.poll(cx).map(Next::Told),
+                Stage::Sent(_) | Stage::Confirming
+                    if self.core.replies.borrow().shape(parked.slot).is_some() =>
+                {
+                    None
+                }
+                Stage::Confirming => Some(Next::Done),
+                Stage::Sent(own) => Some(Next::Answered(own.clone())),
+            };
+            match moved {
+                None => {
+                    self.parked = Some(parked);
+                    return;
+                }
+                Some(Next::Stage(stage)) => self.parked = Some(Parked { stage, ..parked }),
+                Some(Next::Leased(Ok(own))) => self.launch(parked, own),
+                Some(Next::Leased(Err(text))) => self.conclude(parked.slot, |s| s.reply_error(text)),
+                Some(Next::Told(answer)) => self.vetted(parked, answer),
+                Some(Next::Done) => {}
+                Some(Next::Answered(own)) => {
+                    self.info.blocked.lock().take();
+                    self.context.proxy.give_back(own, true);
+                }
+            }
+        }
+    }
+
+    fn start(&self, parked: &Parked) -> Stage {
+        let proxy = self.context.proxy.clone();
+        let lane = self.lane;
+        if let What::Subscription = parked.what {
+            with_request(&parked.raw, |request| self.run_subscription(request, parked.slot, false));
+            return Stage::Confirming;
+        }
+        if let What::Vet(unknown) = parked.what {
+            let name = with_request(&parked.raw, |request| full_name(request, unknown)).unwrap_or_default();
+            return Stage::Asking(Task::start(async move {
+                proxy.ask_home(lane, &[b"COMMAND", b"INFO", &name]).await
+            }));
+        }
+        let purpose = if parked.waits() { Purpose::Wait } else { Purpose::State };
+        // What is let through while a script runs is not kept out by a SELECT that is not.
+        let busy = |r: &Request<'_>| resolve(r).is_ok_and(|c| c.flags.contains(Flags::ALLOW_BUSY));
+        let anywhere = matches!(parked.what, What::Lease) && with_request(&parked.raw, busy) == Some(true);
+        Stage::Leasing(Task::start(async move { proxy.lease(purpose, lane, anywhere).await }))
+    }
+
+    /// Runs the command by the connection that is here.
+    fn launch(&mut self, parked: Parked, own: Rc<Own>) {
+        let Parked { what, raw, slot, .. } = parked;
+        let now = clock::now();
+        match what {
+            What::Watch => drop(with_request(&raw, |request| self.watch_by(own, request, slot, now))),
+            What::Exec(queue) => {
+                with_request(&raw, |request| self.exec_at_home(request, slot, *queue, Some(own), now));
+            }
+            What::Wait | What::Lease | What::Vet(_) | What::Subscription => {
+                with_request(&raw, |request| self.send_by(&own, request, slot, now));
+                self.parked = Some(Parked { what, raw: Vec::new(), slot, stage: Stage::Sent(own) });
+            }
+        }
+    }
+
+    fn send_by(&self, own: &Rc<Own>, request: &Request<'_>, slot: u64, now: u64) {
+        let Ok(command) = resolve(request) else { return };
+        let mut keys = Vec::new();
+        let effect = match route(command, request, &mut keys) {
+            Route::Wait(effect) => {
+                *self.info.blocked.lock() = Some(own.tag().clone());
+                own.allow(longest_wait(command, request));
+                effect
+            }
+            Route::Leased(effect) => effect,
+            _ => Effect::None,
+        };
+        if command.id == id::WAIT {
+            // WAIT is about what its connection did last: this comes behind all that the client has done.
+            own.send_aside(&[b"PING"], now);
+        }
+        self.with_ask_by(Some(own), request, Some(command), slot, true, now, |ask| match command.id {
+            id::SHUTDOWN => self.context.proxy.farewell(ask, own),
+            _ => self.context.proxy.direct(ask, effect, &keys),
+        });
+    }
+
+    /// Queues the command if home knows it.
+    fn vetted(&mut self, parked: Parked, answer: Result<Bytes, String>) {
+        let What::Vet(unknown) = parked.what else { return };
+        with_request(&parked.raw, |request| {
+            self.conclude(parked.slot, |session| match answer {
+                Err(text) => session.reject(None, text),
+                Ok(reply) => match arity(&reply) {
+                    None => session.reject(None, unknown.message(request)),
+                    Some(arity) if fits(arity, request.len()) => {
+                        session.queue_for_home(request, None, Effect::WritesUnnamed, &[]);
+                    }
+                    Some(_) => {
+                        let name = String::from_utf8_lossy(&full_name(request, unknown)).into_owned();
+                        session.reject(None, format!("ERR wrong number of arguments for '{name}' command"));
+                    }
+                },
+            });
+        });
+    }
+
+    /// Replies in the place that was kept, which is the last.
+    fn conclude(&mut self, slot: u64, say: impl FnOnce(&mut Self)) {
+        let silent = self.core.replies.borrow().shape(slot) == Some(Shape::Silent);
+        self.core.deliver(slot, Reply::Owned(Bytes::new()), clock::now());
+        let before = self.core.replies.borrow_mut().set_silent(silent);
+        say(self);
+        self.core.replies.borrow_mut().set_silent(before);
+    }
+
+    /// Reads what a client sends while a command is parked; Ready when it is gone.
+    pub(super) fn poll_gone(&mut self, cx: &mut Cx<'_>) -> Poll<std::io::Result<()>> {
+        let context = self.context.clone();
+        let mut scratch = context.scratch.borrow_mut();
+        while !self.ended {
+            match super::poll_into(&mut self.stream, cx, &mut scratch.buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Ready(Ok(0)) => self.ended = true,
+                Poll::Ready(Ok(n)) => {
+                    self.input.extend_from_slice(&scratch.buffer[..n]);
+                    self.paused = true;
+                    self.check_input(n)?;
+                }
+            }
+        }
+        // As in Redis, who waits has nothing to say and nobody to hear it.
+        if self.parked.as_ref().is_some_and(Parked::waits) { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+}
+
+/// What moves a parked command on.
+enum Next {
+    Stage(Stage),
+    Leased(Result<Rc<Own>, String>),
+    Told(Result<Bytes, String>),
+    Done,
+    Answered(Rc<Own>),
+}
+
+impl<T> Task<T> {
+    /// Its result, once it is there.
+    fn poll(&mut self, cx: &mut Cx<'_>) -> Option<T> {
+        match Pin::new(&mut self.0).poll(cx) {
+            Poll::Ready(Ok(result)) => Some(result),
+            // It neither panics nor is it aborted while somebody asks.
+            Poll::Ready(Err(_)) | Poll::Pending => None,
+        }
+    }
+}
+
+/// As COMMAND INFO knows it.
+fn full_name(request: &Request<'_>, unknown: Unknown) -> Vec<u8> {
+    let name = request.name().to_ascii_lowercase();
+    match unknown {
+        Unknown::Command => name,
+        Unknown::Subcommand => {
+            [&name, &b"|"[..], &request.arg(1).unwrap_or_default().to_ascii_lowercase()].concat()
+        }
+    }
+}
+
+/// The arity of the command that a reply to COMMAND INFO describes.
+fn arity(info: &[u8]) -> Option<i64> {
+    reply::parse_integer(reply::elements(reply::elements(info).next()?).nth(1)?)
+}
+
+fn fits(arity: i64, arguments: usize) -> bool {
+    let least = usize::try_from(arity.unsigned_abs()).unwrap_or(usize::MAX);
+    if arity < 0 { arguments >= least } else { arguments == least }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_known_by_its_arity() {
+        assert_eq!(arity(b"*1\r\n*3\r\n$3\r\nfoo\r\n:-3\r\n*0\r\n"), Some(-3));
+        for none in [&b"*1\r\n*-1\r\n"[..], b"*1\r\n_\r\n", b"*0\r\n", b"-ERR no\r\n"] {
+            assert_eq!(arity(none), None);
+        }
+        assert!(fits(-2, 2) && fits(-2, 9) && fits(2, 2) && !fits(-2, 1) && !fits(2, 3));
+    }
+}

@@ -1,0 +1,218 @@
+//! The commands between MULTI and EXEC.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::Session;
+use super::parked::What;
+use crate::command::{Command, CommandId, Flags, KeyRef, Unknown, id};
+use crate::proxy::{Effects, LaneKey, turns};
+use crate::resp::{Proto, Request, encode, parse_i64};
+use crate::router::{Effect, Route, route};
+
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+/// Commands that are not queued.
+const AT_ONCE: [CommandId; 6] = [id::EXEC, id::DISCARD, id::MULTI, id::WATCH, id::QUIT, id::RESET];
+
+/// The commands between MULTI and EXEC.
+pub(super) struct Queue {
+    /// MULTI and the commands that home gets, as they came.
+    pub(super) block: Vec<u8>,
+    /// How many of these there are without MULTI.
+    pub(super) sent: u32,
+    /// All commands.
+    pub(super) count: usize,
+    pub(super) here: Vec<Here>,
+    /// Bytes of `here`.
+    here_size: usize,
+    pub(super) effects: Effects,
+    /// A command was refused: EXEC will be, too.
+    pub(super) doomed: bool,
+    /// Where the client will be once it has been executed so far.
+    lane: LaneKey,
+    /// Something in it must not happen on a connection that others share.
+    pub(super) apart: bool,
+    /// EXEC's reply is dropped.
+    pub(super) silent: bool,
+}
+
+/// A command that strata answers itself, at EXEC.
+pub(super) struct Here {
+    /// Its place among all.
+    pub(super) index: usize,
+    pub(super) raw: Box<[u8]>,
+    /// Home gets its like, so that what follows is run where it should be. Home's reply is dropped.
+    pub(super) twin: bool,
+}
+
+/// What is made of EXEC's reply once it is here.
+pub(super) struct Replay {
+    pub(super) count: usize,
+    pub(super) here: Vec<Here>,
+    pub(super) silent: bool,
+}
+
+impl Queue {
+    pub(super) fn new(lane: LaneKey) -> Self {
+        Queue {
+            block: MULTI.to_vec(),
+            sent: 0,
+            count: 0,
+            here: Vec::new(),
+            here_size: 0,
+            effects: Effects::default(),
+            doomed: false,
+            lane,
+            apart: false,
+            silent: false,
+        }
+    }
+
+    /// Bytes it takes.
+    pub(super) fn size(&self) -> usize {
+        self.block.len() + self.here_size + self.here.len() * size_of::<Here>() + self.effects.size()
+    }
+
+    fn send(&mut self, raw: &[u8]) {
+        self.block.extend_from_slice(raw);
+        self.sent += 1;
+        self.count += 1;
+    }
+
+    fn keep(&mut self, raw: &[u8]) {
+        self.here.push(Here { index: self.count, raw: raw.into(), twin: false });
+        self.here_size += raw.len();
+        self.count += 1;
+    }
+
+    /// A command that takes the client to another protocol or database: home follows.
+    fn turn(&mut self, raw: &[u8], to: LaneKey) {
+        self.keep(raw);
+        for request in turns(self.lane, to) {
+            self.block.extend_from_slice(&request);
+            self.sent += 1;
+            self.apart = true;
+            if let Some(here) = self.here.last_mut() {
+                here.twin = true;
+            }
+        }
+        self.lane = to;
+    }
+
+    pub(super) fn into_replay(self) -> Replay {
+        Replay { count: self.count, here: self.here, silent: self.silent }
+    }
+}
+
+impl Session {
+    /// Queues a command of an open transaction, or refuses it; false if it is one that acts at once.
+    pub(super) fn queue(
+        &mut self,
+        request: &Request<'_>,
+        command: Result<&'static Command, Unknown>,
+        keys: &mut Vec<KeyRef>,
+    ) -> bool {
+        let command = match command {
+            Ok(command) => command,
+            Err(_) if request.name().eq_ignore_ascii_case(b"cache") => {
+                self.enqueue(request, |queue, raw| queue.keep(raw));
+                return true;
+            }
+            Err(unknown) => {
+                self.park(request, What::Vet(unknown));
+                return true;
+            }
+        };
+        if !command.arity_ok(request.len()) {
+            self.reject(Some(command), command.arity_error());
+        } else if command.flags.contains(Flags::NO_MULTI) {
+            self.reject(Some(command), "ERR Command not allowed inside a transaction");
+        } else if AT_ONCE.contains(&command.id) {
+            return false;
+        } else {
+            self.queue_known(request, command, keys);
+        }
+        true
+    }
+
+    fn queue_known(&mut self, request: &Request<'_>, command: &'static Command, keys: &mut Vec<KeyRef>) {
+        let effect = match route(command, request, keys) {
+            Route::Local | Route::Refused | Route::Stream | Route::Transaction => {
+                let to = self.destination(request, command);
+                return self.enqueue(request, |queue, raw| match to {
+                    Some(to) => queue.turn(raw, to),
+                    None => queue.keep(raw),
+                });
+            }
+            Route::Cached | Route::MultiGet => Effect::Reads,
+            Route::Direct(effect) | Route::Wait(effect) | Route::Leased(effect) => effect,
+        };
+        self.queue_for_home(request, Some(command), effect, keys);
+    }
+
+    /// Queues a command that home will run.
+    pub(super) fn queue_for_home(
+        &mut self,
+        request: &Request<'_>,
+        command: Option<&'static Command>,
+        effect: Effect,
+        keys: &[KeyRef],
+    ) {
+        let context = self.context.clone();
+        self.enqueue(request, |queue, raw| {
+            queue.send(raw);
+            queue.effects.add(&context.proxy, request, command, effect, keys);
+            // It can make home say what is no reply.
+            queue.apart |= command.is_some_and(|c| c.id == id::DEBUG);
+        });
+    }
+
+    fn enqueue(&mut self, request: &Request<'_>, add: impl FnOnce(&mut Queue, &[u8])) {
+        let bound = self.context.config.server.max_query_buffer;
+        let Some(queue) = &mut self.transaction else { return };
+        // What is doomed need not be kept.
+        if !queue.doomed {
+            add(queue, request.raw());
+        }
+        self.info.multi.store(queue.count as i64, Relaxed);
+        self.info.multi_size.store(queue.size() as u64, Relaxed);
+        if queue.size() > bound {
+            let text = "the client's transaction exceeds server.max_query_buffer";
+            tracing::warn!(client = self.info.id, bytes = queue.size(), "{text}");
+            self.info.killed.store(true, Relaxed);
+            return self.core.closing.set(true);
+        }
+        self.say(|out, _| encode::simple(out, "QUEUED"));
+    }
+
+    /// Where SELECT and HELLO take the client, if they do.
+    fn destination(&self, request: &Request<'_>, command: &Command) -> Option<LaneKey> {
+        let lane = self.transaction.as_ref()?.lane;
+        let number = parse_i64(request.arg(1)?)?;
+        match (command.id, number) {
+            (id::HELLO, 2) => Some(LaneKey { proto: Proto::Resp2, ..lane }),
+            (id::HELLO, 3) => Some(LaneKey { proto: Proto::Resp3, ..lane }),
+            (id::SELECT, _) => {
+                let databases = self.context.proxy.shared.facts.databases.load(Relaxed);
+                let db = u32::try_from(number).ok().filter(|db| *db < databases)?;
+                Some(LaneKey { db, ..lane })
+            }
+            _ => None,
+        }
+    }
+
+    /// Refuses a command before it is run: a transaction that is open will be refused, too.
+    pub(super) fn reject(&mut self, command: Option<&'static Command>, error: impl AsRef<[u8]>) {
+        if let Some(queue) = &mut self.transaction {
+            queue.doomed = true;
+            queue.block = Vec::new();
+        }
+        let error = error.as_ref();
+        if command.is_none_or(|c| c.id != id::EXEC) {
+            return self.reply_error(error);
+        }
+        self.end_transaction();
+        let whole = error.starts_with(b"EXECABORT ");
+        let before: &[u8] = if whole { b"" } else { b"EXECABORT Transaction discarded because of: " };
+        self.reply_error([before, error].concat());
+    }
+}

@@ -1,0 +1,284 @@
+//! MULTI, EXEC, DISCARD, WATCH and UNWATCH.
+//!
+//! Commands are queued here, and go home as one when EXEC comes: by the lane that is shared, or by the connection on
+//! which the client watches keys. Those that are about the client's connection never reach home; they take effect at
+//! EXEC, and their replies stand in its array at their places.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::batch::Tally;
+use super::parked::What;
+use super::queue::Queue;
+use super::replies::Shape;
+use super::{ReplyMode, Session};
+use crate::clock;
+use crate::command::{Command, id, resolve};
+use crate::proxy::{LaneKey, Own, turns};
+use crate::resp::{Limits, Request, RequestParser, Step, encode, reply};
+use crate::router::Effect;
+
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+const ABORTED: &str = "EXECABORT Transaction discarded because of previous errors.";
+/// Above this many keys it no longer matters which they are.
+const MOST_WATCHED: usize = 1024;
+/// Stands where home's array is shorter than the transaction.
+const MISSING: &[u8] = b"-ERR strata: home did not answer this command\r\n";
+
+/// What a client's WATCH has come to.
+#[derive(Default)]
+pub(super) enum Watch {
+    /// It watches nothing.
+    #[default]
+    None,
+    /// Home watches these keys (their hashes; None: too many to be told) for it.
+    Held { own: Rc<Own>, keys: Option<Vec<u64>> },
+    /// The connection that did is lost: EXEC will do nothing.
+    Lost,
+}
+
+impl Session {
+    /// MULTI, EXEC, DISCARD, WATCH and UNWATCH. Their arity has been checked.
+    pub(super) fn run_transaction(&mut self, request: &Request<'_>, command: &'static Command, now: u64) {
+        match command.id {
+            id::MULTI => self.multi(),
+            id::EXEC => self.exec(request, now),
+            id::DISCARD => self.discard(),
+            id::WATCH => self.watch(request, command, now),
+            _ => self.unwatch(request, command, now),
+        }
+    }
+
+    fn multi(&mut self) {
+        if self.transaction.is_some() {
+            return self.reply_error("ERR MULTI calls can not be nested");
+        }
+        if let Some(refusal) = self.context.proxy.shared.facts.no_transactions() {
+            return self.reply_error(refusal);
+        }
+        self.transaction = Some(Box::new(Queue::new(self.lane)));
+        self.info.multi.store(0, Relaxed);
+        self.attend();
+        self.ok();
+    }
+
+    fn exec(&mut self, request: &Request<'_>, now: u64) {
+        let Some(mut queue) = self.transaction.take() else {
+            return self.reply_error("ERR EXEC without MULTI");
+        };
+        self.notice_loss();
+        let watching = matches!(self.watch, Watch::Held { .. });
+        queue.silent = self.core.replies.borrow().is_silent();
+        if queue.doomed {
+            self.end_transaction();
+            self.reply_error(ABORTED);
+        } else if matches!(self.watch, Watch::Lost) {
+            self.end_transaction();
+            self.say(encode::null_array);
+        } else if queue.sent == 0 && !watching {
+            // Nothing of it concerns home.
+            self.end_transaction();
+            self.replay = Some(queue.into_replay());
+            self.run_replay(b"*0\r\n");
+        } else if queue.apart && !watching {
+            self.end_transaction();
+            self.park(request, What::Exec(queue));
+        } else {
+            let slot = self.open_for(&queue);
+            self.exec_at_home(request, slot, *queue, None, now);
+        }
+    }
+
+    /// The place of EXEC's reply.
+    pub(super) fn open_for(&self, queue: &Queue) -> u64 {
+        let mut replies = self.core.replies.borrow_mut();
+        if queue.here.is_empty() {
+            replies.open(Shape::Plain)
+        } else {
+            replies.open_always(Shape::Transaction)
+        }
+    }
+
+    /// Sends a transaction, by `own` if it must not go by the lane that is shared.
+    pub(super) fn exec_at_home(
+        &mut self,
+        request: &Request<'_>,
+        slot: u64,
+        mut queue: Queue,
+        own: Option<Rc<Own>>,
+        now: u64,
+    ) {
+        let own = match std::mem::take(&mut self.watch) {
+            Watch::Held { own, keys } => {
+                // Nil shows that one of them was changed.
+                queue.effects.shows(keys.as_deref());
+                Some(own)
+            }
+            Watch::None | Watch::Lost => own,
+        };
+        queue.block.extend_from_slice(EXEC);
+        let (block, effects) = (std::mem::take(&mut queue.block), std::mem::take(&mut queue.effects));
+        self.with_ask(request, None, slot, true, now, |ask| {
+            self.context.proxy.transact(ask, own.as_deref(), &block, queue.sent, effects);
+        });
+        if let Some(own) = own {
+            self.context.proxy.give_back(own, !queue.apart);
+            self.turning = true;
+        }
+        if !queue.here.is_empty() {
+            self.replay = Some(queue.into_replay());
+        }
+        self.end_transaction();
+    }
+
+    /// Makes EXEC's reply of home's: what is about the connection happens now.
+    pub(super) fn run_replay(&mut self, reply: &[u8]) {
+        let Some(replay) = self.replay.take() else { return };
+        self.core.replies.borrow_mut().set_silent(replay.silent);
+        if reply.first() == Some(&b'*') && reply != b"*-1\r\n" {
+            self.say(|out, _| encode::array(out, replay.count));
+            self.info.multi.store(replay.count as i64, Relaxed);
+            let mut home = reply::elements(reply);
+            let mut here = replay.here.into_iter().peekable();
+            for index in 0..replay.count {
+                match here.next_if(|h| h.index == index) {
+                    Some(here) => {
+                        if here.twin {
+                            home.next();
+                        }
+                        self.run_here(&here.raw);
+                    }
+                    None => self.say(|out, _| out.extend_from_slice(home.next().unwrap_or(MISSING))),
+                }
+            }
+            self.info.multi.store(-1, Relaxed);
+        } else {
+            self.say(|out, _| out.extend_from_slice(reply));
+        }
+        self.core.replies.borrow_mut().set_silent(self.reply_mode == ReplyMode::Off);
+    }
+
+    fn run_here(&mut self, raw: &[u8]) {
+        with_request(raw, |request| match resolve(request) {
+            Ok(command) if command.subscribes() => self.subscribe_in_transaction(request),
+            Ok(command) if command.id == id::MONITOR => {
+                self.reply_error("ERR MONITOR isn't allowed for DENY BLOCKING client");
+            }
+            command => {
+                self.run_slow(request, command, None, clock::now(), &mut Tally::default(), &mut Vec::new());
+            }
+        });
+    }
+
+    fn discard(&mut self) {
+        if self.transaction.is_none() {
+            return self.reply_error("ERR DISCARD without MULTI");
+        }
+        self.end_transaction();
+        self.ok();
+    }
+
+    /// The transaction is over, and with it all watching.
+    pub(super) fn end_transaction(&mut self) {
+        self.transaction = None;
+        self.info.multi.store(-1, Relaxed);
+        self.info.multi_size.store(0, Relaxed);
+        if let Watch::Held { own, .. } = std::mem::take(&mut self.watch) {
+            own.send_aside(&[b"UNWATCH"], clock::now());
+            self.give_back(own);
+        }
+        self.attend();
+    }
+
+    fn watch(&mut self, request: &Request<'_>, command: &'static Command, now: u64) {
+        if self.transaction.is_some() {
+            return self.reply_error("ERR WATCH inside MULTI is not allowed");
+        }
+        self.notice_loss();
+        match self.watch {
+            Watch::None => self.park(request, What::Watch),
+            Watch::Held { .. } => {
+                self.note_watched(request);
+                self.send(request, Some(command), Effect::None, now, &[]);
+            }
+            // Redis, too, does not care what a client watches that has lost.
+            Watch::Lost => self.ok(),
+        }
+    }
+
+    /// The client has a connection on which home can watch keys for it.
+    pub(super) fn watch_by(&mut self, own: Rc<Own>, request: &Request<'_>, slot: u64, now: u64) {
+        self.watch = Watch::Held { own, keys: Some(Vec::new()) };
+        self.note_watched(request);
+        self.send_to(slot, request, None, Effect::None, now, &[]);
+        self.attend();
+    }
+
+    fn note_watched(&mut self, request: &Request<'_>) {
+        let Some(copies) = &self.context.proxy.shared.copies else { return };
+        if let Watch::Held { keys, .. } = &mut self.watch {
+            let Some(known) = keys else { return };
+            known.extend(request.iter().skip(1).map(|key| copies.l1().hash(key)));
+            if known.len() > MOST_WATCHED {
+                known.sort_unstable();
+                known.dedup();
+            }
+            if known.len() > MOST_WATCHED {
+                *keys = None;
+            }
+        }
+    }
+
+    fn unwatch(&mut self, request: &Request<'_>, command: &'static Command, now: u64) {
+        self.notice_loss();
+        let watching = matches!(self.watch, Watch::Held { .. });
+        if watching {
+            self.send(request, Some(command), Effect::None, now, &[]);
+        } else {
+            self.ok();
+        }
+        if let Watch::Held { own, .. } = std::mem::take(&mut self.watch) {
+            self.give_back(own);
+        }
+        self.attend();
+    }
+
+    /// What has been asked by the connection is answered before anything goes another way.
+    fn give_back(&mut self, own: Rc<Own>) {
+        self.context.proxy.give_back(own, true);
+        self.turning = true;
+    }
+
+    fn notice_loss(&mut self) {
+        if matches!(&self.watch, Watch::Held { own, .. } if own.is_gone()) {
+            self.watch = Watch::Lost;
+        }
+    }
+
+    /// The connection by which everything of this client goes.
+    pub(super) fn own(&self) -> Option<&Rc<Own>> {
+        match &self.watch {
+            Watch::Held { own, .. } if !own.is_gone() => Some(own),
+            _ => None,
+        }
+    }
+
+    /// The client has gone to another protocol or database: its own connection follows.
+    pub(super) fn follow(&mut self, from: LaneKey) {
+        let Some(own) = self.own() else { return };
+        for request in turns(from, self.lane) {
+            let slot = self.core.replies.borrow_mut().open_always(Shape::Silent);
+            self.context.proxy.follow(&self.client, slot, own, &request, clock::now());
+        }
+    }
+}
+
+/// Runs a request that was kept.
+pub(super) fn with_request<R>(raw: &[u8], run: impl FnOnce(&Request<'_>) -> R) -> Option<R> {
+    let mut spans = Vec::new();
+    let limits = Limits { max_bulk: raw.len(), ..Limits::default() };
+    match RequestParser::new().step(raw, 0, &mut spans, &limits) {
+        Step::Command { end } => Some(run(&Request::new(raw, 0, end, &spans))),
+        _ => None,
+    }
+}
