@@ -173,7 +173,7 @@ fn subscribe(options: &Options, address: SocketAddr) -> Result<Vec<TcpStream>> {
         streams.push(stream);
     }
     for stream in &mut streams {
-        let mut reply = [0; 33];
+        let mut reply = [0; 30];
         stream.read_exact(&mut reply)?;
         ensure!(reply.ends_with(b"a\r\n:1\r\n"), "{}", reply.escape_ascii());
         stream.set_nonblocking(true)?;

@@ -9,6 +9,8 @@ pub enum Route {
     Local,
     /// It begins, ends or guards a transaction.
     Transaction,
+    /// It begins or ends a stream of what others publish.
+    Stream,
     /// It waits, on a connection of its own.
     Wait(Effect),
     /// To home, by a connection of its own.
@@ -28,8 +30,6 @@ pub enum Route {
 pub enum Effect {
     /// Nothing.
     None,
-    /// Nothing, but its reply counts subscribers, of whom home knows strata's as one.
-    Counts,
     /// Its reply tells of its keys.
     Reads,
     /// Its reply tells of keys that it does not name.
@@ -48,6 +48,7 @@ pub fn route<A: Args + ?Sized>(command: &Command, args: &A, keys: &mut Vec<KeyRe
     match session_need(command, args) {
         SessionNeed::Local => return Route::Local,
         SessionNeed::Transaction => return Route::Transaction,
+        SessionNeed::Stream => return Route::Stream,
         SessionNeed::Refused => return Route::Refused,
         SessionNeed::Wait => return Route::Wait(effect_of(command, args, keys)),
         SessionNeed::Lease => return Route::Leased(effect_of(command, args, keys)),
@@ -78,7 +79,6 @@ fn effect(command: &Command, known: bool, keys: &[KeyRef]) -> Effect {
         _ if command.may_write() || keys.iter().any(|k| !k.access.contains(Access::RO)) => Effect::Writes,
         Reach::UndeclaredReads => Effect::ReadsUnnamed,
         _ if !keys.is_empty() => Effect::Reads,
-        _ if command.flags.contains(Flags::PUBSUB) => Effect::Counts,
         _ => Effect::None,
     }
 }
@@ -110,13 +110,11 @@ mod tests {
             ("keys *", Route::Direct(Effect::ReadsUnnamed), &[]),
             ("flushdb", Route::Direct(Effect::WritesAll), &[]),
             ("swapdb 0 1", Route::Direct(Effect::WritesAll), &[]),
-            ("publish c m", Route::Direct(Effect::Counts), &[]),
-            ("pubsub numsub c", Route::Direct(Effect::Counts), &[]),
-            ("subscribe c", Route::Local, &[]),
+            ("publish c m", Route::Direct(Effect::None), &[]),
             ("ping", Route::Local, &[]),
             ("client id", Route::Local, &[]),
             ("multi", Route::Transaction, &[]),
-            ("subscribe c", Route::Local, &[]),
+            ("subscribe c", Route::Stream, &[]),
             ("blpop k 0", Route::Wait(Effect::Writes), &[1]),
             ("blmove a b left left 0", Route::Wait(Effect::Writes), &[1, 2]),
             ("xread block 0 streams s $", Route::Wait(Effect::Reads), &[4]),

@@ -81,6 +81,8 @@ pub enum SessionNeed {
     Local,
     /// It begins, ends or guards a transaction.
     Transaction,
+    /// It begins or ends a stream of what others publish.
+    Stream,
     /// A connection of its own for as long as it waits.
     Wait,
     /// A connection of its own, because it must get through while a script holds the shared one, or harms it.
@@ -164,9 +166,9 @@ const NOT_CACHED: &[(Why, &str)] = &[
 ];
 
 const SESSION: &[(SessionNeed, &str)] = &[
-    (SessionNeed::Local, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe"),
     (SessionNeed::Local, "ping echo hello auth select client reset quit info acl config|get monitor slowlog"),
     (SessionNeed::Transaction, "multi exec discard watch unwatch"),
+    (SessionNeed::Stream, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe"),
     // XREAD and XREADGROUP wait only with BLOCK.
     (SessionNeed::Wait, "blpop brpop blmove brpoplpush blmpop bzpopmin bzpopmax bzmpop wait"),
     // They must reach a server that is busy with a script, which may have come by the shared connection.
@@ -182,7 +184,7 @@ const SESSION: &[(SessionNeed, &str)] = &[
 /// After these, what follows can only be parsed, or run, once they have been run: they lift the limits of a client
 /// that has not authenticated, change its connection, make it attentive, or let it wait.
 const TURNS: &str = "auth hello reset quit select exec discard watch unwatch xread xreadgroup client|unblock \
-    client|tracking client|pause config|set monitor subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe";
+    client|tracking client|pause config|set monitor";
 
 const REACH: &[(Reach, &str)] = &[
     (Reach::UndeclaredReads, "eval_ro evalsha_ro fcall_ro sort sort_ro keys scan randomkey dbsize"),
@@ -276,7 +278,7 @@ pub(super) const fn may_replicate(name: &str, flags: Flags) -> bool {
 
 /// Whether a batch of commands ends with this one.
 pub(super) const fn turns(name: &str, session: SessionNeed) -> bool {
-    matches!(session, SessionNeed::Wait | SessionNeed::Lease) || listed(TURNS, name)
+    matches!(session, SessionNeed::Wait | SessionNeed::Lease | SessionNeed::Stream) || listed(TURNS, name)
 }
 
 /// A function that finds the list which names a command.

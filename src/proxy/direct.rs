@@ -41,14 +41,9 @@ pub struct Direct {
 impl Proxy {
     /// Sends a command home, fenced as its effect demands. `keys` are its keys.
     pub fn direct(self: &Rc<Self>, ask: &Ask<'_>, effect: Effect, keys: &[KeyRef]) {
-        if effect == Effect::Counts
-            && let Some(counted) = Counted::of(self, ask)
-        {
-            return self.send(ask.lane, ask.request.raw(), Ticket::Counted(counted), ask.now);
-        }
         let copies = self.fenced_copies();
         let keys = match copies {
-            Some(copies) if !matches!(effect, Effect::None | Effect::Counts) => {
+            Some(copies) if effect != Effect::None => {
                 let hash =
                     |k: &KeyRef| copies.l1().hash(ask.request.arg(k.index as usize).unwrap_or_default());
                 match keys {
@@ -62,7 +57,7 @@ impl Proxy {
         };
         self.count(ask, effect);
         match effect {
-            Effect::None | Effect::Counts => {}
+            Effect::None => {}
             Effect::Reads | Effect::Writes if copies.is_some() => {
                 ask.client.unsettle(ask.slot, Some(keys.as_slice()));
             }
@@ -80,7 +75,8 @@ impl Proxy {
         if let Some(copies) = copies {
             direct.fence_before(copies);
         }
-        let ticket = Ticket::Direct(direct);
+        let counted = if effect == Effect::None { Counted::of(self, ask) } else { None };
+        let ticket = counted.map_or(Ticket::Direct(direct), Ticket::Counted);
         match ask.own {
             Some(own) => own.send(ask.request.raw(), 0, ticket, ask.now),
             None => self.send(ask.lane, ask.request.raw(), ticket, ask.now),
@@ -98,7 +94,7 @@ impl Proxy {
                 self.counters.home_deletes.add(u64::from(ask.command.is_some_and(deletes)));
             }
             Effect::Reads | Effect::ReadsUnnamed => self.counters.home_reads.add(1),
-            Effect::None | Effect::Counts => {}
+            Effect::None => {}
         }
     }
 }
@@ -129,14 +125,14 @@ impl Direct {
                 self.proxy.counters.l1_deletes.add(dropped as u64);
             }
             Effect::WritesAll => copies.fence_all(),
-            Effect::None | Effect::Counts | Effect::Reads | Effect::ReadsUnnamed => {}
+            Effect::None | Effect::Reads | Effect::ReadsUnnamed => {}
         }
     }
 
     /// Whether the reply may be newer than copies that this client could read next.
     fn must_wait(&self, copies: &Copies) -> bool {
         match self.effect {
-            Effect::None | Effect::Counts | Effect::Writes | Effect::WritesAll => false,
+            Effect::None | Effect::Writes | Effect::WritesAll => false,
             Effect::Reads if matches!(self.keys, Keys::Unhashed) => true,
             Effect::Reads => self.keys.as_slice().iter().any(|hash| copies.holds(*hash)),
             Effect::ReadsUnnamed | Effect::WritesUnnamed => true,
@@ -193,7 +189,7 @@ impl Direct {
                 counters.home_get.record(took, 1);
             }
             Effect::Writes | Effect::WritesUnnamed | Effect::WritesAll => counters.home_set.record(took, 1),
-            Effect::None | Effect::Counts => {}
+            Effect::None => {}
         }
     }
 }

@@ -59,7 +59,7 @@ pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
 pub use read::Read;
 use slow_log::SlowLog;
-use subscribers::Subscribers;
+pub use subscribers::Order;
 pub use transaction::{Effects, Transaction};
 use watch::Watch;
 
@@ -251,7 +251,7 @@ pub struct Proxy {
     touched: RefCell<Vec<(u32, Box<[u8]>)>>,
     touching: Cell<bool>,
     sampler: Sampler,
-    subscribers: Subscribers,
+    subscribers: subscribers::Subscribers,
 }
 
 impl Proxy {
@@ -270,7 +270,7 @@ impl Proxy {
             touched: RefCell::default(),
             touching: Cell::new(false),
             sampler: Sampler::default(),
-            subscribers: Subscribers::default(),
+            subscribers: Default::default(),
         })
     }
 

@@ -42,7 +42,7 @@ impl Effects {
         keys: &[KeyRef],
     ) {
         match effect {
-            Effect::None | Effect::Counts => {}
+            Effect::None => {}
             Effect::Reads | Effect::ReadsUnnamed => self.counted.reads += 1,
             Effect::Writes | Effect::WritesUnnamed | Effect::WritesAll => {
                 self.counted.writes += 1;
@@ -52,7 +52,7 @@ impl Effects {
         let Some(copies) = &proxy.shared.copies else { return };
         let hash = |k: &KeyRef| copies.l1().hash(request.arg(k.index as usize).unwrap_or_default());
         match effect {
-            Effect::None | Effect::Counts => {}
+            Effect::None => {}
             Effect::Reads => self.reads.extend(keys.iter().map(hash)),
             Effect::ReadsUnnamed => self.reads_unnamed = true,
             Effect::Writes => self.writes.extend(keys.iter().map(hash)),

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
 use crate::acl::Users;
-use crate::backend::subscriptions::Link;
+use crate::backend::subscriptions::{Batch, Link};
 use crate::backend::tracking::Guard;
 use crate::clock;
 use crate::config::Config;
@@ -25,6 +25,8 @@ use crate::session::{Context, Scratch, serve};
 
 /// Workers look after time-outs this often.
 const TICK: Duration = Duration::from_millis(20);
+/// After passing messages on to so many clients a worker turns to its sessions: about a millisecond.
+const PASSED_ON: usize = 8192;
 
 /// A worker's thread.
 pub(super) type Worker = std::thread::JoinHandle<()>;
@@ -115,12 +117,12 @@ async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
         tokio::select! {
             message = inbox.recv() => match message {
                 None => return,
-                Some(message) => receive(&context, message),
+                Some(message) => receive(&context, message).await,
             },
             () = confirmed.notified() => {
                 // What was announced before a confirmation is told before the replies that waited for it.
                 while let Ok(message) = inbox.try_recv() {
-                    receive(&context, message);
+                    receive(&context, message).await;
                 }
                 context.proxy.release_confirmed(clock::now());
             }
@@ -143,8 +145,20 @@ async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
     }
 }
 
-fn receive(context: &Rc<Context>, message: Message) {
+async fn hear(context: &Context, mut batch: Batch) {
+    let mut passed_on = 0;
+    for event in std::mem::take(&mut batch.events) {
+        passed_on += context.proxy.hear(event);
+        if passed_on >= PASSED_ON {
+            passed_on = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+async fn receive(context: &Rc<Context>, message: Message) {
     match message {
+        Message::Heard(batch) => hear(context, batch).await,
         Message::Answer(waiters, reply) => context.proxy.answer(waiters, &reply, clock::now()),
         Message::Notices(notices) => {
             for (session, notice) in notices {
@@ -164,7 +178,6 @@ fn receive(context: &Rc<Context>, message: Message) {
             }
         }
         Message::Wake => context.proxy.sessions().iter().for_each(|client| client.wake()),
-        Message::Heard(batch) => context.proxy.hear(batch),
         Message::Close(session) => {
             if let Some(client) = context.proxy.session(session) {
                 client.close();
@@ -221,8 +234,7 @@ fn admit(
     Ok((stream, info))
 }
 
-/// Ends clients that have been silent for longer than `server.timeout`. Subscribers have nothing to say, and others wait
-/// for data.
+/// Ends clients that have been silent for longer than `server.timeout`, unless they wait for data or messages.
 fn close_idle(context: &Rc<Context>, now: u64) {
     let bound = clock::nanos(context.config.server.timeout);
     if bound == 0 {

@@ -1,5 +1,4 @@
-//! Sessions whose commands need more than being run: CLIENT REPLY, subscribers that speak RESP2, and whatever else a
-//! client can turn on.
+//! Sessions whose commands need more than being run: CLIENT REPLY, subscribers that speak RESP2, and whatever else a client can turn on.
 //!
 //! A plain session asks one question a command ([`Session::attentive`]) and otherwise pays for none of this.
 
@@ -71,8 +70,6 @@ impl Session {
         }
         if !self.may_go_on(request, command, keys) {
             // It was told why.
-        } else if let Some(error) = self.refused_to_subscribers(request, command) {
-            self.reply_error(error);
         } else if known.is_some_and(|known| self.refused_to_monitors(known)) {
             self.reply_error(MONITORS);
         } else if self.transaction.is_none()
@@ -140,7 +137,9 @@ impl Session {
         match command {
             _ if !self.authenticated => true,
             Ok(command) if !command.arity_ok(request.len()) => true,
-            Ok(command) => self.may_run(request, command, Stage::TopLevel, keys),
+            Ok(command) => {
+                self.may_run(request, command, Stage::TopLevel, keys) && self.may_subscriber_run(command)
+            }
             Err(unknown) => self.may_run_unknown(request, unknown),
         }
     }

@@ -100,8 +100,6 @@ enum Stop {
     Full,
     Incomplete,
     Inline(usize),
-    /// The next command has to wait for replies.
-    Early,
     Error(ProtocolError),
 }
 
@@ -131,16 +129,13 @@ impl Session {
             match stop {
                 Stop::Full => {}
                 Stop::Incomplete => return base,
-                Stop::Inline(end) if self.run_inline(scratch, reader.as_ref()) => {
+                Stop::Inline(end) => {
+                    self.run_inline(scratch, reader.as_ref());
                     if self.held_back {
                         self.paused = true;
                         return base;
                     }
                     base = end;
-                }
-                Stop::Early | Stop::Inline(_) => {
-                    (self.turning, self.paused) = (true, true);
-                    return base;
                 }
                 Stop::Error(e) => {
                     tracing::debug!(client = self.info.id, error = %e, "protocol error");
@@ -179,16 +174,6 @@ impl Session {
                         Some(c) if request.name().eq_ignore_ascii_case(c.name.as_bytes()) => Ok(c),
                         _ => self.resolve(&request),
                     };
-                    if command.is_ok_and(Command::subscribes) {
-                        // What stands before it in this group may yet have to wait for replies.
-                        if !scratch.group.is_empty() {
-                            scratch.spans.truncate(before);
-                            return Stop::Full;
-                        }
-                        if self.comes_too_early(command) {
-                            return Stop::Early;
-                        }
-                    }
                     // A container's name says nothing yet.
                     last = command.ok().filter(|c| !c.is_container());
                     scratch.note(buf, *base, end, before, command, store);
@@ -250,22 +235,17 @@ impl Session {
         group.iter().take_while(hit).count() as u64
     }
 
-    /// False: the command has to wait for replies.
-    fn run_inline(&mut self, scratch: &mut Scratch, reader: Option<&Reader<'_>>) -> bool {
+    fn run_inline(&mut self, scratch: &mut Scratch, reader: Option<&Reader<'_>>) {
         // The parser holds the encoded command; it is lent out for the time of the run.
         let parser = std::mem::take(&mut self.parser);
         let now = clock::now();
         let mut tally = Tally::default();
         let request = parser.inline();
         let command = self.resolve(&request);
-        let early = self.comes_too_early(command);
-        if !early {
-            self.run_one(&request, command, None, reader, now, &mut tally, &mut scratch.keys);
-            self.settle(&tally, 1, now);
-            self.info.note(now, command.ok().map(|c| c.id), 1);
-        }
+        self.run_one(&request, command, None, reader, now, &mut tally, &mut scratch.keys);
+        self.settle(&tally, 1, now);
+        self.info.note(now, command.ok().map(|c| c.id), 1);
         self.parser = parser;
-        !early
     }
 
     fn settle(&self, tally: &Tally, commands: u64, began: u64) {

@@ -49,8 +49,6 @@ pub struct ClientInfo {
     pub marks: AtomicU32,
     /// Who hears of changed keys in its place; 0: nobody, -1: it does not track.
     pub redirect: AtomicI64,
-    /// Channels, patterns and shards it is subscribed to.
-    pub subscriptions: [AtomicU32; 3],
     /// Who it is.
     pub user: Mutex<Arc<User>>,
     /// Commands that wait for EXEC; -1: it is in no transaction.
@@ -59,6 +57,8 @@ pub struct ClientInfo {
     pub multi_size: AtomicU64,
     /// The connection by which it waits for data.
     pub blocked: Mutex<Option<Arc<Tag>>>,
+    /// Channels, patterns and shards it is subscribed to.
+    pub subscriptions: [AtomicU32; 3],
     /// CLIENT SETNAME; empty: it has none. Printable ASCII, see [`is_label`].
     pub name: Mutex<Vec<u8>>,
 }
@@ -129,7 +129,7 @@ impl ClientInfo {
     }
 
     /// The line of CLIENT LIST, without its end: the fields of Redis 7.0 in their order. What strata has no
-    /// counterpart for (transactions, the parts of Redis' buffers) is what an idle client shows.
+    /// counterpart for (the parts of Redis' buffers) is what an idle client shows.
     pub fn line(&self, now: u64) -> String {
         let seconds = |since: u64| now.saturating_sub(since) / 1_000_000_000;
         let (input, output) = (self.input.load(Relaxed), self.output.load(Relaxed));

@@ -72,12 +72,15 @@ impl Session {
         let arity_ok = command.arity_ok(request.len());
         match route(command, request, keys) {
             Route::Local => self.run_local(command, request, now),
-            Route::Refused | Route::Transaction | Route::Wait(_) | Route::Leased(_) if !arity_ok => {
+            Route::Refused | Route::Stream | Route::Transaction | Route::Wait(_) | Route::Leased(_)
+                if !arity_ok =>
+            {
                 self.reject(Some(command), command.arity_error());
             }
             Route::Transaction => self.run_transaction(request, command, now),
             Route::Wait(_) => self.park(request, What::Wait),
             Route::Leased(_) => self.park(request, What::Lease),
+            Route::Stream => self.park(request, What::Subscription),
             Route::Refused => self.reply_error(refused_error(command)),
             Route::Direct(effect) => self.send(request, Some(command), effect, now, keys),
             // Who watches keys reads from where they are watched.

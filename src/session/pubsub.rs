@@ -8,40 +8,45 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Context as Cx;
 
+use bytes::Bytes;
 use tokio::time::{Sleep, sleep};
 
 use super::replies::Shape;
 use super::{Core, Session};
 use crate::backend::subscriptions::Space;
-use crate::command::{Command, Unknown, id};
+use crate::command::{Command, id};
+use crate::proxy::Order;
 use crate::resp::{Request, encode};
 
 /// Since when a subscriber leaves more unread than it may for long.
 pub(super) type Behind = Option<Pin<Box<Sleep>>>;
 
 impl Session {
-    /// Whether this command has to wait for replies: those that change what the client hears, and all others, wait
-    /// for one another. So nothing is heard that was published before, and everything that is published after.
-    pub(super) fn comes_too_early(&self, command: Result<&'static Command, Unknown>) -> bool {
-        command.is_ok_and(Command::subscribes) && self.core.replies.borrow().waiting() > 0
-    }
-
-    /// SUBSCRIBE and its kin. The commands behind it wait until it is done.
-    pub(super) fn run_subscription(&mut self, command: &Command, request: &Request<'_>) {
-        let proxy = self.context.proxy.clone();
-        let (session, names) = (self.info.id, request.iter().skip(1));
-        // Confirmations are pushes: CLIENT REPLY does not silence them.
-        let slot = self.core.replies.borrow_mut().open_always(Shape::Plain);
-        self.turning = true;
-        let to = (self.lane.proto, slot);
+    /// SUBSCRIBE and its kin; the confirmations go to `slot`, without waiting for home if `at_once`.
+    pub(super) fn run_subscription(&self, request: &Request<'_>, slot: u64, at_once: bool) {
+        let proxy = &self.context.proxy;
+        let names = || request.iter().skip(1);
+        let order =
+            Order { session: self.info.id, client: &self.client, proto: self.lane.proto, slot, at_once };
         for space in Space::ALL {
-            if command.name == space.subscribe() {
-                return proxy.subscribe(session, &self.client, to, space, names);
+            let is = |word: &str| request.name().eq_ignore_ascii_case(word.as_bytes());
+            if is(space.subscribe()) {
+                return proxy.subscribe(&order, space, names());
             }
-            if command.name == space.unsubscribe() {
-                return proxy.unsubscribe(session, &self.client, to, space, names);
+            if is(space.unsubscribe()) {
+                return proxy.unsubscribe(&order, space, names());
             }
         }
+    }
+
+    /// The same at its place in EXEC's reply, which is being written: its confirmations stand in it, and the client's
+    /// next commands wait for home.
+    pub(super) fn subscribe_in_transaction(&mut self, request: &Request<'_>) {
+        let slot = self.core.replies.borrow_mut().open_always(Shape::Plain);
+        self.run_subscription(request, slot, true);
+        let slot = self.core.replies.borrow_mut().open_always(Shape::Silent);
+        self.context.proxy.after_messages(self.client.clone(), slot, Bytes::new());
+        self.turning = true;
     }
 
     /// Ends all subscriptions and says RESET then. False: there are none.
@@ -52,20 +57,18 @@ impl Session {
         waits
     }
 
-    /// Why a subscriber that speaks RESP2, whose replies could be taken for messages, may not do this.
-    pub(super) fn refused_to_subscribers(
-        &self,
-        request: &Request<'_>,
-        command: Result<&'static Command, Unknown>,
-    ) -> Option<String> {
-        let command = command.ok().filter(|c| self.core.restricted.get() && c.arity_ok(request.len()))?;
+    /// Whether a subscriber may do this. If it speaks RESP2, replies could be taken for messages.
+    pub(super) fn may_subscriber_run(&mut self, command: &'static Command) -> bool {
         let allowed = command.subscribes() || [id::PING, id::QUIT, id::RESET].contains(&command.id);
-        (!allowed).then(|| {
-            let name = command.name;
-            format!(
-                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
-            )
-        })
+        if allowed || !self.core.restricted.get() {
+            return true;
+        }
+        let name = command.name;
+        let text = format!(
+            "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+        );
+        self.reject(Some(command), text);
+        false
     }
 
     /// PING in that mode: its reply has the form of a message.

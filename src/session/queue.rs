@@ -182,7 +182,7 @@ impl Session {
 
     fn queue_known(&mut self, request: &Request<'_>, command: &'static Command, keys: &mut Vec<KeyRef>) {
         let effect = match route(command, request, keys) {
-            Route::Local | Route::Refused | Route::Transaction => {
+            Route::Local | Route::Refused | Route::Stream | Route::Transaction => {
                 let to = self.destination(request, command);
                 return self.enqueue(request, |queue, raw| match to {
                     Some(to) => queue.turn(raw, to),

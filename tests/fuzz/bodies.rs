@@ -126,6 +126,7 @@ fn check_route(row: &Command, words: &[Vec<u8>], need: SessionNeed, extracted: V
     let expected = match need {
         SessionNeed::Local => Some(Route::Local),
         SessionNeed::Transaction => Some(Route::Transaction),
+        SessionNeed::Stream => Some(Route::Stream),
         SessionNeed::Refused => Some(Route::Refused),
         SessionNeed::Wait | SessionNeed::Lease | SessionNeed::None => None,
     };

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{Event, Space};
 use crate::resp::reply;
 
-/// A run is not grown beyond this, in bytes: up to here sessions copy it, above they share it.
+/// A run is not grown beyond this, in bytes.
 const FULL: usize = 32 * 1024;
 
 /// The topic of a pushed message: its namespace and its channel or pattern. None: it is something else.

@@ -13,16 +13,24 @@ use crate::clock;
 use crate::proxy::{Client, Proxy, error_reply, failure_text};
 use crate::resp::{Proto, encode};
 
+/// Who wants something about subscriptions.
+pub struct Order<'a> {
+    /// The session's number.
+    pub session: u64,
+    /// The session.
+    pub client: &'a Rc<dyn Client>,
+    /// Its protocol.
+    pub proto: Proto,
+    /// Where the confirmations go: all at once, or one error.
+    pub slot: u64,
+    /// They do not wait for home. Should it refuse, it is asked again and again.
+    pub at_once: bool,
+}
+
 impl Proxy {
-    /// Subscribes a client to topics; the confirmations go to `slot`, all at once, or one error.
-    pub fn subscribe<'a>(
-        &self,
-        session: u64,
-        client: &Rc<dyn Client>,
-        (proto, slot): (Proto, u64),
-        space: Space,
-        names: impl Iterator<Item = &'a [u8]>,
-    ) {
+    /// Subscribes a client to topics.
+    pub fn subscribe<'a>(&self, order: &Order<'_>, space: Space, names: impl Iterator<Item = &'a [u8]>) {
+        let Order { session, client, proto, slot, at_once } = *order;
         let register = &self.shared.subscriptions;
         if !register.up()
             && let Err(down) = self.shared.node.breaker.check()
@@ -45,21 +53,15 @@ impl Proxy {
                 shared
             }));
         }
-        let wait = !fresh.is_empty();
+        let wait = !fresh.is_empty() && !at_once;
         subscriber.under_way = Some(Pending { slot, what: What::Subscribe { space, names: all, fresh } });
         drop(clients);
         self.begin_command(session, slot, wait);
     }
 
     /// Ends subscriptions of a client, without names all of the space.
-    pub fn unsubscribe<'a>(
-        &self,
-        session: u64,
-        client: &Rc<dyn Client>,
-        (proto, slot): (Proto, u64),
-        space: Space,
-        names: impl Iterator<Item = &'a [u8]>,
-    ) {
+    pub fn unsubscribe<'a>(&self, order: &Order<'_>, space: Space, names: impl Iterator<Item = &'a [u8]>) {
+        let Order { session, client, proto, slot, at_once } = *order;
         let mut clients = self.subscribers.clients.borrow_mut();
         let subscriber = clients.entry(session).or_insert_with(|| Subscriber::new(client, proto));
         let has = &subscriber.topics[space as usize];
@@ -73,7 +75,7 @@ impl Proxy {
         for name in &given_up {
             self.shared.subscriptions.give_up(space, name);
         }
-        let wait = !given_up.is_empty();
+        let wait = !given_up.is_empty() && !at_once;
         subscriber.under_way = Some(Pending { slot, what: What::Unsubscribe { space, names: all } });
         drop(clients);
         self.begin_command(session, slot, wait && self.shared.subscriptions.up());

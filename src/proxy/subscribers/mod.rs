@@ -7,6 +7,8 @@
 
 mod commands;
 
+pub use commands::Order;
+
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
@@ -153,7 +155,7 @@ impl Proxy {
     }
 
     /// Holds a reply back until every message published before now has been heard.
-    pub(super) fn after_messages(&self, client: Rc<dyn Client>, slot: u64, reply: Bytes) {
+    pub fn after_messages(&self, client: Rc<dyn Client>, slot: u64, reply: Bytes) {
         self.wait(Waiter::Reply(client, slot, reply));
     }
 
@@ -162,25 +164,26 @@ impl Proxy {
         self.subscribers.waiting.borrow_mut().push_back(Waiting { number, since: clock::now(), who });
     }
 
-    /// What the connection at home has brought.
-    pub fn hear(&self, mut batch: Batch) {
-        for event in std::mem::take(&mut batch.events) {
-            match event {
-                Event::Message { space, name, resp2, resp3 } => {
-                    let members = self.subscribers.members.borrow();
-                    for member in members[space as usize].get(&name).into_iter().flatten() {
-                        member.client.push(if member.proto == Proto::Resp3 { &resp3 } else { &resp2 });
-                    }
+    /// What the connection at home has brought; returns to how many clients it was passed on.
+    pub fn hear(&self, event: Event) -> usize {
+        match event {
+            Event::Message { space, name, resp2, resp3 } => {
+                let members = self.subscribers.members.borrow();
+                let members = members[space as usize].get(&name).map_or(&[][..], |members| members);
+                for member in members {
+                    member.client.push(if member.proto == Proto::Resp3 { &resp3 } else { &resp2 });
                 }
-                Event::Refused { space, name, error } => self.refuse(space, &name, &error),
-                Event::Reached(number) => self.reached(number),
-                Event::Lost => self.let_go(None),
-                Event::Failed { reason, retry_in } => {
-                    let failure = Failure::Unreachable(Unreachable { reason, retry_in });
-                    self.let_go(Some(&failure_text(&self.shared.node, &failure)));
-                }
+                return members.len();
+            }
+            Event::Refused { space, name, error } => self.refuse(space, &name, &error),
+            Event::Reached(number) => self.reached(number),
+            Event::Lost => self.let_go(None),
+            Event::Failed { reason, retry_in } => {
+                let failure = Failure::Unreachable(Unreachable { reason, retry_in });
+                self.let_go(Some(&failure_text(&self.shared.node, &failure)));
             }
         }
+        0
     }
 
     fn reached(&self, number: u64) {

@@ -36,9 +36,6 @@ impl Session {
         if !command.arity_ok(request.len()) {
             return self.reply_error(command.arity_error());
         }
-        if command.subscribes() {
-            return self.run_subscription(command, request);
-        }
         match command.id {
             id::PING if self.core.restricted.get() && request.len() <= 2 => self.ping_subscriber(request),
             id::PING => self.ping(command, request),

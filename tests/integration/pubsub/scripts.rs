@@ -231,3 +231,33 @@ fn binary_names_and_messages_are_taken_as_they_are() {
         (0, "UNSUBSCRIBE \"\" \"\\x00\\xff\\r\\n\"", 2),
     ]);
 }
+
+#[test]
+fn transactions_may_publish_and_subscribe() {
+    same(&[
+        (1, "SUBSCRIBE a", 1),
+        (0, "MULTI\r\nPUBLISH a x\r\nSET k v\r\nEXEC", 4),
+        (1, "", 1),
+        (0, "MULTI\r\nPING\r\nSUBSCRIBE b\r\nPING\r\nUNSUBSCRIBE b\r\nSUBSCRIBE c\r\nEXEC", 7),
+        (1, "UNSUBSCRIBE", 1),
+        (1, "PUBLISH c y", 1),
+        (0, "", 1),
+        (1, "PUBLISH b y", 1),
+        (0, "UNSUBSCRIBE", 1),
+        (0, "GET k", 1),
+    ]);
+}
+
+#[test]
+fn a_subscriber_whose_user_may_not_is_refused() {
+    same(&[
+        (0, "ACL SETUSER u on nopass ~* +@all resetchannels &a", 1),
+        (0, "AUTH u x", 1),
+        (0, "SUBSCRIBE a b", 1),
+        (0, "PSUBSCRIBE a", 1),
+        (0, "SUBSCRIBE a", 1),
+        (0, "SUBSCRIBE b", 1),
+        (1, "PUBLISH a x", 1),
+        (0, "", 1),
+    ]);
+}
