@@ -1,6 +1,7 @@
 //! What strata knows of the servers behind it: connections, lanes, the guard, the embedded child, and how they fare.
 
 pub mod breaker;
+mod commands;
 pub mod confirmations;
 pub mod connection;
 pub mod demand;
@@ -11,5 +12,6 @@ pub mod lane;
 pub mod node;
 pub mod pool;
 pub mod subscriptions;
+mod swaps;
 pub mod tracking;
 pub mod vitals;
