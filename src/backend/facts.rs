@@ -45,6 +45,11 @@ impl Facts {
 
     /// Asks for everything; a user who may not ask leaves it unknown or tried out.
     pub(super) async fn learn(&self, control: &mut Control) -> Result<(), DialError> {
+        // First of all: what is served at once, once the databases are known, may be a MULTI.
+        match try_transaction(control).await? {
+            None => *self.no_transactions.lock() = None,
+            Some(refusal) => self.refuse_transactions(&refusal),
+        }
         let mut databases = config_value(control, "databases").await?.and_then(|v| v.parse().ok());
         if databases.is_none() {
             databases = Some(count_databases(control).await?);
@@ -56,10 +61,6 @@ impl Facts {
         let info = control.ask(&[b"INFO", b"server"]).await?;
         let version = Resp3Frame::as_str(&info).and_then(|text| info_field(text, "redis_version"));
         *self.version.lock() = version.filter(|v| v.len() <= MAX_VERSION).map(str::to_owned);
-        match try_transaction(control).await? {
-            None => *self.no_transactions.lock() = None,
-            Some(refusal) => self.refuse_transactions(&refusal),
-        }
         Ok(())
     }
 }

@@ -14,12 +14,14 @@ mod held;
 mod lease;
 mod mget;
 mod read;
+mod scripts;
 mod transaction;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -65,6 +67,8 @@ pub struct Shared {
     pub node: Arc<Node>,
     /// How many connections to it clients may have for themselves.
     pub places: Arc<Places>,
+    /// Workers of which a script has been running for a while.
+    pub long_scripts: AtomicUsize,
     /// Confirmations of the guard.
     pub confirmations: Arc<Confirmations>,
     /// What home said of itself.
@@ -106,13 +110,16 @@ pub trait Client {
     fn wake(&self);
 }
 
-/// Protocol and database of a lane.
+/// Which lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneKey {
     /// The client's own protocol: replies are not translated.
     pub proto: Proto,
     /// The client's database.
     pub db: u32,
+    /// Scripts have lanes of their own: home does not read on by a connection whose script it runs, and others are to
+    /// hear that it is busy.
+    pub scripts: bool,
 }
 
 /// One request of one client.
@@ -206,6 +213,7 @@ pub struct Proxy {
     clients: RefCell<HashMap<u64, Rc<dyn Client>>>,
     held: RefCell<VecDeque<Held>>,
     leases: Leases,
+    long_script: Cell<bool>,
     admission: Admission,
     touched: RefCell<Vec<(u32, Box<[u8]>)>>,
     touching: Cell<bool>,
@@ -224,6 +232,7 @@ impl Proxy {
             clients: RefCell::default(),
             held: RefCell::default(),
             leases: Leases::default(),
+            long_script: Cell::new(false),
             admission: Admission::default(),
             touched: RefCell::default(),
             touching: Cell::new(false),
@@ -340,9 +349,10 @@ impl Proxy {
 
     /// Housekeeping: time-outs of lanes, confirmations that will not come, hits to be reported.
     pub fn tick(&self, now: u64) {
-        let lanes: Vec<_> = self.lanes.borrow().iter().map(|(_, lane)| lane.clone()).collect();
-        lanes.iter().for_each(|lane| lane.tick(now));
+        let lanes: Vec<_> = self.lanes.borrow().clone();
+        lanes.iter().for_each(|(_, lane)| lane.tick(now));
         self.tick_leases(now);
+        self.notice_long_scripts(&lanes, now);
         self.release_confirmed(now);
         let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);
         self.touching.set(by_use);
@@ -360,7 +370,11 @@ impl Proxy {
             words.extend(here.iter().map(|(_, key)| &**key));
             let mut request = Vec::new();
             encode::command(&mut request, &words);
-            self.lane(LaneKey { proto: Proto::Resp2, db }).send(&request, Ticket::Nobody, now);
+            self.lane(LaneKey { proto: Proto::Resp2, db, scripts: false }).send(
+                &request,
+                Ticket::Nobody,
+                now,
+            );
         }
     }
 

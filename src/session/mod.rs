@@ -172,6 +172,8 @@ struct Session {
     lane_since: u64,
     /// Replies are due by the lane before this one: until they are here nothing may overtake what they answer.
     turning: bool,
+    /// The replies that are due are of scripts, which have a lane of their own.
+    on_scripts: bool,
     /// It may send commands: it has said who it is, or need not.
     authenticated: bool,
     access: Access,
@@ -211,9 +213,10 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
     *info.user.lock() = access.user().clone();
     let mut session = Session {
         limits: Limits { max_bulk: server.max_bulk, authenticated, ..Limits::default() },
-        lane: LaneKey { proto: Proto::Resp2, db: context.config.l2.database },
+        lane: LaneKey { proto: Proto::Resp2, db: context.config.l2.database, scripts: false },
         lane_since: 0,
         turning: false,
+        on_scripts: false,
         parser: RequestParser::new(),
         core,
         client,
@@ -299,6 +302,7 @@ impl Session {
     fn must_wait(&mut self) -> bool {
         let waiting = self.core.replies.borrow().waiting();
         self.turning &= waiting > 0;
+        self.on_scripts &= waiting > 0;
         let held_up = self.turning || self.core.busy.get() || self.parked.is_some() || self.replay.is_some();
         waiting >= MAX_WAITING || held_up || self.is_behind()
     }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::Session;
+use super::batch::Tally;
 use super::queue::Queue;
 use super::replies::Shape;
 use super::transaction::with_request;
@@ -30,8 +31,10 @@ pub(super) enum What {
     Lease,
     /// EXEC of a transaction that may not go by a connection that is shared.
     Exec(Box<Queue>),
-    /// Home is asked whether it knows the command, which is to be queued.
-    Vet(Unknown),
+    /// It goes another way than what was asked before it.
+    Later,
+    /// Home is asked whether it knows the command, which is to be queued; or whether it is busy.
+    Vet(Option<Unknown>),
 }
 
 enum Stage {
@@ -92,6 +95,7 @@ impl Session {
         while let Some(mut parked) = self.parked.take() {
             let moved = match &mut parked.stage {
                 Stage::Settling if self.core.replies.borrow().waiting() > 1 => None,
+                Stage::Settling if matches!(parked.what, What::Later) => Some(Next::Settled),
                 Stage::Settling => Some(Next::Stage(self.start(&parked))),
                 Stage::Leasing(task) => task.poll(cx).map(Next::Leased),
                 Stage::Asking(task) => task.poll(cx).map(Next::Told),
@@ -104,6 +108,7 @@ impl Session {
                     return;
                 }
                 Some(Next::Stage(stage)) => self.parked = Some(Parked { stage, ..parked }),
+                Some(Next::Settled) => self.run_parked(&parked),
                 Some(Next::Leased(Ok(own))) => self.launch(parked, own),
                 Some(Next::Leased(Err(text))) => self.conclude(parked.slot, |s| s.reply_error(text)),
                 Some(Next::Told(answer)) => self.vetted(parked, answer),
@@ -118,7 +123,10 @@ impl Session {
     fn start(&self, parked: &Parked) -> Stage {
         let proxy = self.context.proxy.clone();
         let lane = self.lane;
-        if let What::Vet(unknown) = parked.what {
+        if let What::Vet(None) = parked.what {
+            return Stage::Asking(Task::start(async move { proxy.ask_home(lane, &[b"PING"]).await }));
+        }
+        if let What::Vet(Some(unknown)) = parked.what {
             let name = with_request(&parked.raw, |request| full_name(request, unknown)).unwrap_or_default();
             return Stage::Asking(Task::start(async move {
                 proxy.ask_home(lane, &[b"COMMAND", b"INFO", &name]).await
@@ -131,6 +139,16 @@ impl Session {
         Stage::Leasing(Task::start(async move { proxy.lease(purpose, lane, anywhere).await }))
     }
 
+    /// Runs a command that only had to wait for what came before it.
+    fn run_parked(&mut self, parked: &Parked) {
+        with_request(&parked.raw, |request| {
+            self.conclude(parked.slot, |session| {
+                let (now, command) = (clock::now(), resolve(request));
+                session.run_slow(request, command, None, now, &mut Tally::default(), &mut Vec::new());
+            });
+        });
+    }
+
     /// Runs the command by the connection that is here.
     fn launch(&mut self, parked: Parked, own: Rc<Own>) {
         let Parked { what, raw, slot, .. } = parked;
@@ -140,7 +158,7 @@ impl Session {
             What::Exec(queue) => {
                 with_request(&raw, |request| self.exec_at_home(request, slot, *queue, Some(own), now));
             }
-            What::Wait | What::Lease | What::Vet(_) => {
+            What::Wait | What::Lease | What::Later | What::Vet(_) => {
                 with_request(&raw, |request| self.send_by(&own, request, slot, now));
                 self.parked = Some(Parked { what, raw: Vec::new(), slot, stage: Stage::Sent(own) });
             }
@@ -173,9 +191,22 @@ impl Session {
     fn vetted(&mut self, parked: Parked, answer: Result<Bytes, String>) {
         let What::Vet(unknown) = parked.what else { return };
         with_request(&parked.raw, |request| {
-            self.conclude(parked.slot, |session| match answer {
-                Err(text) => session.reject(None, text),
-                Ok(reply) => match arity(&reply) {
+            self.conclude(parked.slot, |session| match (answer, unknown) {
+                (Err(text), _) => session.reject(resolve(request).ok(), text),
+                (Ok(_), None) => match resolve(request) {
+                    Ok(command) if command.id != id::EXEC => {
+                        session.queue_known(request, command, &mut Vec::new());
+                    }
+                    command => session.run_slow(
+                        request,
+                        command,
+                        None,
+                        clock::now(),
+                        &mut Tally::default(),
+                        &mut Vec::new(),
+                    ),
+                },
+                (Ok(reply), Some(unknown)) => match arity(&reply) {
                     None => session.reject(None, unknown.message(request)),
                     Some(arity) if fits(arity, request.len()) => {
                         session.queue_for_home(request, None, Effect::WritesUnnamed, &[]);
@@ -221,6 +252,7 @@ impl Session {
 
 /// What moves a parked command on.
 enum Next {
+    Settled,
     Stage(Stage),
     Leased(Result<Rc<Own>, String>),
     Told(Result<Bytes, String>),

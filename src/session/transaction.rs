@@ -63,6 +63,10 @@ impl Session {
     }
 
     fn exec(&mut self, request: &Request<'_>, now: u64) {
+        let scripts = self.transaction.as_ref().is_some_and(|queue| queue.effects.run_scripts());
+        if scripts && self.must_settle(true) {
+            return self.park(request, What::Later);
+        }
         let Some(mut queue) = self.transaction.take() else {
             return self.reply_error("ERR EXEC without MULTI");
         };

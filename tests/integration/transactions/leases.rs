@@ -106,7 +106,7 @@ fn home_is_busy_with_a_script_and_still_hears_who_ends_it() {
 #[test]
 fn shutdown_ends_home_and_the_connection_it_came_by() {
     let mut home = RedisServer::start(&[]);
-    let strata = Strata::start(&home.unix(), &[]);
+    let strata = Strata::start(&home.unix(), &[("server.admin_commands", "pass")]);
     let mut client = strata.connect();
     assert!(is_error(&call(&mut client, "SHUTDOWN ABORT"), "ERR"));
     client.send_raw(b"SHUTDOWN NOSAVE\r\n").unwrap();

@@ -96,7 +96,7 @@ fn split(command: &str) -> Vec<String> {
 fn compare(conversations: &[&str], converse: impl Fn(&mut Client, &[Vec<String>]) -> Answers) {
     let options = [("enable-debug-command", "yes")];
     let (bare, home) = (RedisServer::start(&options), RedisServer::start(&options));
-    let strata = Strata::start(&home.unix(), &[("server.workers", "1")]);
+    let strata = Strata::start(&home.unix(), &[("server.workers", "1"), ("server.admin_commands", "pass")]);
     for conversation in conversations {
         let words: Vec<Vec<String>> = conversation.split("; ").map(split).collect();
         for protocol in [2, 3] {
