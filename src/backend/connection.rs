@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::{Secret, Tls as TlsSettings};
-use crate::resp::{Proto, encode};
+use crate::resp::{Proto, ReplyScanner, Scan, encode};
 
 /// A reply of the opening conversation may be this long.
 const MAX_GREETING: usize = 1 << 20;
@@ -241,6 +241,24 @@ impl Control {
         self.read_reply().await
     }
 
+    /// Sends one command and waits for its reply, an error too, as it comes.
+    pub(super) async fn ask_raw(&mut self, command: &[&[u8]]) -> Result<Vec<u8>, DialError> {
+        let mut out = Vec::new();
+        encode::command(&mut out, command);
+        self.stream.write_all(&out).await?;
+        let mut scanner = ReplyScanner::new();
+        loop {
+            match scanner.step(&self.buffer, 0) {
+                Scan::Complete { end } => {
+                    let rest = self.buffer.split_off(end);
+                    return Ok(std::mem::replace(&mut self.buffer, rest));
+                }
+                Scan::Incomplete { .. } => self.read_more().await?,
+                Scan::Error(e) => return Err(DialError::Protocol(e.to_string())),
+            }
+        }
+    }
+
     /// Sends one command that must not be answered with an error.
     pub async fn demand(&mut self, command: &[&[u8]]) -> Result<OwnedFrame, DialError> {
         match self.ask(command).await? {
@@ -260,15 +278,19 @@ impl Control {
                     self.buffer.drain(..used);
                     return Ok(frame);
                 }
-                None if self.buffer.len() > MAX_GREETING => {
-                    return Err(DialError::Protocol("an endless reply".into()));
-                }
-                None => {}
-            }
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                return Err(DialError::Io("it closed the connection".into()));
+                None => self.read_more().await?,
             }
         }
+    }
+
+    async fn read_more(&mut self) -> Result<(), DialError> {
+        if self.buffer.len() > MAX_GREETING {
+            return Err(DialError::Protocol("an endless reply".into()));
+        }
+        if self.stream.read_buf(&mut self.buffer).await? == 0 {
+            return Err(DialError::Io("it closed the connection".into()));
+        }
+        Ok(())
     }
 
     /// Protocol, identity, name and database.

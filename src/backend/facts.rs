@@ -1,16 +1,22 @@
-//! What home says of itself once a connection: how many databases it has, how it evicts, which version it is.
+//! What home says of itself once a connection: how many databases it has, how it evicts, which version it is, which
+//! commands it has besides those of the table.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use parking_lot::Mutex;
-use redis_protocol::resp3::types::{OwnedFrame, Resp3Frame};
+use redis_protocol::resp3::types::OwnedFrame;
 
+use super::commands::{self, field, text};
 use super::connection::{Control, DialError};
+use crate::command::Learned;
 
 /// Databases are counted up to here where CONFIG GET is forbidden.
 const MAX_DATABASES: u32 = 1 << 16;
-/// A longer version than this is no version.
+/// A longer name or version than this is none.
 const MAX_VERSION: usize = 64;
+
+/// A home that has this command has fields of hashes that expire.
+const FIELDS_EXPIRE: &str = "hpexpire";
 
 /// What is known of home from its own words.
 #[derive(Debug, Default)]
@@ -19,14 +25,18 @@ pub struct Facts {
     pub databases: AtomicU32,
     /// Home evicts by LRU or LFU, so it wants to hear of hits.
     pub evicts_by_use: AtomicBool,
-    version: Mutex<Option<String>>,
     no_transactions: Mutex<Option<String>>,
+    /// Fields of hashes can expire one by one.
+    pub hash_fields_expire: AtomicBool,
+    /// What home can do that the table does not know.
+    pub learned: Learned,
+    server: Mutex<Option<(String, String)>>,
 }
 
 impl Facts {
-    /// `redis_version`; None: not known, or home does not tell.
-    pub fn version(&self) -> Option<String> {
-        self.version.lock().clone()
+    /// What HELLO says at home: which server it is, and of which version. None: not known yet.
+    pub fn server(&self) -> Option<(String, String)> {
+        self.server.lock().clone()
     }
 
     /// Why home does not let strata run transactions, in its own words; None: it does.
@@ -58,9 +68,18 @@ impl Facts {
         let policy = config_value(control, "maxmemory-policy").await?.unwrap_or_default();
         let by_use = policy.ends_with("-lru") || policy.ends_with("-lfu");
         self.evicts_by_use.store(by_use, Relaxed);
-        let info = control.ask(&[b"INFO", b"server"]).await?;
-        let version = Resp3Frame::as_str(&info).and_then(|text| info_field(text, "redis_version"));
-        *self.version.lock() = version.filter(|v| v.len() <= MAX_VERSION).map(str::to_owned);
+        let hello = control.ask_raw(&[b"HELLO"]).await?;
+        let said =
+            |name| text(field(&hello, name)?).filter(|said| said.len() <= MAX_VERSION).map(str::to_owned);
+        *self.server.lock() = said("server").zip(said("version"));
+        self.learn_commands(control).await
+    }
+
+    async fn learn_commands(&self, control: &mut Control) -> Result<(), DialError> {
+        let names = commands::names(control).await?;
+        let expire = names.iter().any(|name| name == FIELDS_EXPIRE);
+        self.hash_fields_expire.store(expire, Relaxed);
+        self.learned.replace(commands::unknown(control, &names).await?);
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What strata knows of the servers behind it: connections, lanes, the guard, the embedded child, and how they fare.
 
 pub mod breaker;
+mod commands;
 pub mod confirmations;
 pub mod connection;
 pub mod demand;
@@ -10,5 +11,6 @@ pub mod health;
 pub mod lane;
 pub mod node;
 pub mod pool;
+mod swaps;
 pub mod tracking;
 pub mod vitals;

@@ -33,6 +33,7 @@ use super::connection::{Control, DialError, Stream};
 use super::demand::{Demand, Reads};
 use super::facts::Facts;
 use super::node::Node;
+use super::swaps::Swaps;
 use crate::clock;
 use crate::metrics::Counters;
 use crate::resp::{Proto, ReplyScanner, Scan, encode, reply};
@@ -112,20 +113,13 @@ struct Link<'a, S: Sink> {
     last_read: Instant,
     next_probe: Instant,
     probe_by_info: bool,
-    swaps: Option<Swaps>,
+    swaps: Swaps,
     /// Tracking is on.
     awake: bool,
     demand: Demand,
     next_look: Instant,
     /// Keys announced since the last look.
     announced: Cell<u64>,
-}
-
-/// Calls of SWAPDB and INFO as home counts them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Swaps {
-    swapdb: u64,
-    info: u64,
 }
 
 impl<S: Sink> Guard<S> {
@@ -167,7 +161,7 @@ impl<S: Sink> Guard<S> {
             last_read: now,
             next_probe: now + Duration::from_secs(3600),
             probe_by_info: true,
-            swaps: None,
+            swaps: Swaps::default(),
             awake: false,
             demand: Demand::default(),
             next_look: now + LOOK,
@@ -216,12 +210,8 @@ impl<S: Sink> Link<'_, S> {
         Instant::now() + bound.saturating_sub(Duration::from_nanos(waited))
     }
 
-    fn wanted(&self) -> u64 {
-        self.guard.confirmations.wanted()
-    }
-
     fn wanting(&self) -> bool {
-        self.awake && self.wanted() > self.covered_up_to && self.questions.is_empty()
+        self.awake && self.guard.confirmations.wanted() > self.covered_up_to && self.questions.is_empty()
     }
 
     /// Whether somebody waits for a confirmation.
@@ -231,7 +221,7 @@ impl<S: Sink> Link<'_, S> {
 
     async fn put(&mut self, what: Asked, command: &[&[u8]]) -> Result<(), String> {
         self.round += 1;
-        let fences = self.wanted();
+        let fences = self.guard.confirmations.wanted();
         self.guard.sink.gather(self.round);
         self.covered_up_to = fences;
         self.last_asked = Instant::now();
@@ -399,39 +389,9 @@ impl<S: Sink> Link<'_, S> {
     }
 
     fn watch_swaps(&mut self, frame: &[u8]) {
-        if !self.probe_by_info {
-            return;
-        }
-        let text = reply::bulk(frame).unwrap_or_default();
-        let now = Swaps { swapdb: calls(text, b"cmdstat_swapdb:"), info: calls(text, b"cmdstat_info:") };
-        if let Some(before) = self.swaps
-            && (now.swapdb != before.swapdb || now.info <= before.info)
-        {
+        if self.probe_by_info && self.swaps.moved(reply::bulk(frame).unwrap_or_default()) {
             tracing::info!("SWAPDB (or a reset of the statistics) at home: all copies dropped");
             self.guard.sink.invalidate_all();
         }
-        self.swaps = Some(now);
-    }
-}
-
-/// `calls=` of one line of INFO commandstats, 0 without the line.
-fn calls(info: &[u8], line: &[u8]) -> u64 {
-    info.split(|b| *b == b'\n')
-        .find_map(|l| l.strip_prefix(line)?.strip_prefix(b"calls="))
-        .map_or(0, |rest| {
-            rest.iter().take_while(|b| b.is_ascii_digit()).fold(0, |n, b| n * 10 + u64::from(b - b'0'))
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn call_counts_are_read_from_commandstats() {
-        let info = b"# Commandstats\r\ncmdstat_info:calls=12,usec=3\r\ncmdstat_swapdb:calls=4,usec=1\r\n";
-        assert_eq!(calls(info, b"cmdstat_swapdb:"), 4);
-        assert_eq!(calls(info, b"cmdstat_info:"), 12);
-        assert_eq!(calls(info, b"cmdstat_get:"), 0);
     }
 }

@@ -7,6 +7,7 @@
 mod errors;
 mod facts;
 mod keys;
+mod learned;
 mod lookup;
 mod own;
 #[allow(long_running_const_eval, reason = "the words of own.rs are looked up for every row")]
@@ -16,6 +17,7 @@ mod wait;
 pub use errors::Unknown;
 pub use facts::{Access, Acl, Begin, Find, Flags, KeySpec};
 pub use keys::{InvalidKeys, KeyRef, blocks, extract, session_need};
+pub use learned::{Description, Learned};
 pub use lookup::{all, by_id, lookup, resolve};
 pub use own::{Admin, Cache, Reach, SessionNeed, Why};
 pub use table::{COUNT, id};
@@ -46,7 +48,8 @@ impl<T: AsRef<[u8]>> Args for [T] {
     }
 }
 
-/// Which row of the table: dense, below [`COUNT`], and constant by name in [`id`]. It changes between versions.
+/// Which row of the table: dense, below [`COUNT`], and constant by name in [`id`]. It changes between versions. What
+/// is learned from home has an id from [`COUNT`] on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CommandId(u16);
 
@@ -90,6 +93,9 @@ pub struct Command {
     pub admin: Admin,
     /// What follows it can only be run once it has been run.
     pub turns: bool,
+    /// Whether its reply may change because a field of a hash expires, which home does not announce; see
+    /// [`own::hash_fields`].
+    hash_fields: bool,
     finder: Finder,
     /// The argument that is its only key; 0 if that is not the same one in every request.
     only_key: u8,
@@ -118,6 +124,7 @@ impl Command {
             reach: own::reach(facts.name),
             admin: own::admin(facts.name),
             turns: own::turns(facts.name, session),
+            hash_fields: own::hash_fields(facts.name),
             finder: own::finder(facts.name),
             only_key: only_key(facts.key_specs),
             subcommands: 0,
@@ -156,6 +163,11 @@ impl Command {
         matches!(self.cache, Cache::Yes)
     }
 
+    /// Whether its reply may be another once a field of a hash has expired.
+    pub const fn sees_hash_fields(&self) -> bool {
+        self.hash_fields
+    }
+
     /// Whether it may change values, of declared keys or others. Redis does not call `EVAL` or `EXEC` writes.
     pub const fn may_write(&self) -> bool {
         self.flags.contains(Flags::WRITE)
@@ -167,10 +179,10 @@ impl Command {
         self.acl.contains(Acl::SCRIPTING) && !matches!(self.reach, Reach::Declared)
     }
 
-    /// Its subcommands; none unless it is a container.
+    /// Its subcommands; none unless it is a container of the table.
     pub fn subcommands(&self) -> &'static [Self] {
         let first = self.id.index() + 1;
-        &TABLE[first..first + self.subcommands as usize]
+        TABLE.get(first..first + self.subcommands as usize).unwrap_or_default()
     }
 
     /// Whether it is nothing without a subcommand, or takes one (`COMMAND`).

@@ -45,6 +45,8 @@ pub enum Why {
     SideEffect,
     /// The reply is about the server.
     ServerState,
+    /// Only home knows the command.
+    Learned,
 }
 
 impl Why {
@@ -65,6 +67,7 @@ impl Why {
             Self::ConsumerGroup => "consumer groups change without an announcement for the key",
             Self::SideEffect => "it is sent for its effect at home",
             Self::ServerState => "its reply is about the server, not about a value",
+            Self::Learned => "only home knows what it does",
         }
     }
 }
@@ -219,6 +222,9 @@ const ADMIN: &[(Admin, &str)] = &[
     ),
     (Admin::Changes, "cluster|saveconfig cluster|set-config-epoch cluster|setslot"),
 ];
+/// What shows of a hash: where its fields can expire one by one (Redis from 7.4, Valkey from 9) its replies change
+/// unannounced, and PTTL does not say when.
+const HASH_FIELDS: &str = "hget hgetall hmget hkeys hvals hlen hexists hstrlen exists type";
 
 const FINDERS: &[(Finder, &str)] = &[
     (Finder::Bitfield, "bitfield"),
@@ -282,6 +288,11 @@ chooser!(reach, REACH, Reach, Declared);
 chooser!(admin, ADMIN, Admin, No);
 chooser!(finder, FINDERS, Finder, Specs);
 
+/// Whether replies of this command are not kept where fields of hashes can expire.
+pub(super) const fn hash_fields(name: &str) -> bool {
+    listed(HASH_FIELDS, name)
+}
+
 /// Whether one of the words is this command or the container of this subcommand.
 const fn listed(words: &str, name: &str) -> bool {
     let words = words.as_bytes();
@@ -307,20 +318,22 @@ const fn listed(words: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Flags, TABLE};
+    use crate::command::{Acl, Flags, TABLE};
 
     fn words<Kind>(list: &[(Kind, &'static str)]) -> Vec<&'static str> {
         list.iter().flat_map(|(_, words)| words.split(' ')).collect()
     }
 
-    fn lists() -> [Vec<&'static str>; 5] {
+    fn lists() -> [Vec<&'static str>; 6] {
         let cacheable = CACHEABLE.iter().flat_map(|words| words.split(' '));
+        let hashes = HASH_FIELDS.split(' ').collect();
         [
             cacheable.chain(words(NOT_CACHED)).collect(),
             words(SESSION),
             words(REACH),
             words(ADMIN),
             words(FINDERS),
+            hashes,
         ]
     }
 
@@ -345,6 +358,14 @@ mod tests {
         assert!(["get", "mget", "client", "client|id"].iter().all(|name| listed("get mget client", name)));
         assert!(!["ge", "gett", "m", "clients", "id", ""].iter().any(|name| listed("get mget client", name)));
         assert!(listed("object|freq", "object|freq") && !listed("object|freq", "object"));
+    }
+
+    #[test]
+    fn every_copy_that_shows_a_hash_is_known_as_one() {
+        for row in TABLE.iter().filter(|row| row.cacheable() && row.acl.contains(Acl::HASH)) {
+            assert!(row.sees_hash_fields(), "{}", row.name);
+        }
+        assert!(!crate::command::by_id(crate::command::id::GET).sees_hash_fields());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::keys::StreamOptions;
-use super::{Args, Command, id};
+use super::{Args, COUNT, Command, id};
 
 /// The longest that a request which waits asks home to wait; None: for ever. What cannot be read is zero: home answers
 /// it at once, with an error.
@@ -13,6 +13,8 @@ pub fn longest_wait<A: Args + ?Sized>(command: &Command, args: &A) -> Option<Dur
         id::BLMPOP | id::BZMPOP => seconds(args.arg(1)),
         id::WAIT => milliseconds(args.arg(last)),
         id::XREAD | id::XREADGROUP => milliseconds(StreamOptions::read(args).wait.and_then(|i| args.arg(i))),
+        // How a command says it that home has beyond the table is not known.
+        learned if learned.index() >= COUNT => None,
         _ => seconds(args.arg(last)),
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -55,7 +56,8 @@ impl Proxy {
         let Some(first) = keys.first() else {
             return direct(self);
         };
-        if !keys.iter().all(|k| copies.policies().cacheable(arg(k))) {
+        let fleeting = command.sees_hash_fields() && self.shared.facts.hash_fields_expire.load(Relaxed);
+        if fleeting || !keys.iter().all(|k| copies.policies().cacheable(arg(k))) {
             return direct(self);
         }
         let Some(identity) = self.identity(ask, command, arg(first)) else {

@@ -163,7 +163,7 @@ impl Session {
                     let request = Request::new(buf, *base, end, &scratch.spans[before..]);
                     let command = match last {
                         Some(c) if request.name().eq_ignore_ascii_case(c.name.as_bytes()) => Ok(c),
-                        _ => resolve(&request),
+                        _ => self.resolve(&request),
                     };
                     // A container's name says nothing yet.
                     last = command.ok().filter(|c| !c.is_container());
@@ -232,7 +232,7 @@ impl Session {
         let now = clock::now();
         let mut tally = Tally::default();
         let request = parser.inline();
-        let command = resolve(&request);
+        let command = self.resolve(&request);
         self.run_one(&request, command, None, reader, now, &mut tally, &mut scratch.keys);
         self.settle(&tally, 1, now);
         self.info.note(now, command.ok().map(|c| c.id), 1);
@@ -293,6 +293,12 @@ impl Session {
             return;
         }
         self.run_slow(request, command, reader, now, tally, keys);
+    }
+
+    /// The row of a request: of the table, or of what home can do besides.
+    pub(super) fn resolve(&self, request: &Request<'_>) -> Result<&'static Command, Unknown> {
+        let learned = &self.context.proxy.shared.facts.learned;
+        resolve(request).or_else(|unknown| learned.resolve(request, unknown))
     }
 
     /// Whether this client has requests about one of these keys on their way home.

@@ -13,10 +13,11 @@ use super::Session;
 use super::batch::Tally;
 use super::queue::Queue;
 use super::replies::Shape;
+use super::socket::poll_into;
 use super::transaction::with_request;
 use crate::backend::lane::Reply;
 use crate::clock;
-use crate::command::{Flags, Unknown, id, longest_wait, resolve};
+use crate::command::{Flags, Unknown, id, longest_wait};
 use crate::proxy::{Client, Own, Purpose};
 use crate::resp::{Request, reply};
 use crate::router::{Effect, Route, route};
@@ -134,7 +135,7 @@ impl Session {
         }
         let purpose = if parked.waits() { Purpose::Wait } else { Purpose::State };
         // What is let through while a script runs is not kept out by a SELECT that is not.
-        let busy = |r: &Request<'_>| resolve(r).is_ok_and(|c| c.flags.contains(Flags::ALLOW_BUSY));
+        let busy = |r: &Request<'_>| self.resolve(r).is_ok_and(|c| c.flags.contains(Flags::ALLOW_BUSY));
         let anywhere = matches!(parked.what, What::Lease) && with_request(&parked.raw, busy) == Some(true);
         Stage::Leasing(Task::start(async move { proxy.lease(purpose, lane, anywhere).await }))
     }
@@ -143,7 +144,7 @@ impl Session {
     fn run_parked(&mut self, parked: &Parked) {
         with_request(&parked.raw, |request| {
             self.conclude(parked.slot, |session| {
-                let (now, command) = (clock::now(), resolve(request));
+                let (now, command) = (clock::now(), session.resolve(request));
                 session.run_slow(request, command, None, now, &mut Tally::default(), &mut Vec::new());
             });
         });
@@ -166,7 +167,7 @@ impl Session {
     }
 
     fn send_by(&self, own: &Rc<Own>, request: &Request<'_>, slot: u64, now: u64) {
-        let Ok(command) = resolve(request) else { return };
+        let Ok(command) = self.resolve(request) else { return };
         let mut keys = Vec::new();
         let effect = match route(command, request, &mut keys) {
             Route::Wait(effect) => {
@@ -192,8 +193,8 @@ impl Session {
         let What::Vet(unknown) = parked.what else { return };
         with_request(&parked.raw, |request| {
             self.conclude(parked.slot, |session| match (answer, unknown) {
-                (Err(text), _) => session.reject(resolve(request).ok(), text),
-                (Ok(_), None) => match resolve(request) {
+                (Err(text), _) => session.reject(session.resolve(request).ok(), text),
+                (Ok(_), None) => match session.resolve(request) {
                     Ok(command) if command.id != id::EXEC => {
                         session.queue_known(request, command, &mut Vec::new());
                     }
@@ -234,7 +235,7 @@ impl Session {
         let context = self.context.clone();
         let mut scratch = context.scratch.borrow_mut();
         while !self.ended {
-            match super::poll_into(&mut self.stream, cx, &mut scratch.buffer) {
+            match poll_into(&mut self.stream, cx, &mut scratch.buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
                 Poll::Ready(Ok(0)) => self.ended = true,

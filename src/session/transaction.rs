@@ -13,7 +13,7 @@ use super::queue::Queue;
 use super::replies::Shape;
 use super::{ReplyMode, Session};
 use crate::clock;
-use crate::command::{Command, id, resolve};
+use crate::command::{Command, id};
 use crate::proxy::{LaneKey, Own, turns};
 use crate::resp::{Limits, Request, RequestParser, Step, encode, reply};
 use crate::router::Effect;
@@ -163,7 +163,7 @@ impl Session {
     }
 
     fn run_here(&mut self, raw: &[u8]) {
-        with_request(raw, |request| match resolve(request) {
+        with_request(raw, |request| match self.resolve(request) {
             Ok(command) if command.id == id::MONITOR => {
                 self.reply_error("ERR MONITOR isn't allowed for DENY BLOCKING client");
             }

@@ -4,6 +4,7 @@ mod blocking;
 mod differential;
 mod endpoint;
 mod lifecycle;
+mod newer;
 mod rules;
 mod service;
 mod support;

@@ -7,7 +7,8 @@ use crate::resp::{Proto, Request, encode, parse_i64};
 use crate::session::Session;
 use crate::session::clients::is_label;
 
-/// What HELLO says before home was asked, or if home does not tell its version.
+/// What HELLO says before home was asked.
+const SERVER: &str = "redis";
 const VERSION: &str = "7.0.15";
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 const NO_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?";
@@ -78,15 +79,15 @@ impl Session {
     }
 
     fn greet(&self) {
-        let version = self.context.proxy.shared.facts.version();
-        let version = version.as_deref().unwrap_or(VERSION);
+        let home = self.context.proxy.shared.facts.server();
+        let (server, version) = home.as_ref().map_or((SERVER, VERSION), |(s, v)| (s.as_str(), v.as_str()));
         self.say(|out, proto| {
             let pair = |out: &mut Vec<u8>, key: &str, value: &str| {
                 encode::bulk(out, key.as_bytes());
                 encode::bulk(out, value.as_bytes());
             };
             encode::map(out, proto, 7);
-            pair(out, "server", "redis");
+            pair(out, "server", server);
             pair(out, "version", version);
             encode::bulk(out, b"proto");
             encode::integer(out, if proto == Proto::Resp3 { 3 } else { 2 });

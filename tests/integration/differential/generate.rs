@@ -9,9 +9,10 @@ use rand::seq::IndexedRandom;
 use super::compare::Rule;
 use super::run::{Batch, CONNECTIONS, Step};
 use super::templates::{
-    COPYING_SCRIPTS, DIGESTS, DUMPS, HIDDEN_KEY_SCRIPTS, KEYED_SCRIPTS, LIBRARY, RESULT_SCRIPTS, TEMPLATES,
+    COPYING_SCRIPTS, DIGESTS, DUMPS, HIDDEN_KEY_SCRIPTS, KEYED_SCRIPTS, LIBRARY, OF_REDIS_7_0,
+    RESULT_SCRIPTS, TEMPLATES,
 };
-use crate::support::{Arguments, arguments};
+use crate::support::{Arguments, arguments, is_redis_7_0};
 
 /// Every type has keys of its own, few enough to stay hot.
 const KINDS: &[&str] = &["str", "num", "bits", "hll", "hash", "list", "set", "zset", "stream", "geo"];
@@ -83,7 +84,10 @@ pub(super) struct Generator {
 
 impl Generator {
     pub(super) fn new(random: StdRng, protocol: u8) -> Generator {
-        let templates = TEMPLATES.iter().flat_map(|group| group.lines()).map(Template::parse).collect();
+        let of_7_0 = is_redis_7_0();
+        let newer = |line: &&str| !OF_REDIS_7_0.iter().any(|words| line.contains(&format!(" {words}")));
+        let lines = TEMPLATES.iter().flat_map(|group| group.lines()).filter(|line| of_7_0 || newer(line));
+        let templates = lines.map(Template::parse).collect();
         Generator { random, templates, protocol, stream_id: 10, expired: None }
     }
 

@@ -416,6 +416,9 @@ w= SUBSTR $key
 w= $value $value
 ";
 
+/// Beginnings of commands that strata answers itself, as Redis 7.0 does and later servers do no more.
+pub(super) const OF_REDIS_7_0: &[&str] = &["CLIENT HELP", "CLIENT SETNAME", "HELLO 3 SETNAME", "READONLY"];
+
 /// Stand for a script that takes a key and an argument.
 pub(super) const KEYED_SCRIPTS: &[&str] = &[
     "return redis.call('GET', KEYS[1])",

@@ -43,7 +43,10 @@ fn statistics_count_what_happened() {
     let stats = call(&mut client, "CACHE STATS");
     let (l1, l2) = (field(&stats, "l1"), field(&stats, "l2"));
     assert!(field(&l1, "hits").integer() >= Some(10), "{l1:?}");
-    assert_eq!((field(&l1, "sets"), field(&l1, "deletes")), (Value::Integer(1), Value::Integer(1)));
+    assert_eq!(field(&l1, "sets"), Value::Integer(1));
+    // By the writer, or by home's announcement, whichever was first.
+    let dropped = ["deletes", "invalidations"].map(|name| field(&l1, name).integer().unwrap_or_default());
+    assert!((0..=1).contains(&dropped[0]) && dropped.iter().sum::<i64>() >= 1, "{l1:?}");
     assert_eq!((field(&l2, "sets"), field(&l2, "deletes")), (Value::Integer(3), Value::Integer(1)));
     assert_eq!(field(&l1, "max_bytes"), Value::Integer(5_000_000));
     for name in ["get_avg_usec", "get_p50_usec", "get_p99_usec", "set_avg_usec", "set_p99_usec"] {

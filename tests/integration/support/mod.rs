@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use client::{Client, Endpoint, encode};
 pub(crate) use port::Port;
-pub(crate) use redis::RedisServer;
+pub(crate) use redis::{RedisServer, is_redis_7_0, skip};
 pub(crate) use relay::{Direction, Part, Relay};
 pub(crate) use strata::Strata;
 pub(crate) use value::Value;

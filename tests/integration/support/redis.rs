@@ -11,10 +11,31 @@ use tempfile::TempDir;
 
 use super::port::Port;
 use super::process::Process;
-use super::{Client, Endpoint, Value, wait_until};
+use super::{Client, Endpoint, Value, setting, wait_until};
 
 /// How long a server may take to answer PING, its loading included.
 const START: Duration = Duration::from_secs(20);
+
+/// `STRATA_TEST_REDIS_SERVER`: another home than the installed redis-server, such as a valkey-server.
+pub(crate) fn program() -> String {
+    setting("STRATA_TEST_REDIS_SERVER", "redis-server".to_owned())
+}
+
+/// Whether home is the Redis 7.0 whose words strata's own answers are.
+pub(crate) fn is_redis_7_0() -> bool {
+    let version = version();
+    version.starts_with("Redis") && version.contains("v=7.0.")
+}
+
+fn version() -> String {
+    let said = Command::new(program()).arg("--version").output().expect("redis-server is installed").stdout;
+    String::from_utf8_lossy(&said).trim().to_owned()
+}
+
+/// Says that `what` is not tested, because of what home is.
+pub(crate) fn skip(what: &str) {
+    eprintln!("skipped: {what}: home is {}", version());
+}
 
 /// Listens on a TCP port and a unix socket, both kept over restarts, and has its data in a directory of its own.
 /// Methods panic where the server does not do as told: without it the test says nothing.
@@ -46,7 +67,7 @@ impl RedisServer {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(program());
         command.args(["--port", &self.port.number().to_string(), "--bind", "127.0.0.1"]);
         command.arg("--unixsocket").arg(self.socket());
         command.arg("--dir").arg(self.directory.path());

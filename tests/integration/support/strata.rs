@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::port::Port;
 use super::process::Process;
+use super::redis::program;
 use super::{Client, Endpoint, Value, wait_until};
 
 const START: Duration = Duration::from_secs(20);
@@ -40,7 +41,7 @@ impl Strata {
         let directory =
             tempfile::Builder::new().prefix("strata-proxy-").tempdir().expect("a temporary directory");
         fs::write(directory.path().join("config.toml"), file).expect("the configuration is written");
-        let mut all = vec![("l2.url".to_owned(), url.to_owned())];
+        let mut all = vec![("l2.url".to_owned(), url.to_owned()), ("l2.binary".to_owned(), program())];
         all.extend(settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
         let mut strata = Strata { directory, port, settings: all, process: None };
         strata.start_again();
