@@ -146,7 +146,9 @@ impl Session {
         scratch.group.clear();
         scratch.spans.clear();
         let mut last: Option<&'static Command> = None;
-        while scratch.group.len() < GROUP {
+        // Behind a script each command is looked at by itself: it may have to wait.
+        let most = if self.on_scripts { 1 } else { GROUP };
+        while scratch.group.len() < most {
             let before = scratch.spans.len();
             if let (Some(same), Some(command)) = (scratch.group.last(), last) {
                 let (start, known) = (same.start as usize, same.spans.0 as usize..same.spans.1 as usize);
@@ -294,7 +296,7 @@ impl Session {
     }
 
     /// The row of a request: of the table, or of what home can do besides.
-    fn resolve(&self, request: &Request<'_>) -> Result<&'static Command, Unknown> {
+    pub(super) fn resolve(&self, request: &Request<'_>) -> Result<&'static Command, Unknown> {
         let learned = &self.context.proxy.shared.facts.learned;
         resolve(request).or_else(|unknown| learned.resolve(request, unknown))
     }

@@ -8,7 +8,7 @@ use super::batch::Tally;
 use super::parked::What;
 use super::replies::Shape;
 use crate::command::{Command, KeyRef, Unknown, id, lookup};
-use crate::proxy::{Ask, Own};
+use crate::proxy::{Ask, LaneKey, Own};
 use crate::resp::{Request, encode};
 use crate::router::{Effect, Route, route};
 use crate::tier::l1::Reader;
@@ -50,6 +50,9 @@ impl Session {
         if let Some(error) = self.admin_refusal(command, request) {
             return self.reply_error(error);
         }
+        if self.must_settle(command.runs_script()) {
+            return self.park(request, What::Later);
+        }
         let arity_ok = command.arity_ok(request.len());
         match route(command, request, keys) {
             Route::Local => self.run_local(command, request, now),
@@ -72,6 +75,19 @@ impl Session {
             Route::Cached => self.run_cached(request, command, reader, now, tally, keys),
             Route::MultiGet => self.run_multi_get(request, command, reader, now, tally, keys),
         }
+    }
+
+    /// Whether earlier replies have to be here first, because they come by the lane of scripts and this one does not,
+    /// or the other way round.
+    pub(super) fn must_settle(&mut self, script: bool) -> bool {
+        if self.on_scripts == script || self.own().is_some() {
+            return false;
+        }
+        let settled = self.core.replies.borrow().waiting() == 0;
+        if settled {
+            self.on_scripts = script;
+        }
+        !settled
     }
 
     fn run_unknown_subcommand(&mut self, request: &Request<'_>, now: u64, keys: &[KeyRef]) {
@@ -215,7 +231,7 @@ impl Session {
             session: self.info.id,
             slot,
             seen: self.core.seen.get(),
-            lane: self.lane,
+            lane: LaneKey { scripts: command.is_some_and(Command::runs_script), ..self.lane },
             lane_since: self.lane_since,
             follows,
             command,
