@@ -145,6 +145,16 @@ pub enum DialError {
     Protocol(String),
 }
 
+impl DialError {
+    /// What the node says that runs a script, if that is why.
+    pub fn busy(&self) -> Option<&str> {
+        match self {
+            DialError::Refused { reply, .. } => reply.starts_with("BUSY ").then_some(reply),
+            _ => None,
+        }
+    }
+}
+
 impl From<io::Error> for DialError {
     fn from(e: io::Error) -> Self {
         match Errno::from_io_error(&e) {

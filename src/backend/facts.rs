@@ -55,6 +55,11 @@ impl Facts {
 
     /// Asks for everything; a user who may not ask leaves it unknown or tried out.
     pub(super) async fn learn(&self, control: &mut Control) -> Result<(), DialError> {
+        // First of all: what is served at once, once the databases are known, may be a MULTI.
+        match try_transaction(control).await? {
+            None => *self.no_transactions.lock() = None,
+            Some(refusal) => self.refuse_transactions(&refusal),
+        }
         let mut databases = config_value(control, "databases").await?.and_then(|v| v.parse().ok());
         if databases.is_none() {
             databases = Some(count_databases(control).await?);
@@ -63,10 +68,6 @@ impl Facts {
         let policy = config_value(control, "maxmemory-policy").await?.unwrap_or_default();
         let by_use = policy.ends_with("-lru") || policy.ends_with("-lfu");
         self.evicts_by_use.store(by_use, Relaxed);
-        match try_transaction(control).await? {
-            None => *self.no_transactions.lock() = None,
-            Some(refusal) => self.refuse_transactions(&refusal),
-        }
         let hello = control.ask_raw(&[b"HELLO"]).await?;
         let said =
             |name| text(field(&hello, name)?).filter(|said| said.len() <= MAX_VERSION).map(str::to_owned);

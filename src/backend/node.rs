@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::breaker::Breaker;
-use super::connection::Dial;
+use super::connection::{Dial, DialError};
 
 /// A node: how to reach it, its breaker and its bounds.
 #[derive(Debug)]
@@ -24,7 +24,14 @@ impl Node {
         Node { dial, breaker, request_timeout, complained: AtomicBool::new(false) }
     }
 
-    /// A dial failed. Logged once a trouble.
+    /// A dial failed. If that says nothing of the node, nobody is kept from dialing.
+    pub fn failed(&self, error: &DialError) {
+        if !matches!(error, DialError::Descriptors) && error.busy().is_none() {
+            self.down(&error.to_string());
+        }
+    }
+
+    /// The node cannot be reached. Logged once a trouble.
     pub fn down(&self, reason: &str) {
         let pause = self.breaker.failed(reason);
         if !self.complained.swap(true, Relaxed) {

@@ -241,10 +241,7 @@ impl ManageConnection for Dialer {
                 Ok(Line { control: Control::new(stream), id: 0, proto, db, spoiled: false })
             }
             Err(e) => {
-                // That strata is short of something says nothing of home.
-                if !matches!(e, DialError::Descriptors) {
-                    self.node.down(&e.to_string());
-                }
+                self.node.failed(&e);
                 *self.failures.last.lock() = e.to_string();
                 self.failures.told.notify_waiters();
                 Err(e)

@@ -186,6 +186,11 @@ impl Command {
         self.replicates
     }
 
+    /// Whether it runs a script or a function, which may take long, and by which home may be busy.
+    pub const fn runs_script(&self) -> bool {
+        self.acl.contains(Acl::SCRIPTING) && !matches!(self.reach, Reach::Declared)
+    }
+
     /// Its subcommands; none unless it is a container of the table.
     pub fn subcommands(&self) -> &'static [Self] {
         let first = self.id.index() + 1;
@@ -279,6 +284,13 @@ mod tests {
         let mut found: Vec<_> = TABLE.iter().filter(|row| row.subscribes()).map(|row| row.name).collect();
         found.sort_unstable_by_key(|name| six.iter().position(|known| known == name));
         assert_eq!(found, six);
+    }
+
+    #[test]
+    fn scripts_and_functions_are_known() {
+        let run: Vec<_> = TABLE.iter().filter(|row| row.runs_script()).map(|row| row.name).collect();
+        assert_eq!(run, ["eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"]);
+        assert!(TABLE.iter().all(|row| !row.runs_script() || row.turns));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(super) fn failure_text(node: &Node, failure: &Failure) -> String {
             format!("ERR strata: home {home} cannot be reached ({}); next attempt in {next} ms", u.reason)
         }
         Failure::Unreachable(u) => format!("ERR strata: home {home} cannot be reached ({})", u.reason),
+        Failure::Busy(words) => words.clone(),
         Failure::Lost(reason) => {
             format!(
                 "ERR strata: connection to home {home} lost ({reason}); the command may have been executed"

@@ -16,6 +16,7 @@ mod held;
 mod lease;
 mod mget;
 mod read;
+mod scripts;
 pub mod slow_log;
 mod subscribers;
 mod transaction;
@@ -25,6 +26,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -76,6 +78,8 @@ pub struct Shared {
     pub node: Arc<Node>,
     /// How many connections to it clients may have for themselves.
     pub places: Arc<Places>,
+    /// Workers of which a script has been running for a while.
+    pub long_scripts: AtomicUsize,
     /// Confirmations of the guard.
     pub confirmations: Arc<Confirmations>,
     /// What is subscribed to at home.
@@ -144,13 +148,16 @@ pub trait Client {
     fn wake(&self);
 }
 
-/// Protocol and database of a lane.
+/// Which lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneKey {
     /// The client's own protocol: replies are not translated.
     pub proto: Proto,
     /// The client's database.
     pub db: u32,
+    /// Scripts have lanes of their own: home does not read on by a connection whose script it runs, and others are to
+    /// hear that it is busy.
+    pub scripts: bool,
 }
 
 /// One request of one client.
@@ -247,6 +254,7 @@ pub struct Proxy {
     clients: RefCell<HashMap<u64, Rc<dyn Client>>>,
     held: RefCell<VecDeque<Held>>,
     leases: Leases,
+    long_script: Cell<bool>,
     admission: Admission,
     touched: RefCell<Vec<(u32, Box<[u8]>)>>,
     touching: Cell<bool>,
@@ -266,6 +274,7 @@ impl Proxy {
             clients: RefCell::default(),
             held: RefCell::default(),
             leases: Leases::default(),
+            long_script: Cell::new(false),
             admission: Admission::default(),
             touched: RefCell::default(),
             touching: Cell::new(false),
@@ -384,9 +393,10 @@ impl Proxy {
 
     /// Housekeeping: time-outs of lanes, confirmations that will not come, hits to be reported.
     pub fn tick(&self, now: u64) {
-        let lanes: Vec<_> = self.lanes.borrow().iter().map(|(_, lane)| lane.clone()).collect();
-        lanes.iter().for_each(|lane| lane.tick(now));
+        let lanes: Vec<_> = self.lanes.borrow().clone();
+        lanes.iter().for_each(|(_, lane)| lane.tick(now));
         self.tick_leases(now);
+        self.notice_long_scripts(&lanes, now);
         self.release_confirmed(now);
         self.expire_subscriptions(now);
         let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);
@@ -405,7 +415,11 @@ impl Proxy {
             words.extend(here.iter().map(|(_, key)| &**key));
             let mut request = Vec::new();
             encode::command(&mut request, &words);
-            self.lane(LaneKey { proto: Proto::Resp2, db }).send(&request, Ticket::Nobody, now);
+            self.lane(LaneKey { proto: Proto::Resp2, db, scripts: false }).send(
+                &request,
+                Ticket::Nobody,
+                now,
+            );
         }
     }
 

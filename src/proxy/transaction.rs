@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::held::Shows;
 use super::lease::Own;
-use super::{Ask, Client, Proxy, Receiver, Ticket, error_reply, failure_text};
+use super::{Ask, Client, LaneKey, Proxy, Receiver, Ticket, error_reply, failure_text};
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Command, KeyRef};
 use crate::resp::{Request, encode, reply};
@@ -21,6 +21,7 @@ pub struct Effects {
     reads_unnamed: bool,
     writes_unnamed: bool,
     writes_all: bool,
+    scripts: bool,
     counted: Counted,
 }
 
@@ -49,6 +50,7 @@ impl Effects {
                 self.counted.deletes += u64::from(command.is_some_and(super::direct::deletes));
             }
         }
+        self.scripts |= command.is_some_and(Command::runs_script);
         let Some(copies) = &proxy.shared.copies else { return };
         let hash = |k: &KeyRef| copies.l1().hash(request.arg(k.index as usize).unwrap_or_default());
         match effect {
@@ -70,6 +72,11 @@ impl Effects {
             Some(hashes) => self.reads.extend_from_slice(hashes),
             None => self.reads_unnamed = true,
         }
+    }
+
+    /// Whether there are scripts among them.
+    pub fn run_scripts(&self) -> bool {
+        self.scripts
     }
 
     /// Bytes it takes.
@@ -156,6 +163,7 @@ impl Proxy {
         if let (Some(copies), true) = (self.fenced_copies(), effects.touches_all(self)) {
             copies.fence_all();
         }
+        let lane = LaneKey { scripts: effects.scripts, ..ask.lane };
         let transaction = Transaction {
             proxy: self.clone(),
             client: ask.client.clone(),
@@ -170,7 +178,7 @@ impl Proxy {
         let parts = commands + 1;
         match own {
             Some(own) => own.send(block, parts, ticket, ask.now),
-            None => self.lane(ask.lane).send_parts(block, parts, ticket, ask.now),
+            None => self.lane(lane).send_parts(block, parts, ticket, ask.now),
         }
     }
 }

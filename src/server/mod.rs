@@ -4,7 +4,7 @@ mod worker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -127,6 +127,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let shared = Arc::new(Shared {
         copies: copies.clone(),
         node: node.clone(),
+        long_scripts: AtomicUsize::new(0),
         places: Arc::new(Places::new(config.l2.max_connections, config.server.max_clients)),
         confirmations: confirmations.clone(),
         subscriptions: Arc::new(Subscriptions::default()),

@@ -156,7 +156,8 @@ impl Session {
         scratch.group.clear();
         scratch.spans.clear();
         let mut last: Option<&'static Command> = None;
-        let most = if self.one_by_one { 1 } else { GROUP };
+        // Behind a script, and while clients are paused, each command is looked at by itself: it may have to wait.
+        let most = if self.on_scripts || self.one_by_one { 1 } else { GROUP };
         while scratch.group.len() < most {
             let before = scratch.spans.len();
             if let (Some(same), Some(command)) = (scratch.group.last(), last) {
@@ -174,8 +175,8 @@ impl Session {
                         Some(c) if request.name().eq_ignore_ascii_case(c.name.as_bytes()) => Ok(c),
                         _ => self.resolve(&request),
                     };
-                    // A container's name says nothing yet.
-                    last = command.ok().filter(|c| !c.is_container());
+                    // A container's name says nothing yet, with a subcommand neither.
+                    last = command.ok().filter(|c| !c.is_container() && c.name.len() == request.name().len());
                     scratch.note(buf, *base, end, before, command, store);
                     *base = end;
                     if command.map_or(true, |c| c.turns) {

@@ -8,7 +8,7 @@ use super::batch::Tally;
 use super::parked::What;
 use super::replies::Shape;
 use crate::command::{Command, KeyRef, Unknown, id, lookup};
-use crate::proxy::{Ask, Own};
+use crate::proxy::{Ask, LaneKey, Own};
 use crate::resp::{Request, encode};
 use crate::router::{Effect, Route, route};
 use crate::tier::l1::Reader;
@@ -69,6 +69,9 @@ impl Session {
         if command.id == id::CONFIG_SET && self.follow_config(request) {
             return;
         }
+        if self.must_settle(command.runs_script()) {
+            return self.park(request, What::Later);
+        }
         let arity_ok = command.arity_ok(request.len());
         match route(command, request, keys) {
             Route::Local => self.run_local(command, request, now),
@@ -90,6 +93,19 @@ impl Session {
             Route::Cached => self.run_cached(request, command, reader, now, tally, keys),
             Route::MultiGet => self.run_multi_get(request, command, reader, now, tally, keys),
         }
+    }
+
+    /// Whether earlier replies have to be here first, because they come by the lane of scripts and this one does not,
+    /// or the other way round.
+    pub(super) fn must_settle(&mut self, script: bool) -> bool {
+        if self.on_scripts == script || self.own().is_some() {
+            return false;
+        }
+        let settled = self.core.replies.borrow().waiting() == 0;
+        if settled {
+            self.on_scripts = script;
+        }
+        !settled
     }
 
     fn run_unknown_subcommand(&mut self, request: &Request<'_>, now: u64, keys: &[KeyRef]) {
@@ -233,7 +249,7 @@ impl Session {
             session: self.info.id,
             slot,
             seen: self.core.seen.get(),
-            lane: self.lane,
+            lane: LaneKey { scripts: command.is_some_and(Command::runs_script), ..self.lane },
             lane_since: self.lane_since,
             follows,
             command,

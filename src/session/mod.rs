@@ -17,6 +17,7 @@ mod queue;
 mod replies;
 mod shown;
 mod slow;
+mod socket;
 mod tracking;
 mod transaction;
 mod unsettled;
@@ -24,14 +25,12 @@ mod unsettled;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as Cx, Poll, Waker};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::acl::Users;
@@ -55,8 +54,6 @@ pub use batch::Scratch;
 
 /// Replies outstanding at which a session stops taking requests until some have come.
 const MAX_WAITING: usize = 8192;
-/// Bytes that a read asks for beyond what is buffered.
-const READ_STEP: usize = 64 * 1024;
 
 /// What the sessions of one worker share.
 pub struct Context {
@@ -214,6 +211,8 @@ struct Session {
     lane_since: u64,
     /// Replies are due by the lane before this one: until they are here nothing may overtake what they answer.
     turning: bool,
+    /// The replies that are due are of scripts, which have a lane of their own.
+    on_scripts: bool,
     /// It may send commands: it has said who it is, or need not.
     authenticated: bool,
     access: Access,
@@ -270,9 +269,10 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
     *info.user.lock() = access.user().clone();
     let mut session = Session {
         limits: Limits { max_bulk: server.max_bulk, authenticated, ..Limits::default() },
-        lane: LaneKey { proto: Proto::Resp2, db: context.config.l2.database },
+        lane: LaneKey { proto: Proto::Resp2, db: context.config.l2.database, scripts: false },
         lane_since: 0,
         turning: false,
+        on_scripts: false,
         parser: RequestParser::new(),
         core,
         client,
@@ -368,6 +368,7 @@ impl Session {
     fn must_wait(&mut self) -> bool {
         let waiting = self.core.replies.borrow().waiting();
         self.turning &= waiting > 0;
+        self.on_scripts &= waiting > 0;
         let held_up = self.turning || self.held_back || self.core.busy.get();
         let held_up = held_up || self.parked.is_some() || self.replay.is_some();
         waiting >= MAX_WAITING || held_up || self.is_behind()
@@ -395,90 +396,4 @@ impl Session {
     fn is_behind(&self) -> bool {
         self.core.replies.borrow().backlog() > self.context.config.server.output_buffer_limit / 2
     }
-
-    fn write(&mut self, cx: &mut Cx<'_>) -> io::Result<()> {
-        let mut replies = self.core.replies.borrow_mut();
-        let mut sent = 0;
-        while !replies.writable().is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, replies.writable()) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(n)) => {
-                    replies.wrote(n);
-                    sent += n as u64;
-                }
-                Poll::Ready(Err(e)) => return Err(e),
-            }
-        }
-        self.context.proxy.counters.bytes_out.add(sent);
-        let backlog = replies.backlog();
-        drop(replies);
-        self.info.output.store(backlog as u64, Relaxed);
-        self.check_backlog(cx, backlog)
-    }
-
-    /// Reads once and runs what is complete; ready with the number of bytes read.
-    fn read(&mut self, cx: &mut Cx<'_>) -> Poll<io::Result<usize>> {
-        let context = self.context.clone();
-        let mut scratch = context.scratch.borrow_mut();
-        let scratch = &mut *scratch;
-        let n = if self.input.is_empty() {
-            let mut buffer = std::mem::take(&mut scratch.buffer);
-            let polled = poll_into(&mut self.stream, cx, &mut buffer);
-            if let Poll::Ready(Ok(n)) = polled {
-                self.core.replies.borrow_mut().borrow(&mut scratch.spare);
-                let used = self.run(&buffer[..n], scratch);
-                self.input.extend_from_slice(&buffer[used..n]);
-            }
-            scratch.buffer = buffer;
-            std::task::ready!(polled)?
-        } else {
-            let old = self.input.len();
-            // What is announced is not believed: the buffer at most doubles.
-            self.input.resize(old + self.need.clamp(READ_STEP, old.max(READ_STEP)), 0);
-            let polled = poll_into(&mut self.stream, cx, &mut self.input[old..]);
-            self.input.truncate(old + if let Poll::Ready(Ok(n)) = polled { n } else { 0 });
-            let n = std::task::ready!(polled)?;
-            self.run_from(scratch);
-            n
-        };
-        self.check_input(n)?;
-        Poll::Ready(Ok(n))
-    }
-
-    /// Accounts for `n` bytes that were read.
-    ///
-    /// # Errors
-    /// The client has sent too much that is not executed.
-    fn check_input(&self, n: usize) -> io::Result<()> {
-        self.context.proxy.counters.bytes_in.add(n as u64);
-        self.info.input.store(self.input.len() as u64, Relaxed);
-        if self.input.len() > self.context.config.server.max_query_buffer {
-            let text = "the client's command exceeds server.max_query_buffer";
-            tracing::warn!(client = self.info.id, bytes = self.input.len(), "{text}");
-            return Err(io::Error::other(text));
-        }
-        Ok(())
-    }
-
-    fn run_input(&mut self) {
-        let context = self.context.clone();
-        self.run_from(&mut context.scratch.borrow_mut());
-    }
-
-    fn run_from(&mut self, scratch: &mut Scratch) {
-        let mut input = std::mem::take(&mut self.input);
-        let used = self.run(&input, scratch);
-        if used == input.len() {
-            input = Vec::new();
-        } else {
-            input.drain(..used);
-        }
-        self.input = input;
-    }
-}
-
-fn poll_into(stream: &mut TcpStream, cx: &mut Cx<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
-    let mut buffer = ReadBuf::new(space);
-    Pin::new(stream).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
 }

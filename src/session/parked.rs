@@ -10,12 +10,14 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::Session;
+use super::batch::Tally;
 use super::queue::Queue;
 use super::replies::Shape;
+use super::socket::poll_into;
 use super::transaction::with_request;
 use crate::backend::lane::Reply;
 use crate::clock;
-use crate::command::{Flags, Unknown, id, longest_wait, resolve};
+use crate::command::{Flags, Unknown, id, longest_wait};
 use crate::proxy::{Client, Own, Purpose};
 use crate::resp::{Request, reply};
 use crate::router::{Effect, Route, route};
@@ -33,8 +35,10 @@ pub(super) enum What {
     /// It begins or ends subscriptions. Commands that do, and all others, wait for one another: so nothing is heard
     /// that was published before, and everything that is published after.
     Subscription,
-    /// Home is asked whether it knows the command, which is to be queued.
-    Vet(Unknown),
+    /// It goes another way than what was asked before it.
+    Later,
+    /// Home is asked whether it knows the command, which is to be queued; or whether it is busy.
+    Vet(Option<Unknown>),
 }
 
 enum Stage {
@@ -99,6 +103,7 @@ impl Session {
         while let Some(mut parked) = self.parked.take() {
             let moved = match &mut parked.stage {
                 Stage::Settling if self.core.replies.borrow().waiting() > 1 => None,
+                Stage::Settling if matches!(parked.what, What::Later) => Some(Next::Settled),
                 Stage::Settling => Some(Next::Stage(self.start(&parked))),
                 Stage::Leasing(task) => task.poll(cx).map(Next::Leased),
                 Stage::Asking(task) => task.poll(cx).map(Next::Told),
@@ -116,6 +121,7 @@ impl Session {
                     return;
                 }
                 Some(Next::Stage(stage)) => self.parked = Some(Parked { stage, ..parked }),
+                Some(Next::Settled) => self.run_parked(&parked),
                 Some(Next::Leased(Ok(own))) => self.launch(parked, own),
                 Some(Next::Leased(Err(text))) => self.conclude(parked.slot, |s| s.reply_error(text)),
                 Some(Next::Told(answer)) => self.vetted(parked, answer),
@@ -135,7 +141,10 @@ impl Session {
             with_request(&parked.raw, |request| self.run_subscription(request, parked.slot, false));
             return Stage::Confirming;
         }
-        if let What::Vet(unknown) = parked.what {
+        if let What::Vet(None) = parked.what {
+            return Stage::Asking(Task::start(async move { proxy.ask_home(lane, &[b"PING"]).await }));
+        }
+        if let What::Vet(Some(unknown)) = parked.what {
             let name = with_request(&parked.raw, |request| full_name(request, unknown)).unwrap_or_default();
             return Stage::Asking(Task::start(async move {
                 proxy.ask_home(lane, &[b"COMMAND", b"INFO", &name]).await
@@ -143,9 +152,19 @@ impl Session {
         }
         let purpose = if parked.waits() { Purpose::Wait } else { Purpose::State };
         // What is let through while a script runs is not kept out by a SELECT that is not.
-        let busy = |r: &Request<'_>| resolve(r).is_ok_and(|c| c.flags.contains(Flags::ALLOW_BUSY));
+        let busy = |r: &Request<'_>| self.resolve(r).is_ok_and(|c| c.flags.contains(Flags::ALLOW_BUSY));
         let anywhere = matches!(parked.what, What::Lease) && with_request(&parked.raw, busy) == Some(true);
         Stage::Leasing(Task::start(async move { proxy.lease(purpose, lane, anywhere).await }))
+    }
+
+    /// Runs a command that only had to wait for what came before it.
+    fn run_parked(&mut self, parked: &Parked) {
+        with_request(&parked.raw, |request| {
+            self.conclude(parked.slot, |session| {
+                let (now, command) = (clock::now(), session.resolve(request));
+                session.run_slow(request, command, None, now, &mut Tally::default(), &mut Vec::new());
+            });
+        });
     }
 
     /// Runs the command by the connection that is here.
@@ -157,7 +176,7 @@ impl Session {
             What::Exec(queue) => {
                 with_request(&raw, |request| self.exec_at_home(request, slot, *queue, Some(own), now));
             }
-            What::Wait | What::Lease | What::Vet(_) | What::Subscription => {
+            What::Wait | What::Lease | What::Later | What::Vet(_) | What::Subscription => {
                 with_request(&raw, |request| self.send_by(&own, request, slot, now));
                 self.parked = Some(Parked { what, raw: Vec::new(), slot, stage: Stage::Sent(own) });
             }
@@ -165,7 +184,7 @@ impl Session {
     }
 
     fn send_by(&self, own: &Rc<Own>, request: &Request<'_>, slot: u64, now: u64) {
-        let Ok(command) = resolve(request) else { return };
+        let Ok(command) = self.resolve(request) else { return };
         let mut keys = Vec::new();
         let effect = match route(command, request, &mut keys) {
             Route::Wait(effect) => {
@@ -190,9 +209,22 @@ impl Session {
     fn vetted(&mut self, parked: Parked, answer: Result<Bytes, String>) {
         let What::Vet(unknown) = parked.what else { return };
         with_request(&parked.raw, |request| {
-            self.conclude(parked.slot, |session| match answer {
-                Err(text) => session.reject(None, text),
-                Ok(reply) => match arity(&reply) {
+            self.conclude(parked.slot, |session| match (answer, unknown) {
+                (Err(text), _) => session.reject(session.resolve(request).ok(), text),
+                (Ok(_), None) => match session.resolve(request) {
+                    Ok(command) if command.id != id::EXEC => {
+                        session.queue_known(request, command, &mut Vec::new());
+                    }
+                    command => session.run_slow(
+                        request,
+                        command,
+                        None,
+                        clock::now(),
+                        &mut Tally::default(),
+                        &mut Vec::new(),
+                    ),
+                },
+                (Ok(reply), Some(unknown)) => match arity(&reply) {
                     None => session.reject(None, unknown.message(request)),
                     Some(arity) if fits(arity, request.len()) => {
                         session.queue_for_home(request, None, Effect::WritesUnnamed, &[]);
@@ -220,7 +252,7 @@ impl Session {
         let context = self.context.clone();
         let mut scratch = context.scratch.borrow_mut();
         while !self.ended {
-            match super::poll_into(&mut self.stream, cx, &mut scratch.buffer) {
+            match poll_into(&mut self.stream, cx, &mut scratch.buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
                 Poll::Ready(Ok(0)) => self.ended = true,
@@ -238,6 +270,7 @@ impl Session {
 
 /// What moves a parked command on.
 enum Next {
+    Settled,
     Stage(Stage),
     Leased(Result<Rc<Own>, String>),
     Told(Result<Bytes, String>),

@@ -6,7 +6,7 @@ use super::Session;
 use super::parked::What;
 use super::pause::writes;
 use super::transaction::with_request;
-use crate::command::{Command, CommandId, Flags, KeyRef, Unknown, id};
+use crate::command::{Command, CommandId, Flags, KeyRef, Unknown, id, lookup};
 use crate::proxy::{Effects, LaneKey, turns};
 use crate::resp::{Proto, Request, encode, parse_i64};
 use crate::router::{Effect, Route, route};
@@ -164,7 +164,7 @@ impl Session {
                 return true;
             }
             Err(unknown) => {
-                self.park(request, What::Vet(unknown));
+                self.queue_unknown(request, unknown);
                 return true;
             }
         };
@@ -172,6 +172,8 @@ impl Session {
             self.reject(Some(command), command.arity_error());
         } else if command.flags.contains(Flags::NO_MULTI) {
             self.reject(Some(command), "ERR Command not allowed inside a transaction");
+        } else if self.context.proxy.may_be_busy() && !command.flags.contains(Flags::ALLOW_BUSY) {
+            self.park(request, What::Vet(None));
         } else if AT_ONCE.contains(&command.id) {
             return false;
         } else {
@@ -180,7 +182,27 @@ impl Session {
         true
     }
 
-    fn queue_known(&mut self, request: &Request<'_>, command: &'static Command, keys: &mut Vec<KeyRef>) {
+    /// Queues what the table does not know, if home does.
+    fn queue_unknown(&mut self, request: &Request<'_>, unknown: Unknown) {
+        let client = request.name().eq_ignore_ascii_case(b"client");
+        let setinfo = client && request.arg(1).is_some_and(|word| word.eq_ignore_ascii_case(b"setinfo"));
+        let may_pass = |container: &Command| !client && self.may_pass_unknown(container);
+        if setinfo {
+            self.enqueue(request, |queue, raw| queue.keep(raw));
+        } else if lookup(request.name()).is_some_and(|container| !may_pass(container)) {
+            self.reject(None, unknown.message(request));
+        } else {
+            self.park(request, What::Vet(Some(unknown)));
+        }
+    }
+
+    /// Queues a command of the table.
+    pub(super) fn queue_known(
+        &mut self,
+        request: &Request<'_>,
+        command: &'static Command,
+        keys: &mut Vec<KeyRef>,
+    ) {
         let effect = match route(command, request, keys) {
             Route::Local | Route::Refused | Route::Stream | Route::Transaction => {
                 let to = self.destination(request, command);

@@ -13,7 +13,7 @@ use super::queue::{Queue, Replay};
 use super::replies::Shape;
 use super::{ReplyMode, Session};
 use crate::clock;
-use crate::command::{Command, id, resolve};
+use crate::command::{Command, id};
 use crate::proxy::watch::Reason;
 use crate::proxy::{LaneKey, Own, turns};
 use crate::resp::{Limits, Request, RequestParser, Step, encode, reply};
@@ -65,6 +65,10 @@ impl Session {
     }
 
     fn exec(&mut self, request: &Request<'_>, now: u64) {
+        let scripts = self.transaction.as_ref().is_some_and(|queue| queue.effects.run_scripts());
+        if scripts && self.must_settle(true) {
+            return self.park(request, What::Later);
+        }
         let Some(mut queue) = self.transaction.take() else {
             return self.reply_error("ERR EXEC without MULTI");
         };
@@ -188,7 +192,7 @@ impl Session {
     }
 
     fn run_here(&mut self, raw: &[u8]) {
-        with_request(raw, |request| match resolve(request) {
+        with_request(raw, |request| match self.resolve(request) {
             Ok(command) if command.subscribes() => self.subscribe_in_transaction(request),
             Ok(command) if command.id == id::MONITOR => {
                 self.reply_error("ERR MONITOR isn't allowed for DENY BLOCKING client");

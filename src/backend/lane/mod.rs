@@ -16,6 +16,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use super::breaker::Unreachable;
+use super::connection::DialError;
 use super::node::Node;
 use super::pool::Lease;
 use crate::clock;
@@ -176,6 +177,12 @@ impl<T: Ticket> Lane<T> {
         self.0.state.borrow_mut().waiting.push(waker);
     }
 
+    /// When the oldest request without a reply was sent.
+    pub fn oldest(&self) -> Option<u64> {
+        let due = self.0.state.borrow().pending.front()?.due;
+        Some(due.saturating_sub(clock::nanos(self.0.node.request_timeout)))
+    }
+
     /// Requests without a reply.
     pub fn depth(&self) -> usize {
         self.0.state.borrow().pending.len()
@@ -267,7 +274,8 @@ impl<T> Core<T> {
 }
 
 impl<T: Ticket> Core<T> {
-    fn fail_all(&self, reason: &str) {
+    /// What was to go by a connection that could not be opened.
+    fn fail_all(&self, error: &DialError) {
         let failed: Vec<_> = {
             let mut state = self.state.borrow_mut();
             state.phase = Phase::Idle;
@@ -278,9 +286,11 @@ impl<T: Ticket> Core<T> {
         let retry_in = self.node.breaker.check().err().map_or(Duration::ZERO, |u| u.retry_in);
         for ticket in failed {
             self.counters.home_failures.add(1);
-            let reason = reason.to_owned();
-            let unreachable = Failure::Unreachable(Unreachable { reason, retry_in });
-            ticket.complete(Outcome::Failed(unreachable), clock::now());
+            let failure = match error.busy() {
+                Some(words) => Failure::Busy(words.to_owned()),
+                None => Failure::Unreachable(Unreachable { reason: error.to_string(), retry_in }),
+            };
+            ticket.complete(Outcome::Failed(failure), clock::now());
         }
     }
 

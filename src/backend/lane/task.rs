@@ -35,8 +35,8 @@ pub(super) async fn run<T: Ticket>(weak: Weak<Core<T>>) {
         let dialed = core.node.dial.open(core.proto, core.db, "strata-lane").await;
         match dialed {
             Err(e) => {
-                core.node.down(&e.to_string());
-                core.fail_all(&e.to_string());
+                core.node.failed(&e);
+                core.fail_all(&e);
             }
             Ok(mut stream) => {
                 core.node.up();

@@ -45,6 +45,8 @@ impl Reply<'_> {
 pub enum Failure {
     /// Not sent: the node is known to be down.
     Unreachable(Unreachable),
+    /// Not sent: home runs a script. Its own words.
+    Busy(String),
     /// Sent, and the connection ended before the reply: executed or not, nobody knows.
     Lost(String),
     /// Sent (or queued), and not answered within the bound.

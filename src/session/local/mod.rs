@@ -24,6 +24,7 @@ use crate::clock;
 use crate::command::{Command, id};
 use crate::proxy::{Client, LaneKey};
 use crate::resp::{Proto, Request, encode, parse_i64};
+use crate::router::Effect;
 
 pub(super) use info::compose as compose_info;
 
@@ -38,7 +39,7 @@ impl Session {
         }
         match command.id {
             id::PING if self.core.restricted.get() && request.len() <= 2 => self.ping_subscriber(request),
-            id::PING => self.ping(command, request),
+            id::PING => self.ping(command, request, now),
             id::ECHO => self.say(|out, _| encode::bulk(out, request.arg(1).unwrap_or_default())),
             id::SELECT => self.select(request),
             id::HELLO => self.hello(request),
@@ -78,8 +79,12 @@ impl Session {
         });
     }
 
-    fn ping(&self, command: &Command, request: &Request<'_>) {
+    fn ping(&mut self, command: &'static Command, request: &Request<'_>, now: u64) {
         match request.len() {
+            // Who wants to know whether home is busy asks like this.
+            1 | 2 if self.context.proxy.may_be_busy() => {
+                self.send(request, Some(command), Effect::None, now, &[]);
+            }
             1 => self.say(|out, _| encode::simple(out, "PONG")),
             2 => self.say(|out, _| encode::bulk(out, request.arg(1).unwrap_or_default())),
             _ => self.reply_error(command.arity_error()),

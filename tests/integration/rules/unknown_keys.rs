@@ -43,8 +43,9 @@ fn a_script_that_nobody_announces_ends_what_may_be_served_stale() {
         let scene = Scene::start_with(&[], policy, &[]);
         let mut client = scene.client();
         scene.at_home(&["SET", "k", "old"]);
-        // The lane is there when the guard goes.
+        // The lanes are there when the guard goes, that of scripts too.
         client.call(&["SET", "lane", "up"]).unwrap();
+        client.call(&["EVAL", "return 1", "0"]).unwrap();
         assert_eq!(scene.copied(&mut client, &["GET", "k"]), bulk("old"));
         scene.lose_guard();
         assert!(wait_until(LONG, || scene.guards() == 0));

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::{bulk, call, ok, pair};
-use crate::support::{Client, Value};
+use super::{LONG, bulk, call, ok, pair};
+use crate::support::{Client, Value, wait_until};
 
 fn number(value: &Value) -> u64 {
     value.bytes().map_or(0, |bytes| String::from_utf8_lossy(bytes).parse().expect("a number"))
@@ -107,16 +107,14 @@ fn reads_pass_copies_by_while_a_key_is_watched() {
     let (home, strata) = pair(&[]);
     let mut client = strata.connect();
     call(&mut client, "SET k v");
-    for _ in 0..20 {
-        call(&mut client, "GET k");
-    }
-    let before = home.calls("get");
-    call(&mut client, "WATCH k");
-    call(&mut client, "GET k");
-    assert_eq!(home.calls("get"), before + 1);
+    let by_copy = |client: &mut Client| {
+        let before = home.calls("get");
+        call(client, "GET k");
+        home.calls("get") == before
+    };
+    assert!(wait_until(LONG, || by_copy(&mut client)));
+    call(&mut client, "WATCH other");
+    assert!((0..5).all(|_| !by_copy(&mut client)));
     call(&mut client, "UNWATCH");
-    for _ in 0..20 {
-        call(&mut client, "GET k");
-    }
-    assert!(home.calls("get") < before + 20, "copies answer again");
+    assert!(wait_until(LONG, || by_copy(&mut client)), "copies answer again");
 }

@@ -6,6 +6,7 @@ mod coherence;
 mod counters;
 mod leases;
 mod outage;
+mod scripts;
 mod word_for_word;
 
 use std::time::Duration;
