@@ -163,6 +163,11 @@ impl Command {
         matches!(self.cache, Cache::Yes)
     }
 
+    /// Whether it begins or ends subscriptions of its client.
+    pub const fn subscribes(&self) -> bool {
+        self.flags.contains(Flags::PUBSUB.union(Flags::NOSCRIPT))
+    }
+
     /// Whether its reply may be another once a field of a hash has expired.
     pub const fn sees_hash_fields(&self) -> bool {
         self.hash_fields
@@ -264,6 +269,14 @@ mod tests {
         {
             assert_eq!(by_id(id).only_key(), None, "{}", by_id(id).name);
         }
+    }
+
+    #[test]
+    fn commands_that_subscribe_are_those_six() {
+        let six = ["punsubscribe", "psubscribe", "ssubscribe", "subscribe", "sunsubscribe", "unsubscribe"];
+        let mut found: Vec<_> = TABLE.iter().filter(|row| row.subscribes()).map(|row| row.name).collect();
+        found.sort_unstable_by_key(|name| six.iter().position(|known| known == name));
+        assert_eq!(found, six);
     }
 
     #[test]

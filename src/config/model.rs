@@ -52,6 +52,12 @@ pub struct Server {
     pub max_bulk: usize,
     /// Bytes of replies a client may leave unread before it is disconnected.
     pub output_buffer_limit: usize,
+    /// The same of messages and replies for a subscriber.
+    pub pubsub_buffer_limit: usize,
+    /// Bytes that a subscriber may leave unread for `pubsub_buffer_soft_time` at most.
+    pub pubsub_buffer_soft_limit: usize,
+    /// See `pubsub_buffer_soft_limit`.
+    pub pubsub_buffer_soft_time: Duration,
     /// Bytes that all clients together may hold, unfinished commands and unread replies; zero: no bound.
     pub max_memory_clients: usize,
     /// How long a shutdown waits for commands in flight.
@@ -75,6 +81,9 @@ impl Default for Server {
             max_query_buffer: 1 << 30,
             max_bulk: 512 << 20,
             output_buffer_limit: 256_000_000,
+            pubsub_buffer_limit: 32 << 20,
+            pubsub_buffer_soft_limit: 8 << 20,
+            pubsub_buffer_soft_time: Duration::from_secs(60),
             max_memory_clients: 0,
             shutdown_timeout: Duration::from_secs(10),
             log: "info".to_owned(),

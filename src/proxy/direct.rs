@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Ask, Client, LaneKey, Proxy, Receiver, Shows, Ticket, error_reply, failure_text};
+use super::{Ask, Client, Counted, LaneKey, Proxy, Receiver, Shows, Ticket, error_reply, failure_text};
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Command, KeyRef, id};
 use crate::resp::reply;
@@ -75,7 +75,8 @@ impl Proxy {
         if let Some(copies) = copies {
             direct.fence_before(copies);
         }
-        let ticket = Ticket::Direct(direct);
+        let counted = if effect == Effect::None { Counted::of(self, ask) } else { None };
+        let ticket = counted.map_or(Ticket::Direct(direct), Ticket::Counted);
         match ask.own {
             Some(own) => own.send(ask.request.raw(), 0, ticket, ask.now),
             None => self.send(ask.lane, ask.request.raw(), ticket, ask.now),

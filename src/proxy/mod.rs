@@ -7,6 +7,7 @@
 //! A `Proxy` belongs to one worker thread. What workers share is in [`Shared`].
 
 mod admission;
+mod counted;
 mod direct;
 mod errand;
 mod failure;
@@ -15,6 +16,7 @@ mod lease;
 mod mget;
 mod read;
 mod scripts;
+mod subscribers;
 mod transaction;
 
 use std::cell::{Cell, RefCell};
@@ -33,6 +35,7 @@ use crate::backend::health::Health;
 use crate::backend::lane::{Lane, Outcome, Reply, Ticket as LaneTicket};
 use crate::backend::node::Node;
 use crate::backend::pool::Places;
+use crate::backend::subscriptions::{Batch, Subscriptions};
 use crate::clock;
 use crate::command::Command;
 use crate::metrics::{Counters, Metrics};
@@ -44,6 +47,7 @@ use crate::tier::l1::Reader;
 
 pub use crate::backend::pool::{Purpose, Tag};
 use admission::Admission;
+pub use counted::Counted;
 pub use direct::Direct;
 pub use errand::Errand;
 use failure::{error_reply, failure_text, is_outage};
@@ -52,6 +56,7 @@ use lease::Leases;
 pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
 pub use read::Read;
+pub use subscribers::Order;
 pub use transaction::{Effects, Transaction};
 
 /// Hits of one copy are reported to a home that evicts by use at most this often, in seconds.
@@ -71,6 +76,8 @@ pub struct Shared {
     pub long_scripts: AtomicUsize,
     /// Confirmations of the guard.
     pub confirmations: Arc<Confirmations>,
+    /// What is subscribed to at home.
+    pub subscriptions: Arc<Subscriptions>,
     /// What home said of itself.
     pub facts: Arc<Facts>,
     /// How home fares.
@@ -91,6 +98,8 @@ pub enum Message {
     Accept(std::net::TcpStream, OwnedSemaphorePermit),
     /// A reply for clients of this worker who joined another's flight.
     Answer(Vec<Waiter>, Bytes),
+    /// Messages for clients of this worker, and answers of home about their subscriptions.
+    Heard(Batch),
     /// End this session after what it has been answered.
     Close(u64),
     /// Accept no more, end what is idle, finish what is in flight.
@@ -104,6 +113,11 @@ pub trait Client {
     /// The request at `slot` goes home; until it is answered, copies of these keys (None: of any) do not answer
     /// this client.
     fn unsettle(&self, slot: u64, keys: Option<&[u64]>);
+    /// What the client is told without having asked: whole elements in its protocol. They go out next, before the
+    /// replies that are still to come.
+    fn push(&self, bytes: &Bytes);
+    /// How many channels, patterns and shards it is subscribed to from now on.
+    fn subscribed(&self, counts: [usize; 3]);
     /// Ends the session once its replies are out.
     fn close(&self);
     /// Has the session look at what changed around it.
@@ -160,6 +174,8 @@ pub enum Ticket {
     Mget(Rc<Mget>),
     /// The lifetime of one of its keys.
     MgetExpiry(Rc<Mget>, usize),
+    /// One that counts subscribers.
+    Counted(Counted),
     /// EXEC's reply.
     Transaction(Box<Transaction>),
     /// A connection of a client's own follows it to another database or protocol.
@@ -186,6 +202,7 @@ impl LaneTicket for Ticket {
             Ticket::ReadExpiry(read) => read.expiry(outcome, now),
             Ticket::Mget(mget) => mget.replied(outcome, now),
             Ticket::MgetExpiry(mget, index) => mget.expiry(index, outcome, now),
+            Ticket::Counted(counted) => counted.complete(outcome, now),
             Ticket::Transaction(transaction) => transaction.complete(outcome, now),
             Ticket::Follow(follow) => follow.complete(outcome, now),
             Ticket::Farewell(farewell) => farewell.complete(outcome, now),
@@ -218,6 +235,7 @@ pub struct Proxy {
     touched: RefCell<Vec<(u32, Box<[u8]>)>>,
     touching: Cell<bool>,
     sampler: Sampler,
+    subscribers: subscribers::Subscribers,
 }
 
 impl Proxy {
@@ -237,6 +255,7 @@ impl Proxy {
             touched: RefCell::default(),
             touching: Cell::new(false),
             sampler: Sampler::default(),
+            subscribers: Default::default(),
         })
     }
 
@@ -248,6 +267,7 @@ impl Proxy {
     /// Forgets a session.
     pub fn leave(&self, session: u64) {
         self.clients.borrow_mut().remove(&session);
+        self.unsubscribe_gone(session);
     }
 
     /// Sessions of this worker.
@@ -354,6 +374,7 @@ impl Proxy {
         self.tick_leases(now);
         self.notice_long_scripts(&lanes, now);
         self.release_confirmed(now);
+        self.expire_subscriptions(now);
         let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);
         self.touching.set(by_use);
         self.report_hits(now);

@@ -29,6 +29,7 @@ use crate::backend::facts::Facts;
 use crate::backend::health::{Health, Monitor};
 use crate::backend::node::Node;
 use crate::backend::pool::Places;
+use crate::backend::subscriptions::Subscriptions;
 use crate::backend::tracking::Guard;
 use crate::clock;
 use crate::config::{Config, Endpoint, Eviction};
@@ -125,6 +126,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         long_scripts: AtomicUsize::new(0),
         places: Arc::new(Places::new(config.l2.max_connections, config.server.max_clients)),
         confirmations: confirmations.clone(),
+        subscriptions: Arc::new(Subscriptions::default()),
         facts: facts.clone(),
         health: Arc::new(Health::default()),
         hot: Mutex::default(),

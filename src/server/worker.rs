@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
 use crate::acl::Users;
+use crate::backend::subscriptions::{Batch, Link};
 use crate::backend::tracking::Guard;
 use crate::clock;
 use crate::config::Config;
@@ -24,6 +25,8 @@ use crate::tier::copies::Copies;
 
 /// Workers look after time-outs this often.
 const TICK: Duration = Duration::from_millis(20);
+/// After passing messages on to so many clients a worker turns to its sessions: about a millisecond.
+const PASSED_ON: usize = 8192;
 
 /// A worker's thread.
 pub(super) type Worker = std::thread::JoinHandle<()>;
@@ -46,9 +49,16 @@ pub(super) fn spawn_workers(
             (config.clone(), shared.clone(), clients.clone(), users.clone());
         // The first worker has the guard: under load it is awake anyway, a thread of its own would have to be woken.
         let guard = guard.take();
+        // The last one, which is another where there are several, has the subscriptions.
+        let link = (index + 1 == count).then(|| Link {
+            node: shared.node.clone(),
+            register: shared.subscriptions.clone(),
+            post: shared.clone(),
+            counters: shared.metrics.block(),
+        });
         let worker = std::thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || work(index as u16, config, shared, clients, users, inbox, guard))
+            .spawn(move || work(index as u16, config, shared, clients, users, inbox, (guard, link)))
             .context("cannot start a worker thread")?;
         workers.push(worker);
     }
@@ -63,7 +73,7 @@ fn work(
     clients: Arc<Clients>,
     users: Arc<Users>,
     inbox: UnboundedReceiver<Message>,
-    guard: Option<Guard<Copies>>,
+    (guard, link): (Option<Guard<Copies>>, Option<Link<Shared>>),
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -81,6 +91,9 @@ fn work(
     if let Some(guard) = guard {
         tasks.spawn_local(guard.run());
     }
+    if let Some(link) = link {
+        tasks.spawn_local(link.run());
+    }
     // As a task of its own: what is blocked on is polled at every turn of the set.
     let attending = tasks.spawn_local(attend(context, inbox));
     if let Err(e) = tasks.block_on(&runtime, attending) {
@@ -96,7 +109,7 @@ async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
         tokio::select! {
             message = inbox.recv() => match message {
                 None => return,
-                Some(message) => receive(&context, message),
+                Some(message) => receive(&context, message).await,
             },
             () = confirmed.notified() => context.proxy.release_confirmed(clock::now()),
             _ = ticks.tick() => {
@@ -114,8 +127,20 @@ async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
     }
 }
 
-fn receive(context: &Rc<Context>, message: Message) {
+async fn hear(context: &Context, mut batch: Batch) {
+    let mut passed_on = 0;
+    for event in std::mem::take(&mut batch.events) {
+        passed_on += context.proxy.hear(event);
+        if passed_on >= PASSED_ON {
+            passed_on = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+async fn receive(context: &Rc<Context>, message: Message) {
     match message {
+        Message::Heard(batch) => hear(context, batch).await,
         Message::Answer(waiters, reply) => context.proxy.answer(waiters, &reply, clock::now()),
         Message::Close(session) => {
             if let Some(client) = context.proxy.session(session) {
@@ -162,6 +187,7 @@ fn admit(
         output: AtomicU64::new(0),
         killed: AtomicBool::new(false),
         no_evict: AtomicBool::new(false),
+        subscriptions: Default::default(),
         user: Mutex::new(context.users.default_user()),
         multi: AtomicI64::new(-1),
         multi_size: AtomicU64::new(0),
@@ -171,7 +197,7 @@ fn admit(
     Ok((stream, info))
 }
 
-/// Ends clients that have been silent for longer than `server.timeout`, unless they wait for data.
+/// Ends clients that have been silent for longer than `server.timeout`, unless they wait for data or messages.
 fn close_idle(context: &Rc<Context>, now: u64) {
     let bound = clock::nanos(context.config.server.timeout);
     if bound == 0 {
@@ -181,6 +207,7 @@ fn close_idle(context: &Rc<Context>, now: u64) {
         let idle = now.saturating_sub(info.active.load(Relaxed));
         if info.worker == context.proxy.worker
             && idle > bound
+            && !info.is_subscribed()
             && !info.is_blocked()
             && let Some(client) = context.proxy.session(info.id)
         {

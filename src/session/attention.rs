@@ -1,4 +1,4 @@
-//! Sessions whose commands need more than being run: CLIENT REPLY, and whatever else a client can turn on.
+//! Sessions whose commands need more than being run: CLIENT REPLY, subscribers that speak RESP2, and whatever else a client can turn on.
 //!
 //! A plain session asks one question a command ([`Session::attentive`]) and otherwise pays for none of this.
 
@@ -14,7 +14,7 @@ use crate::tier::l1::Reader;
 impl Session {
     /// Whether commands of this session go by way of [`Session::run_attentively`].
     pub(super) fn attentive(&self) -> bool {
-        self.attentive || !self.access.is_plain(&self.context.users)
+        self.attentive || self.core.restricted.get() || !self.access.is_plain(&self.context.users)
     }
 
     /// To be called whenever what the answer depends on has changed.
@@ -72,7 +72,9 @@ impl Session {
         match command {
             _ if !self.authenticated => true,
             Ok(command) if !command.arity_ok(request.len()) => true,
-            Ok(command) => self.may_run(request, command, Stage::TopLevel, keys),
+            Ok(command) => {
+                self.may_run(request, command, Stage::TopLevel, keys) && self.may_subscriber_run(command)
+            }
             Err(unknown) => self.may_run_unknown(request, unknown),
         }
     }

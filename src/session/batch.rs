@@ -165,8 +165,8 @@ impl Session {
                         Some(c) if request.name().eq_ignore_ascii_case(c.name.as_bytes()) => Ok(c),
                         _ => self.resolve(&request),
                     };
-                    // A container's name says nothing yet.
-                    last = command.ok().filter(|c| !c.is_container());
+                    // A container's name says nothing yet, with a subcommand neither.
+                    last = command.ok().filter(|c| !c.is_container() && c.name.len() == request.name().len());
                     scratch.note(buf, *base, end, before, command, store);
                     *base = end;
                     if command.map_or(true, |c| c.turns) {

@@ -55,6 +55,8 @@ pub struct ClientInfo {
     pub multi_size: AtomicU64,
     /// The connection by which it waits for data.
     pub blocked: Mutex<Option<Arc<Tag>>>,
+    /// Channels, patterns and shards it is subscribed to.
+    pub subscriptions: [AtomicU32; 3],
     /// CLIENT SETNAME; empty: it has none. Printable ASCII, see [`is_label`].
     pub name: Mutex<Vec<u8>>,
 }
@@ -73,16 +75,17 @@ impl ClientInfo {
     }
 
     /// The line of CLIENT LIST, without its end: the fields of Redis 7.0 in their order. What strata has no
-    /// counterpart for (subscriptions, transactions, the parts of Redis' buffers) is what an idle client shows.
+    /// counterpart for (the parts of Redis' buffers) is what an idle client shows.
     pub fn line(&self, now: u64) -> String {
         let seconds = |since: u64| now.saturating_sub(since) / 1_000_000_000;
         let (input, output) = (self.input.load(Relaxed), self.output.load(Relaxed));
+        let [sub, psub, ssub] = [0, 1, 2].map(|space: usize| self.subscriptions[space].load(Relaxed));
         let command = (self.command.load(Relaxed) as usize)
             .checked_sub(1)
             .and_then(|index| all().get(index))
             .map_or("NULL", |c| c.name);
         format!(
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} \
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi={} \
              qbuf={input} qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} \
              events={} cmd={command} user={} redir=-1 resp={}",
             self.id,
@@ -108,12 +111,18 @@ impl ClientInfo {
     /// The letters of Redis 7.0 in their order.
     fn flags(&self) -> String {
         let all = [
+            ('P', self.is_subscribed()),
             ('x', self.multi.load(Relaxed) >= 0),
             ('b', self.is_blocked()),
             ('e', self.no_evict.load(Relaxed)),
         ];
         let set: String = all.iter().filter(|(_, on)| *on).map(|(letter, _)| letter).collect();
         if set.is_empty() { "N".to_owned() } else { set }
+    }
+
+    /// Whether it is subscribed to anything.
+    pub fn is_subscribed(&self) -> bool {
+        self.subscriptions.iter().any(|count| count.load(Relaxed) > 0)
     }
 
     /// Whether it waits for data.
@@ -207,6 +216,7 @@ mod tests {
             output: AtomicU64::new(0),
             killed: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
+            subscriptions: Default::default(),
             user: Mutex::new(Users::configured(&crate::config::Config::default()).unwrap().default_user()),
             multi: AtomicI64::new(-1),
             multi_size: AtomicU64::new(0),
@@ -231,6 +241,9 @@ mod tests {
                 && line.contains(" obl=5 ")
                 && line.contains(" tot-mem=15 events=rw cmd=client|list ")
         );
+        info.subscriptions[1].store(2, Relaxed);
+        assert!(info.is_subscribed());
+        assert!(info.line(5_000_000_000).contains(" flags=Pe db=2 sub=0 psub=2 ssub=0 "));
     }
 
     #[test]

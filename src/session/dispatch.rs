@@ -64,6 +64,7 @@ impl Session {
             Route::Transaction => self.run_transaction(request, command, now),
             Route::Wait(_) => self.park(request, What::Wait),
             Route::Leased(_) => self.park(request, What::Lease),
+            Route::Stream if command.subscribes() => self.park(request, What::Subscription),
             Route::Stream => self.reply_error(stream_error(command)),
             Route::Refused => self.reply_error(refused_error(command)),
             Route::Direct(effect) => self.send(request, Some(command), effect, now, keys),

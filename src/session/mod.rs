@@ -10,6 +10,7 @@ pub mod clients;
 mod dispatch;
 mod local;
 mod parked;
+mod pubsub;
 mod queue;
 mod replies;
 mod socket;
@@ -35,6 +36,7 @@ use crate::resp::{Limits, Proto, RequestParser};
 use access::Access;
 use clients::{ClientInfo, Clients};
 use parked::Parked;
+use pubsub::Behind;
 use queue::{Queue, Replay};
 use replies::{Replies, Shape};
 use transaction::Watch;
@@ -86,6 +88,11 @@ struct Core {
     /// A command takes its time; those behind it wait.
     busy: Cell<bool>,
     seen: Cell<u64>,
+    /// A subscriber that speaks RESP2: hardly any command is allowed.
+    restricted: Cell<bool>,
+    /// There was no room for a message: the session is to end.
+    overrun: Cell<bool>,
+    info: Arc<ClientInfo>,
     /// Home's reply to a transaction, of which the session makes EXEC's.
     executed: RefCell<Option<Bytes>>,
     context: Rc<Context>,
@@ -123,6 +130,19 @@ impl Client for Core {
 
     fn unsettle(&self, slot: u64, keys: Option<&[u64]>) {
         self.unsettled.borrow_mut().add(slot, keys);
+    }
+
+    fn push(&self, bytes: &Bytes) {
+        let mut replies = self.replies.borrow_mut();
+        if self.has_room(replies.backlog()) {
+            replies.push(bytes);
+        }
+        drop(replies);
+        self.wake();
+    }
+
+    fn subscribed(&self, counts: [usize; 3]) {
+        self.note_subscriptions(counts);
     }
 
     fn close(&self) {
@@ -175,6 +195,8 @@ struct Session {
     authenticated: bool,
     access: Access,
     reply_mode: ReplyMode,
+    /// It runs out when a subscriber has left much unread for too long.
+    behind: Behind,
     /// Commands go by way of [`Session::run_attentively`].
     attentive: bool,
     /// Between MULTI and EXEC.
@@ -199,6 +221,9 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         closing: Cell::new(false),
         busy: Cell::new(false),
         seen: Cell::new(0),
+        restricted: Cell::new(false),
+        overrun: Cell::new(false),
+        info: info.clone(),
         executed: RefCell::default(),
         context: context.clone(),
     });
@@ -225,6 +250,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         authenticated,
         access,
         reply_mode: ReplyMode::On,
+        behind: None,
         attentive: false,
         transaction: None,
         watch: Watch::None,

@@ -32,6 +32,9 @@ pub(super) enum What {
     Lease,
     /// EXEC of a transaction that may not go by a connection that is shared.
     Exec(Box<Queue>),
+    /// It begins or ends subscriptions. Commands that do, and all others, wait for one another: so nothing is heard
+    /// that was published before, and everything that is published after.
+    Subscription,
     /// It goes another way than what was asked before it.
     Later,
     /// Home is asked whether it knows the command, which is to be queued; or whether it is busy.
@@ -43,6 +46,8 @@ enum Stage {
     Settling,
     /// A connection is being leased.
     Leasing(Task<Result<Rc<Own>, String>>),
+    /// Home is to confirm subscriptions.
+    Confirming,
     /// Home is being asked.
     Asking(Task<Result<Bytes, String>>),
     /// It was sent by this connection.
@@ -84,6 +89,8 @@ impl Session {
     pub(super) fn park(&mut self, request: &Request<'_>, what: What) {
         let slot = match &what {
             What::Exec(queue) => self.open_for(queue),
+            // Confirmations are pushes: CLIENT REPLY does not silence them.
+            What::Subscription => self.core.replies.borrow_mut().open_always(Shape::Plain),
             _ => self.open(),
         };
         self.parked = Some(Parked { what, raw: request.raw().to_vec(), slot, stage: Stage::Settling });
@@ -100,7 +107,12 @@ impl Session {
                 Stage::Settling => Some(Next::Stage(self.start(&parked))),
                 Stage::Leasing(task) => task.poll(cx).map(Next::Leased),
                 Stage::Asking(task) => task.poll(cx).map(Next::Told),
-                Stage::Sent(_) if self.core.replies.borrow().shape(parked.slot).is_some() => None,
+                Stage::Sent(_) | Stage::Confirming
+                    if self.core.replies.borrow().shape(parked.slot).is_some() =>
+                {
+                    None
+                }
+                Stage::Confirming => Some(Next::Done),
                 Stage::Sent(own) => Some(Next::Answered(own.clone())),
             };
             match moved {
@@ -113,6 +125,7 @@ impl Session {
                 Some(Next::Leased(Ok(own))) => self.launch(parked, own),
                 Some(Next::Leased(Err(text))) => self.conclude(parked.slot, |s| s.reply_error(text)),
                 Some(Next::Told(answer)) => self.vetted(parked, answer),
+                Some(Next::Done) => {}
                 Some(Next::Answered(own)) => {
                     self.info.blocked.lock().take();
                     self.context.proxy.give_back(own, true);
@@ -124,6 +137,10 @@ impl Session {
     fn start(&self, parked: &Parked) -> Stage {
         let proxy = self.context.proxy.clone();
         let lane = self.lane;
+        if let What::Subscription = parked.what {
+            with_request(&parked.raw, |request| self.run_subscription(request, parked.slot, false));
+            return Stage::Confirming;
+        }
         if let What::Vet(None) = parked.what {
             return Stage::Asking(Task::start(async move { proxy.ask_home(lane, &[b"PING"]).await }));
         }
@@ -159,7 +176,7 @@ impl Session {
             What::Exec(queue) => {
                 with_request(&raw, |request| self.exec_at_home(request, slot, *queue, Some(own), now));
             }
-            What::Wait | What::Lease | What::Later | What::Vet(_) => {
+            What::Wait | What::Lease | What::Later | What::Vet(_) | What::Subscription => {
                 with_request(&raw, |request| self.send_by(&own, request, slot, now));
                 self.parked = Some(Parked { what, raw: Vec::new(), slot, stage: Stage::Sent(own) });
             }
@@ -257,6 +274,7 @@ enum Next {
     Stage(Stage),
     Leased(Result<Rc<Own>, String>),
     Told(Result<Bytes, String>),
+    Done,
     Answered(Rc<Own>),
 }
 

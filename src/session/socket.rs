@@ -30,13 +30,9 @@ impl Session {
         }
         self.context.proxy.counters.bytes_out.add(sent);
         let backlog = replies.backlog();
+        drop(replies);
         self.info.output.store(backlog as u64, Relaxed);
-        if backlog > self.context.config.server.output_buffer_limit {
-            let text = "the client does not read its replies (server.output_buffer_limit)";
-            tracing::warn!(client = self.info.id, backlog, "{text}");
-            return Err(io::Error::other(text));
-        }
-        Ok(())
+        self.check_backlog(cx, backlog)
     }
 
     /// Reads once and runs what is complete; ready with the number of bytes read.

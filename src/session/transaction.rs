@@ -164,6 +164,7 @@ impl Session {
 
     fn run_here(&mut self, raw: &[u8]) {
         with_request(raw, |request| match self.resolve(request) {
+            Ok(command) if command.subscribes() => self.subscribe_in_transaction(request),
             Ok(command) if command.id == id::MONITOR => {
                 self.reply_error("ERR MONITOR isn't allowed for DENY BLOCKING client");
             }

@@ -5,6 +5,7 @@ mod differential;
 mod endpoint;
 mod lifecycle;
 mod newer;
+mod pubsub;
 mod rules;
 mod service;
 mod support;

@@ -18,10 +18,11 @@ const NO_TRACKING: &str =
 const NO_PAUSE: &str = "ERR strata: CLIENT PAUSE would stop this proxy only; send it to home directly";
 const NOT_TRACKING: &str = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled";
 
-/// Kinds of clients, as LIST and KILL know them. Strata serves only the first.
+/// Kinds of clients, as LIST and KILL know them. Strata serves only the first two.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Normal,
+    PubSub,
     Other,
 }
 
@@ -30,9 +31,14 @@ impl Kind {
         let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
         match word {
             _ if is("normal") => Some(Kind::Normal),
-            _ if is("slave") || is("replica") || is("pubsub") || is("master") => Some(Kind::Other),
+            _ if is("pubsub") => Some(Kind::PubSub),
+            _ if is("slave") || is("replica") || is("master") => Some(Kind::Other),
             _ => None,
         }
+    }
+
+    fn is_of(self, client: &ClientInfo) -> bool {
+        self == if client.is_subscribed() { Kind::PubSub } else { Kind::Normal }
     }
 }
 
@@ -52,7 +58,7 @@ impl Victims<'_> {
         let at =
             |wanted: Option<&[u8]>, is: SocketAddr| wanted.is_none_or(|w| w == is.to_string().as_bytes());
         self.id.is_none_or(|id| id == client.id)
-            && self.kind.is_none_or(|kind| kind == Kind::Normal)
+            && self.kind.is_none_or(|kind| kind.is_of(client))
             && at(self.address, client.address)
             && at(self.local, client.local)
             && self.user.as_ref().is_none_or(|user| user.number() == client.user.lock().number())
@@ -140,8 +146,10 @@ impl Session {
             let word = request.arg(3).unwrap_or_default();
             match Kind::of(word) {
                 None => return self.reply_error(about("ERR Unknown client type '", word, "'")),
-                Some(Kind::Normal) => chosen = self.context.clients.list(),
-                Some(Kind::Other) => {}
+                Some(kind) => {
+                    chosen = self.context.clients.list();
+                    chosen.retain(|client| kind.is_of(client));
+                }
             }
         } else if request.len() > 3 && is(2, "id") {
             for word in request.iter().skip(3) {

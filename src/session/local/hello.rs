@@ -75,6 +75,7 @@ impl Session {
             return self.reply_error(HELLO_FIRST);
         }
         self.set_proto(proto);
+        self.context.proxy.speaks(self.info.id, proto);
         self.greet();
     }
 

@@ -34,6 +34,7 @@ impl Session {
             return self.reply_error(command.arity_error());
         }
         match command.id {
+            id::PING if self.core.restricted.get() && request.len() <= 2 => self.ping_subscriber(request),
             id::PING => self.ping(command, request, now),
             id::ECHO => self.say(|out, _| encode::bulk(out, request.arg(1).unwrap_or_default())),
             id::SELECT => self.select(request),
@@ -114,6 +115,7 @@ impl Session {
         self.change_lane(LaneKey { proto, ..self.lane });
         let number = if proto == Proto::Resp3 { 3 } else { 2 };
         self.info.proto.store(number, Relaxed);
+        self.core.restrict();
     }
 
     fn change_lane(&mut self, lane: LaneKey) {
@@ -137,11 +139,14 @@ impl Session {
         }
         self.reply_mode = ReplyMode::On;
         self.end_transaction();
+        let later = self.reset_subscriptions();
         self.set_proto(Proto::Resp2);
         self.set_database(self.context.config.l2.database);
         self.become_stranger();
         self.info.name.lock().clear();
-        self.say(|out, _| encode::simple(out, "RESET"));
+        if !later {
+            self.say(|out, _| encode::simple(out, "RESET"));
+        }
     }
 
     pub(super) fn set_authenticated(&mut self, yes: bool) {

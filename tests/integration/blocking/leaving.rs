@@ -117,10 +117,10 @@ fn strata_ends_while_clients_wait() {
 
 #[test]
 fn who_waits_is_not_idle() {
-    let (home, strata) = pair(&[("server.timeout", "1s")]);
+    let (home, strata) = pair(&[("server.timeout", "4s")]);
     let mut clients = waiters(&strata, &home, 1);
     let mut idle = strata.connect();
-    thread::sleep(Duration::from_millis(1_500));
+    thread::sleep(Duration::from_millis(5_000));
     assert!(idle.call(&["PING"]).is_err());
     call(&mut strata.connect(), "RPUSH l x");
     assert_eq!(clients[0].read().unwrap(), popped("l", "x"));

@@ -66,7 +66,7 @@ fn nobody_is_unblocked_in_anothers_place() {
                     let mut client = strata.connect();
                     for turn in 0..200 {
                         let list = format!("l{n}");
-                        client.send_raw(format!("BLPOP {list} 5\r\n").as_bytes()).unwrap();
+                        client.send_raw(format!("BLPOP {list} 60\r\n").as_bytes()).unwrap();
                         call(&mut strata.connect(), &format!("RPUSH {list} {turn}"));
                         assert_eq!(client.read().unwrap(), popped(&list, &turn.to_string()));
                     }

@@ -310,3 +310,15 @@ fn databases_are_known_without_a_guard() {
     assert_eq!(call(&mut client, "SELECT 4"), Value::Simple("OK".into()));
     assert_eq!(call(&mut client, "SELECT 5"), Value::Error("ERR DB index is out of range".into()));
 }
+
+/// They are of one length, as commands that repeat themselves are.
+#[test]
+fn subcommands_in_one_write_are_told_apart() {
+    let home = RedisServer::start(&[]);
+    let strata = Strata::start(&home.unix(), &[]);
+    let mut client = strata.connect();
+    let commands = ["CLIENT HELP", "CLIENT INFO", "CLIENT HELP", "CLIENT LIST"];
+    let commands = commands.map(|command| command.split(' ').map(|w| w.as_bytes().to_vec()).collect());
+    let kinds = client.pipeline(&commands).unwrap().into_iter().map(|reply| matches!(reply, Value::Array(_)));
+    assert_eq!(kinds.collect::<Vec<_>>(), [true, false, true, false]);
+}
