@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use super::secret::{Rules, Secret};
 
-/// Everything strata can be told. [`super::load`] makes one whose values are in the bounds
-/// that `config.toml` states.
+/// Everything strata can be told. [`super::load`] makes one whose values are in the bounds of `config.toml`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// The endpoint clients connect to.

@@ -19,6 +19,8 @@ mod read;
 mod scripts;
 pub mod slow_log;
 mod subscribers;
+mod ticket;
+mod touch;
 mod transaction;
 pub mod watch;
 
@@ -35,14 +37,14 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::backend::confirmations::Confirmations;
 use crate::backend::facts::Facts;
 use crate::backend::health::Health;
-use crate::backend::lane::{Lane, Outcome, Reply, Ticket as LaneTicket};
+use crate::backend::lane::{Lane, Reply};
 use crate::backend::node::Node;
 use crate::backend::pool::Places;
 use crate::backend::subscriptions::{Batch, Subscriptions};
 use crate::clock;
 use crate::command::Command;
 use crate::metrics::{Counters, Metrics};
-use crate::resp::{Proto, Request, encode};
+use crate::resp::{Proto, Request};
 use crate::tier::copies::{Copies, kind};
 use crate::tier::flight::{Identity, Waiter};
 use crate::tier::hotkeys::{HotKeys, Sampler};
@@ -62,13 +64,12 @@ pub use mget::Mget;
 pub use read::Read;
 use slow_log::SlowLog;
 pub use subscribers::Order;
+pub use ticket::Ticket;
 pub use transaction::{Effects, Transaction};
 use watch::Watch;
 
 /// Hits of one copy are reported to a home that evicts by use at most this often, in seconds.
 const TOUCH_EVERY: u16 = 5;
-/// Keys of one TOUCH.
-const TOUCH_BATCH: usize = 512;
 
 /// What the workers share.
 pub struct Shared {
@@ -184,56 +185,6 @@ pub struct Ask<'a> {
     pub request: &'a Request<'a>,
     /// Now.
     pub now: u64,
-}
-
-/// The claim to a reply of home.
-pub enum Ticket {
-    /// One reply for one client.
-    Direct(Direct),
-    /// A flight's reply.
-    Read(Rc<Read>),
-    /// The lifetime of a flight's key.
-    ReadExpiry(Rc<Read>),
-    /// The reply to a whole MGET.
-    Mget(Rc<Mget>),
-    /// The lifetime of one of its keys.
-    MgetExpiry(Rc<Mget>, usize),
-    /// One that counts subscribers.
-    Counted(Counted),
-    /// EXEC's reply.
-    Transaction(Box<Transaction>),
-    /// A connection of a client's own follows it to another database or protocol.
-    Follow(Follow),
-    /// The reply to SHUTDOWN, if any.
-    Farewell(Farewell),
-    /// Strata itself asks.
-    Errand(Errand),
-    /// Nobody waits (TOUCH).
-    Nobody,
-}
-
-impl LaneTicket for Ticket {
-    fn part(&mut self, reply: &[u8]) {
-        if let Ticket::Transaction(transaction) = self {
-            transaction.part(reply);
-        }
-    }
-
-    fn complete(self, outcome: Outcome<'_>, now: u64) {
-        match self {
-            Ticket::Direct(direct) => direct.complete(outcome, now),
-            Ticket::Read(read) => read.replied(outcome, now),
-            Ticket::ReadExpiry(read) => read.expiry(outcome, now),
-            Ticket::Mget(mget) => mget.replied(outcome, now),
-            Ticket::MgetExpiry(mget, index) => mget.expiry(index, outcome, now),
-            Ticket::Counted(counted) => counted.complete(outcome, now),
-            Ticket::Transaction(transaction) => transaction.complete(outcome, now),
-            Ticket::Follow(follow) => follow.complete(outcome, now),
-            Ticket::Farewell(farewell) => farewell.complete(outcome, now),
-            Ticket::Errand(errand) => errand.complete(outcome),
-            Ticket::Nobody => {}
-        }
-    }
 }
 
 /// Who gets a reply.
@@ -402,25 +353,6 @@ impl Proxy {
         let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);
         self.touching.set(by_use);
         self.report_hits(now);
-    }
-
-    /// Tells a home that evicts by use which keys are in use here (rule 13).
-    fn report_hits(&self, now: u64) {
-        let mut touched = std::mem::take(&mut *self.touched.borrow_mut());
-        touched.truncate(TOUCH_BATCH);
-        while let Some(&(db, _)) = touched.first() {
-            let (here, rest): (Vec<_>, Vec<_>) = touched.into_iter().partition(|(d, _)| *d == db);
-            touched = rest;
-            let mut words: Vec<&[u8]> = vec![b"TOUCH"];
-            words.extend(here.iter().map(|(_, key)| &**key));
-            let mut request = Vec::new();
-            encode::command(&mut request, &words);
-            self.lane(LaneKey { proto: Proto::Resp2, db, scripts: false }).send(
-                &request,
-                Ticket::Nobody,
-                now,
-            );
-        }
     }
 
     /// The identity of the copy that answers a read whose first key is `key`.
