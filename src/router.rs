@@ -9,7 +9,7 @@ pub enum Route {
     Local,
     /// It begins, ends or guards a transaction.
     Transaction,
-    /// It turns the connection into a stream of what others do.
+    /// It begins or ends a stream of what others publish.
     Stream,
     /// It waits, on a connection of its own.
     Wait(Effect),

@@ -123,6 +123,7 @@ impl Learned {
             admin: if description.flags.contains(Flags::ADMIN) { Admin::Changes } else { Admin::No },
             turns: session(&description) == SessionNeed::Wait,
             hash_fields: false,
+            replicates: description.flags.contains(Flags::WRITE),
             finder: Finder::Specs,
             only_key: only_key(&description.key_specs),
             subcommands: u8::from(description.container),

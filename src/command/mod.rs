@@ -97,6 +97,7 @@ pub struct Command {
     /// [`own::hash_fields`].
     hash_fields: bool,
     finder: Finder,
+    replicates: bool,
     /// The argument that is its only key; 0 if that is not the same one in every request.
     only_key: u8,
     /// How many of the rows that follow are its subcommands.
@@ -126,6 +127,7 @@ impl Command {
             turns: own::turns(facts.name, session),
             hash_fields: own::hash_fields(facts.name),
             finder: own::finder(facts.name),
+            replicates: own::may_replicate(facts.name, facts.flags),
             only_key: only_key(facts.key_specs),
             subcommands: 0,
         }
@@ -177,6 +179,11 @@ impl Command {
     pub const fn may_write(&self) -> bool {
         self.flags.contains(Flags::WRITE)
             || matches!(self.reach, Reach::UndeclaredWrites | Reach::OtherDatabase | Reach::Keyspace)
+    }
+
+    /// Whether Redis may send it to replicas: writes, and what it passes on or may turn out to be one.
+    pub const fn may_replicate(&self) -> bool {
+        self.replicates
     }
 
     /// Whether it runs a script or a function, which may take long, and by which home may be busy.

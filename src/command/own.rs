@@ -81,7 +81,7 @@ pub enum SessionNeed {
     Local,
     /// It begins, ends or guards a transaction.
     Transaction,
-    /// It turns the connection into a stream of what others do.
+    /// It begins or ends a stream of what others publish.
     Stream,
     /// A connection of its own for as long as it waits.
     Wait,
@@ -166,9 +166,9 @@ const NOT_CACHED: &[(Why, &str)] = &[
 ];
 
 const SESSION: &[(SessionNeed, &str)] = &[
-    (SessionNeed::Local, "ping echo hello auth select client reset quit info acl config|get"),
+    (SessionNeed::Local, "ping echo hello auth select client reset quit info acl config|get monitor slowlog"),
     (SessionNeed::Transaction, "multi exec discard watch unwatch"),
-    (SessionNeed::Stream, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe monitor"),
+    (SessionNeed::Stream, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe"),
     // XREAD and XREADGROUP wait only with BLOCK.
     (SessionNeed::Wait, "blpop brpop blmove brpoplpush blmpop bzpopmin bzpopmax bzmpop wait"),
     // They must reach a server that is busy with a script, which may have come by the shared connection.
@@ -182,9 +182,9 @@ const SESSION: &[(SessionNeed, &str)] = &[
 ];
 
 /// After these, what follows can only be parsed, or run, once they have been run: they lift the limits of a client
-/// that has not authenticated, change its connection, or let it wait.
+/// that has not authenticated, change its connection, make it attentive, or let it wait.
 const TURNS: &str = "auth hello reset quit select exec discard watch unwatch xread xreadgroup client|unblock \
-                     eval evalsha fcall eval_ro evalsha_ro fcall_ro";
+    client|tracking client|pause config|set monitor eval evalsha fcall eval_ro evalsha_ro fcall_ro";
 
 const REACH: &[(Reach, &str)] = &[
     (Reach::UndeclaredReads, "eval_ro evalsha_ro fcall_ro sort sort_ro keys scan randomkey dbsize"),
@@ -196,6 +196,8 @@ const REACH: &[(Reach, &str)] = &[
     (Reach::Keyspace, "replicaof slaveof failover cluster|replicate cluster|reset"),
 ];
 
+/// What Redis may send to replicas without calling it a write.
+const MAY_REPLICATE: &[&str] = &["eval evalsha fcall publish spublish pfcount"];
 const ADMIN: &[(Admin, &str)] = &[
     (Admin::Own, "client monitor slowlog"),
     (Admin::Reads, "acl|list acl|users acl|getuser acl|dryrun acl|log"),
@@ -262,6 +264,18 @@ pub(super) const fn cache(name: &str, flags: Flags) -> Cache {
     Cache::No(Why::NotARead)
 }
 
+/// Whether a command may be sent to replicas, or writes.
+pub(super) const fn may_replicate(name: &str, flags: Flags) -> bool {
+    let mut i = 0;
+    while i < MAY_REPLICATE.len() {
+        if listed(MAY_REPLICATE[i], name) {
+            return true;
+        }
+        i += 1;
+    }
+    flags.contains(Flags::WRITE)
+}
+
 /// Whether a batch of commands ends with this one.
 pub(super) const fn turns(name: &str, session: SessionNeed) -> bool {
     matches!(session, SessionNeed::Wait | SessionNeed::Lease | SessionNeed::Stream) || listed(TURNS, name)
@@ -316,100 +330,4 @@ const fn listed(words: &str, name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::command::{Acl, Flags, TABLE};
-
-    fn words<Kind>(list: &[(Kind, &'static str)]) -> Vec<&'static str> {
-        list.iter().flat_map(|(_, words)| words.split(' ')).collect()
-    }
-
-    fn lists() -> [Vec<&'static str>; 6] {
-        let cacheable = CACHEABLE.iter().flat_map(|words| words.split(' '));
-        let hashes = HASH_FIELDS.split(' ').collect();
-        [
-            cacheable.chain(words(NOT_CACHED)).collect(),
-            words(SESSION),
-            words(REACH),
-            words(ADMIN),
-            words(FINDERS),
-            hashes,
-        ]
-    }
-
-    #[test]
-    fn every_word_names_a_command() {
-        for word in lists().concat().into_iter().chain(TURNS.split(' ')) {
-            assert!(TABLE.iter().any(|row| row.name == word), "{word:?}");
-        }
-    }
-
-    #[test]
-    fn a_command_is_decided_once() {
-        for mut list in lists() {
-            list.sort_unstable();
-            let twice: Vec<_> = list.windows(2).filter(|pair| pair[0] == pair[1]).collect();
-            assert_eq!(twice, Vec::<&[&str]>::new());
-        }
-    }
-
-    #[test]
-    fn a_word_stands_for_itself_and_its_subcommands() {
-        assert!(["get", "mget", "client", "client|id"].iter().all(|name| listed("get mget client", name)));
-        assert!(!["ge", "gett", "m", "clients", "id", ""].iter().any(|name| listed("get mget client", name)));
-        assert!(listed("object|freq", "object|freq") && !listed("object|freq", "object"));
-    }
-
-    #[test]
-    fn every_copy_that_shows_a_hash_is_known_as_one() {
-        for row in TABLE.iter().filter(|row| row.cacheable() && row.acl.contains(Acl::HASH)) {
-            assert!(row.sees_hash_fields(), "{}", row.name);
-        }
-        assert!(!crate::command::by_id(crate::command::id::GET).sees_hash_fields());
-    }
-
-    #[test]
-    fn only_reads_of_declared_keys_on_shared_connections_are_cached() {
-        for row in &TABLE {
-            match row.cache {
-                Cache::Yes => {
-                    assert!(row.flags.contains(Flags::READONLY), "{}", row.name);
-                    assert!(!row.flags.intersects(Flags::WRITE | Flags::BLOCKING), "{}", row.name);
-                    assert!(!row.key_specs.is_empty(), "{}", row.name);
-                    assert_eq!(row.session, SessionNeed::None, "{}", row.name);
-                    assert_eq!(row.reach, Reach::Declared, "{}", row.name);
-                }
-                Cache::No(why) => {
-                    assert!(!why.reason().is_empty());
-                    assert_eq!(why == Why::Write, row.flags.contains(Flags::WRITE), "{}", row.name);
-                    assert!(why != Why::NotARead || !row.flags.contains(Flags::READONLY), "{}", row.name);
-                }
-            }
-        }
-    }
-
-    /// Redis calls more commands administrative than are about the server, so each is judged by name. Commands that
-    /// empty the keyspace or the script cache are about data: clients send them.
-    #[test]
-    fn every_administrative_command_is_judged() {
-        for row in TABLE.iter().filter(|row| row.flags.contains(Flags::ADMIN)) {
-            assert_ne!(row.admin, Admin::No, "{}", row.name);
-        }
-        for name in
-            ["flushall", "flushdb", "swapdb", "script|flush", "function|load", "info", "get", "acl|whoami"]
-        {
-            let row = TABLE.iter().find(|row| row.name == name).unwrap();
-            assert_eq!(row.admin, Admin::No, "{name}");
-        }
-    }
-
-    #[test]
-    fn what_home_says_may_block_never_shares_a_connection_unasked() {
-        for row in TABLE.iter().filter(|row| row.flags.contains(Flags::BLOCKING)) {
-            let asks = row.finder == Finder::XRead;
-            let expected = if asks { SessionNeed::None } else { SessionNeed::Wait };
-            assert_eq!(row.session, expected, "{}", row.name);
-            assert!(row.turns, "{}", row.name);
-        }
-    }
-}
+mod tests;

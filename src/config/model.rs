@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use super::secret::{Rules, Secret};
 
-/// Everything strata can be told. [`super::load`] makes one whose values are in the bounds
-/// that `config.toml` states.
+/// Everything strata can be told. [`super::load`] makes one whose values are in the bounds of `config.toml`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// The endpoint clients connect to.
@@ -52,6 +51,12 @@ pub struct Server {
     pub max_bulk: usize,
     /// Bytes of replies a client may leave unread before it is disconnected.
     pub output_buffer_limit: usize,
+    /// Keys remembered for clients that keep caches of their own; 0: any number.
+    pub tracking_table_max_keys: usize,
+    /// Requests that took so long or longer are kept in the slow log.
+    pub slowlog_log_slower_than: Duration,
+    /// Requests kept in the slow log; 0: none.
+    pub slowlog_max_len: usize,
     /// The same of messages and replies for a subscriber.
     pub pubsub_buffer_limit: usize,
     /// Bytes that a subscriber may leave unread for `pubsub_buffer_soft_time` at most.
@@ -81,6 +86,9 @@ impl Default for Server {
             max_query_buffer: 1 << 30,
             max_bulk: 512 << 20,
             output_buffer_limit: 256_000_000,
+            tracking_table_max_keys: 1_000_000,
+            slowlog_log_slower_than: Duration::from_millis(10),
+            slowlog_max_len: 128,
             pubsub_buffer_limit: 32 << 20,
             pubsub_buffer_soft_limit: 8 << 20,
             pubsub_buffer_soft_time: Duration::from_secs(60),

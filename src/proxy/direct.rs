@@ -139,6 +139,13 @@ impl Direct {
         }
     }
 
+    /// Whether clients that keep caches of their own are to be told of the write before it is acknowledged, as they
+    /// are by Redis.
+    fn is_news(&self) -> bool {
+        let writes = matches!(self.effect, Effect::Writes | Effect::WritesUnnamed | Effect::WritesAll);
+        writes && !self.proxy.shared.listeners.is_empty()
+    }
+
     pub(super) fn complete(self, outcome: Outcome<'_>, now: u64) {
         let proxy = self.proxy.clone();
         let copies = proxy.fenced_copies();
@@ -148,10 +155,12 @@ impl Direct {
         match outcome {
             Outcome::Reply(reply) => {
                 self.note(&reply, now);
-                if copies.is_some_and(|c| self.must_wait(c)) {
+                if copies.is_some_and(|c| self.must_wait(c)) || self.is_news() {
                     let receiver = Receiver::Client(self.client, self.slot);
                     let shows = match self.effect {
                         Effect::WritesUnnamed => Shows::UnnamedWrite,
+                        // Fenced above.
+                        Effect::Writes | Effect::WritesAll => Shows::Keys([].into()),
                         Effect::ReadsUnnamed => Shows::Unnamed,
                         _ if matches!(self.keys, Keys::Unhashed) => Shows::Unnamed,
                         _ => Shows::Keys(self.keys.as_slice().into()),

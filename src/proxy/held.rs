@@ -55,7 +55,7 @@ impl Proxy {
 
     /// Releases what has been confirmed; without a lease nothing needs to be.
     pub fn release_confirmed(&self, now: u64) {
-        let vouched = self.vouched(now).is_some();
+        let vouched = self.vouched(now).is_some() || self.shared.listeners.covered(now);
         loop {
             let next = {
                 let mut held = self.held.borrow_mut();

@@ -7,6 +7,7 @@
 //! A `Proxy` belongs to one worker thread. What workers share is in [`Shared`].
 
 mod admission;
+pub mod announce;
 mod counted;
 mod direct;
 mod errand;
@@ -16,8 +17,12 @@ mod lease;
 mod mget;
 mod read;
 mod scripts;
+pub mod slow_log;
 mod subscribers;
+mod ticket;
+mod touch;
 mod transaction;
+pub mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -32,18 +37,19 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::backend::confirmations::Confirmations;
 use crate::backend::facts::Facts;
 use crate::backend::health::Health;
-use crate::backend::lane::{Lane, Outcome, Reply, Ticket as LaneTicket};
+use crate::backend::lane::{Lane, Reply};
 use crate::backend::node::Node;
 use crate::backend::pool::Places;
 use crate::backend::subscriptions::{Batch, Subscriptions};
 use crate::clock;
 use crate::command::Command;
 use crate::metrics::{Counters, Metrics};
-use crate::resp::{Proto, Request, encode};
+use crate::resp::{Proto, Request};
 use crate::tier::copies::{Copies, kind};
 use crate::tier::flight::{Identity, Waiter};
 use crate::tier::hotkeys::{HotKeys, Sampler};
 use crate::tier::l1::Reader;
+use crate::tier::listeners::{Listeners, Notice};
 
 pub use crate::backend::pool::{Purpose, Tag};
 use admission::Admission;
@@ -56,13 +62,14 @@ use lease::Leases;
 pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
 pub use read::Read;
+use slow_log::SlowLog;
 pub use subscribers::Order;
+pub use ticket::Ticket;
 pub use transaction::{Effects, Transaction};
+use watch::Watch;
 
 /// Hits of one copy are reported to a home that evicts by use at most this often, in seconds.
 const TOUCH_EVERY: u16 = 5;
-/// Keys of one TOUCH.
-const TOUCH_BATCH: usize = 512;
 
 /// What the workers share.
 pub struct Shared {
@@ -88,6 +95,12 @@ pub struct Shared {
     pub started: u64,
     /// All counters.
     pub metrics: Metrics,
+    /// Clients that keep caches of their own.
+    pub listeners: Listeners,
+    /// What sessions have to be attentive for.
+    pub watch: Watch,
+    /// Requests that took long.
+    pub slow: SlowLog,
     /// The workers' doors.
     pub inboxes: parking_lot::RwLock<Vec<UnboundedSender<Message>>>,
 }
@@ -98,6 +111,14 @@ pub enum Message {
     Accept(std::net::TcpStream, OwnedSemaphorePermit),
     /// A reply for clients of this worker who joined another's flight.
     Answer(Vec<Waiter>, Bytes),
+    /// What sessions of this worker that listen are to be told, in this order.
+    Notices(Vec<(u64, Notice)>),
+    /// What this session is to be told without having asked: whole elements in its protocol.
+    Push(u64, Bytes),
+    /// What this session is to be told for one that redirects its notices here: an encoded array of keys, or null.
+    Redirected(u64, Bytes),
+    /// Whatever held sessions back may be over.
+    Wake,
     /// Messages for clients of this worker, and answers of home about their subscriptions.
     Heard(Batch),
     /// End this session after what it has been answered.
@@ -116,6 +137,10 @@ pub trait Client {
     /// What the client is told without having asked: whole elements in its protocol. They go out next, before the
     /// replies that are still to come.
     fn push(&self, bytes: &Bytes);
+    /// The client listens, and is to be told behind the replies that are outstanding now: they may be older.
+    fn notice(&self, notice: &Notice);
+    /// The same for another client that redirects its notices to this one: an encoded array of keys, or null.
+    fn redirected(&self, keys: &Bytes);
     /// How many channels, patterns and shards it is subscribed to from now on.
     fn subscribed(&self, counts: [usize; 3]);
     /// Ends the session once its replies are out.
@@ -160,56 +185,6 @@ pub struct Ask<'a> {
     pub request: &'a Request<'a>,
     /// Now.
     pub now: u64,
-}
-
-/// The claim to a reply of home.
-pub enum Ticket {
-    /// One reply for one client.
-    Direct(Direct),
-    /// A flight's reply.
-    Read(Rc<Read>),
-    /// The lifetime of a flight's key.
-    ReadExpiry(Rc<Read>),
-    /// The reply to a whole MGET.
-    Mget(Rc<Mget>),
-    /// The lifetime of one of its keys.
-    MgetExpiry(Rc<Mget>, usize),
-    /// One that counts subscribers.
-    Counted(Counted),
-    /// EXEC's reply.
-    Transaction(Box<Transaction>),
-    /// A connection of a client's own follows it to another database or protocol.
-    Follow(Follow),
-    /// The reply to SHUTDOWN, if any.
-    Farewell(Farewell),
-    /// Strata itself asks.
-    Errand(Errand),
-    /// Nobody waits (TOUCH).
-    Nobody,
-}
-
-impl LaneTicket for Ticket {
-    fn part(&mut self, reply: &[u8]) {
-        if let Ticket::Transaction(transaction) = self {
-            transaction.part(reply);
-        }
-    }
-
-    fn complete(self, outcome: Outcome<'_>, now: u64) {
-        match self {
-            Ticket::Direct(direct) => direct.complete(outcome, now),
-            Ticket::Read(read) => read.replied(outcome, now),
-            Ticket::ReadExpiry(read) => read.expiry(outcome, now),
-            Ticket::Mget(mget) => mget.replied(outcome, now),
-            Ticket::MgetExpiry(mget, index) => mget.expiry(index, outcome, now),
-            Ticket::Counted(counted) => counted.complete(outcome, now),
-            Ticket::Transaction(transaction) => transaction.complete(outcome, now),
-            Ticket::Follow(follow) => follow.complete(outcome, now),
-            Ticket::Farewell(farewell) => farewell.complete(outcome, now),
-            Ticket::Errand(errand) => errand.complete(outcome),
-            Ticket::Nobody => {}
-        }
-    }
 }
 
 /// Who gets a reply.
@@ -378,25 +353,6 @@ impl Proxy {
         let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);
         self.touching.set(by_use);
         self.report_hits(now);
-    }
-
-    /// Tells a home that evicts by use which keys are in use here (rule 13).
-    fn report_hits(&self, now: u64) {
-        let mut touched = std::mem::take(&mut *self.touched.borrow_mut());
-        touched.truncate(TOUCH_BATCH);
-        while let Some(&(db, _)) = touched.first() {
-            let (here, rest): (Vec<_>, Vec<_>) = touched.into_iter().partition(|(d, _)| *d == db);
-            touched = rest;
-            let mut words: Vec<&[u8]> = vec![b"TOUCH"];
-            words.extend(here.iter().map(|(_, key)| &**key));
-            let mut request = Vec::new();
-            encode::command(&mut request, &words);
-            self.lane(LaneKey { proto: Proto::Resp2, db, scripts: false }).send(
-                &request,
-                Ticket::Nobody,
-                now,
-            );
-        }
     }
 
     /// The identity of the copy that answers a read whose first key is `key`.

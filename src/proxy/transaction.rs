@@ -97,6 +97,10 @@ impl Effects {
         (!all).then(|| [&self.writes[..], &self.reads[..]].concat())
     }
 
+    fn writes(&self) -> bool {
+        self.counted.writes > 0
+    }
+
     /// Whether it may change what nobody names or announces.
     fn touches_all(&self, proxy: &Proxy) -> bool {
         self.writes_all || self.writes_unnamed && !proxy.shared.confirmations.guarded()
@@ -209,7 +213,10 @@ impl Transaction {
         let latency =
             if self.effects.counted.writes > 0 { &proxy.counters.home_set } else { &proxy.counters.home_get };
         latency.record(took, 1);
-        match copies.and_then(|copies| self.effects.must_wait(copies)) {
+        // Clients that keep caches of their own are told of writes before they are acknowledged.
+        let told =
+            || (self.effects.writes() && !proxy.shared.listeners.is_empty()).then(|| Shows::Keys([].into()));
+        match copies.and_then(|copies| self.effects.must_wait(copies)).or_else(told) {
             Some(shows) => {
                 let receiver = Receiver::Client(self.client, self.slot);
                 proxy.after_confirmation(vec![receiver], reply.into_bytes(), shows, now);

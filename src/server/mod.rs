@@ -34,11 +34,15 @@ use crate::backend::tracking::Guard;
 use crate::clock;
 use crate::config::{Config, Endpoint, Eviction};
 use crate::metrics::{Counters, Metrics};
+use crate::proxy::announce::Announcements;
+use crate::proxy::slow_log::SlowLog;
+use crate::proxy::watch::{Reason, Watch};
 use crate::proxy::{Message, Shared};
 use crate::resp::Proto;
 use crate::session::clients::Clients;
 use crate::tier::copies::Copies;
 use crate::tier::l1::{L1Options, Policy as L1Policy};
+use crate::tier::listeners::Listeners;
 use crate::tier::policy::Policies;
 
 /// Descriptors kept for the program itself: connections to home, the listener, the log.
@@ -132,8 +136,12 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         hot: Mutex::default(),
         started: clock::now(),
         metrics,
+        listeners: Listeners::new(config.server.tracking_table_max_keys),
+        watch: Watch::default(),
+        slow: slow_log(&config),
         inboxes: parking_lot::RwLock::default(),
     });
+    shared.watch.set(Reason::EveryCommand, shared.slow.every());
     let clients = Arc::new(Clients::default());
     let users = Arc::new(Users::configured(&config).map_err(anyhow::Error::msg)?);
     let listener = TcpListener::bind(config.server.listen)
@@ -184,16 +192,26 @@ fn copies(config: &Config, confirmations: &Arc<Confirmations>, counters: &Arc<Co
     Copies::new(options, policies, confirmations.clone(), counters.clone())
 }
 
-fn guard(config: &Config, shared: &Shared) -> Option<Guard<Copies>> {
-    Some(Guard {
+fn slow_log(config: &Config) -> SlowLog {
+    let server = &config.server;
+    let micros = i64::try_from(server.slowlog_log_slower_than.as_micros()).unwrap_or(i64::MAX);
+    SlowLog::new(if server.slowlog_max_len == 0 { -1 } else { micros }, server.slowlog_max_len)
+}
+
+fn guard(config: &Config, shared: &Arc<Shared>) -> Guard<Announcements> {
+    // Without copies reads need no announcements; clients that keep caches of their own do.
+    let none: fn() -> Reads = Reads::default;
+    let without_copies: Option<Box<dyn Fn() -> Reads + Send>> = Some(Box::new(none));
+    let of_copies = config.l1.rest.then(|| reads(shared.metrics.clone()));
+    Guard {
         node: shared.node.clone(),
-        sink: shared.copies.clone()?,
+        sink: Arc::new(Announcements::new(shared.clone())),
         confirmations: shared.confirmations.clone(),
         facts: shared.facts.clone(),
         counters: shared.metrics.block(),
         lease: config.l2.lease,
-        reads: config.l1.rest.then(|| reads(shared.metrics.clone())),
-    })
+        reads: if shared.copies.is_some() { of_copies } else { without_copies },
+    }
 }
 
 fn reads(metrics: Metrics) -> Box<dyn Fn() -> Reads + Send> {

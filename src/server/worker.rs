@@ -18,10 +18,10 @@ use crate::backend::subscriptions::{Batch, Link};
 use crate::backend::tracking::Guard;
 use crate::clock;
 use crate::config::Config;
+use crate::proxy::announce::Announcements;
 use crate::proxy::{Message, Proxy, Shared};
-use crate::session::clients::{ClientInfo, Clients};
+use crate::session::clients::{ClientInfo, Clients, Mark};
 use crate::session::{Context, Scratch, serve};
-use crate::tier::copies::Copies;
 
 /// Workers look after time-outs this often.
 const TICK: Duration = Duration::from_millis(20);
@@ -37,11 +37,12 @@ pub(super) fn spawn_workers(
     shared: &Arc<Shared>,
     clients: &Arc<Clients>,
     users: &Arc<Users>,
-    mut guard: Option<Guard<Copies>>,
+    guard: Guard<Announcements>,
 ) -> anyhow::Result<Vec<Worker>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = if config.server.workers == 0 { cores } else { config.server.workers };
     let mut workers = Vec::new();
+    let mut guard = Some(guard);
     for index in 0..count {
         let (sender, inbox) = unbounded_channel();
         shared.inboxes.write().push(sender);
@@ -73,7 +74,7 @@ fn work(
     clients: Arc<Clients>,
     users: Arc<Users>,
     inbox: UnboundedReceiver<Message>,
-    (guard, link): (Option<Guard<Copies>>, Option<Link<Shared>>),
+    (guard, link): (Option<Guard<Announcements>>, Option<Link<Shared>>),
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -89,7 +90,14 @@ fn work(
     });
     let tasks = LocalSet::new();
     if let Some(guard) = guard {
-        tasks.spawn_local(guard.run());
+        let shared = context.proxy.shared.clone();
+        tasks.spawn_local(async move {
+            // Without copies nobody needs announcements until a client does that keeps a cache of its own.
+            if shared.copies.is_none() {
+                shared.listeners.wanted().await;
+            }
+            guard.run().await;
+        });
     }
     if let Some(link) = link {
         tasks.spawn_local(link.run());
@@ -111,10 +119,20 @@ async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
                 None => return,
                 Some(message) => receive(&context, message).await,
             },
-            () = confirmed.notified() => context.proxy.release_confirmed(clock::now()),
+            () = confirmed.notified() => {
+                // What was announced before a confirmation is told before the replies that waited for it.
+                while let Ok(message) = inbox.try_recv() {
+                    receive(&context, message).await;
+                }
+                context.proxy.release_confirmed(clock::now());
+            }
             _ = ticks.tick() => {
                 let now = clock::now();
                 context.proxy.tick(now);
+                context.proxy.shared.expire_coverage();
+                if context.proxy.shared.watch.end_pause(now) {
+                    context.proxy.shared.wake_all();
+                }
                 close_idle(&context, now);
                 if context.proxy.worker == 0 {
                     evict_clients(&context);
@@ -142,6 +160,24 @@ async fn receive(context: &Rc<Context>, message: Message) {
     match message {
         Message::Heard(batch) => hear(context, batch).await,
         Message::Answer(waiters, reply) => context.proxy.answer(waiters, &reply, clock::now()),
+        Message::Notices(notices) => {
+            for (session, notice) in notices {
+                if let Some(client) = context.proxy.session(session) {
+                    client.notice(&notice);
+                }
+            }
+        }
+        Message::Push(session, bytes) => {
+            if let Some(client) = context.proxy.session(session) {
+                client.push(&bytes);
+            }
+        }
+        Message::Redirected(session, keys) => {
+            if let Some(client) = context.proxy.session(session) {
+                client.redirected(&keys);
+            }
+        }
+        Message::Wake => context.proxy.sessions().iter().for_each(|client| client.wake()),
         Message::Close(session) => {
             if let Some(client) = context.proxy.session(session) {
                 client.close();
@@ -186,7 +222,8 @@ fn admit(
         input: AtomicU64::new(0),
         output: AtomicU64::new(0),
         killed: AtomicBool::new(false),
-        no_evict: AtomicBool::new(false),
+        marks: AtomicU32::new(0),
+        redirect: AtomicI64::new(-1),
         subscriptions: Default::default(),
         user: Mutex::new(context.users.default_user()),
         multi: AtomicI64::new(-1),
@@ -227,7 +264,7 @@ fn evict_clients(context: &Rc<Context>) {
     if held <= bound {
         return;
     }
-    let mut victims: Vec<_> = clients.into_iter().filter(|c| !c.no_evict.load(Relaxed)).collect();
+    let mut victims: Vec<_> = clients.into_iter().filter(|c| !c.is_marked(Mark::NoEvict)).collect();
     victims.sort_unstable_by_key(|client| std::cmp::Reverse(client.memory()));
     for client in victims {
         if held <= bound {

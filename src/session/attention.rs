@@ -7,25 +7,40 @@ use super::dispatch::speaks_http;
 use super::transaction::Watch;
 use super::{ReplyMode, Session};
 use crate::acl::Stage;
-use crate::command::{Command, KeyRef, Unknown};
+use crate::command::{Command, Flags, KeyRef, Unknown};
+use crate::proxy::slow_log::Answered;
+use crate::proxy::watch::Reason;
 use crate::resp::Request;
 use crate::tier::l1::Reader;
+
+const MONITORS: &str = "ERR Replica can't interact with the keyspace";
 
 impl Session {
     /// Whether commands of this session go by way of [`Session::run_attentively`].
     pub(super) fn attentive(&self) -> bool {
-        self.attentive || self.core.restricted.get() || !self.access.is_plain(&self.context.users)
+        self.attentive
+            || self.alert
+            || self.core.restricted.get()
+            || !self.access.is_plain(&self.context.users)
     }
 
     /// To be called whenever what the answer depends on has changed.
     pub(super) fn attend(&mut self) {
         self.attentive = self.reply_mode != ReplyMode::On
             || self.transaction.is_some()
-            || !matches!(self.watch, Watch::None);
+            || !matches!(self.watch, Watch::None)
+            || self.core.tracking.get().is_some();
+    }
+
+    /// Looks, before a group of commands, whether something of the process concerns every session.
+    pub(super) fn look_around(&mut self) {
+        let watch = &self.context.proxy.shared.watch;
+        self.alert = watch.any() || self.monitoring;
+        self.one_by_one = self.alert && watch.has(Reason::Pause);
     }
 
     /// Runs a command, asking in Redis' own order (`processCommand`) what may stand in its way.
-    #[allow(clippy::too_many_arguments, reason = "the parts of a batch, as `run_one` has them")]
+    #[allow(clippy::too_many_arguments, reason = "as in batch")]
     pub(super) fn run_attentively(
         &mut self,
         request: &Request<'_>,
@@ -40,6 +55,10 @@ impl Session {
         if self.core.closing.get() {
             return;
         }
+        let known = self.runnable(request, command);
+        if known.is_some_and(|known| self.hold_back(known, request)) {
+            return;
+        }
         // SKIP is over with this command, unless the command itself says it anew.
         let silent = self.reply_mode != ReplyMode::On;
         if self.reply_mode == ReplyMode::Skip {
@@ -49,15 +68,61 @@ impl Session {
         if silent {
             self.core.replies.borrow_mut().set_silent(true);
         }
-        let queues = |session: &Self| session.transaction.is_some() && !speaks_http(request.name());
-        if self.may_go_on(request, command, keys) && !(queues(self) && self.queue(request, command, keys)) {
+        if !self.may_go_on(request, command, keys) {
+            // It was told why.
+        } else if known.is_some_and(|known| self.refused_to_monitors(known)) {
+            self.reply_error(MONITORS);
+        } else if self.transaction.is_none()
+            || speaks_http(request.name())
+            || !self.queue(request, command, keys)
+        {
             // Who watches keys reads from where they are watched.
             let reader = reader.filter(|_| self.own().is_none());
-            self.run_asked(request, command, hash, reader, now, tally, keys);
+            self.run_watched(request, command, hash, reader, now, tally, keys);
         }
         if silent {
             let silent = self.reply_mode == ReplyMode::Off;
             self.core.replies.borrow_mut().set_silent(silent);
+        }
+    }
+
+    /// The command, if nothing that Redis checks before it runs one is wrong with it.
+    fn runnable(
+        &self,
+        request: &Request<'_>,
+        command: Result<&'static Command, Unknown>,
+    ) -> Option<&'static Command> {
+        let allowed = |c: &Command| self.authenticated || c.flags.contains(Flags::NO_AUTH);
+        command.ok().filter(|c| allowed(c) && c.arity_ok(request.len()))
+    }
+
+    /// Runs a command for those who watch: it is shown, logged, and what it reads is remembered.
+    #[allow(clippy::too_many_arguments, reason = "as in batch")]
+    fn run_watched(
+        &mut self,
+        request: &Request<'_>,
+        command: Result<&'static Command, Unknown>,
+        hash: Option<u64>,
+        reader: Option<&Reader<'_>>,
+        now: u64,
+        tally: &mut Tally,
+        keys: &mut Vec<KeyRef>,
+    ) {
+        let known = self.runnable(request, command);
+        // Before it is looked up, or sent: whatever changes from now on is told.
+        let unguarded = known.and_then(|known| self.remember_reads(known, request, now, keys));
+        let (slot, hits) = (self.core.replies.borrow().next_slot(), tally.hits);
+        self.run_asked(request, command, hash, reader, now, tally, keys);
+        if let Some(known) = known {
+            self.feed_monitors(known, request);
+        }
+        if let Some(notice) = unguarded {
+            self.core.tell_tracker(&notice);
+        }
+        self.forget_caching(known);
+        if let Some(known) = known.filter(|_| self.core.replies.borrow().shape(slot).is_none()) {
+            let by = if tally.hits > hits { Answered::L1 } else { Answered::Strata };
+            self.log_answered(known, request, by, now);
         }
     }
 

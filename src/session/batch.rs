@@ -118,13 +118,23 @@ impl Session {
             let context = self.context.clone();
             let copies = context.proxy.shared.copies.as_deref();
             let reader = copies.map(|c| c.l1().reader());
+            self.look_around();
+            let begin = base;
             let stop = self.parse_group(buf, &mut base, scratch, copies.zip(reader.as_ref()));
             self.run_group(buf, scratch, reader.as_ref());
+            if self.held_back {
+                self.paused = true;
+                return begin;
+            }
             match stop {
                 Stop::Full => {}
                 Stop::Incomplete => return base,
                 Stop::Inline(end) => {
                     self.run_inline(scratch, reader.as_ref());
+                    if self.held_back {
+                        self.paused = true;
+                        return base;
+                    }
                     base = end;
                 }
                 Stop::Error(e) => {
@@ -146,8 +156,8 @@ impl Session {
         scratch.group.clear();
         scratch.spans.clear();
         let mut last: Option<&'static Command> = None;
-        // Behind a script each command is looked at by itself: it may have to wait.
-        let most = if self.on_scripts { 1 } else { GROUP };
+        // Behind a script, and while clients are paused, each command is looked at by itself: it may have to wait.
+        let most = if self.on_scripts || self.one_by_one { 1 } else { GROUP };
         while scratch.group.len() < most {
             let before = scratch.spans.len();
             if let (Some(same), Some(command)) = (scratch.group.last(), last) {

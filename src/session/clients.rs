@@ -45,8 +45,10 @@ pub struct ClientInfo {
     pub output: AtomicU64,
     /// It is to be ended.
     pub killed: AtomicBool,
-    /// CLIENT NO-EVICT.
-    pub no_evict: AtomicBool,
+    /// What its flags show: a bit for each [`Mark`].
+    pub marks: AtomicU32,
+    /// Who hears of changed keys in its place; 0: nobody, -1: it does not track.
+    pub redirect: AtomicI64,
     /// Who it is.
     pub user: Mutex<Arc<User>>,
     /// Commands that wait for EXEC; -1: it is in no transaction.
@@ -61,12 +63,64 @@ pub struct ClientInfo {
     pub name: Mutex<Vec<u8>>,
 }
 
+/// A flag of CLIENT LIST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Mark {
+    /// It monitors.
+    Monitor,
+    /// A pause holds it back.
+    Postponed,
+    /// It tracks keys.
+    Tracking,
+    /// Whom it redirects to has gone.
+    BrokenRedirect,
+    /// It hears of prefixes.
+    Broadcast,
+    /// CLIENT NO-EVICT.
+    NoEvict,
+}
+
 impl ClientInfo {
+    /// Sets or takes away a mark.
+    pub fn mark(&self, mark: Mark, on: bool) {
+        let bit = 1 << mark as u32;
+        let before = self.marks.load(Relaxed);
+        self.marks.store(if on { before | bit } else { before & !bit }, Relaxed);
+    }
+
+    /// Whether it has a mark.
+    pub fn is_marked(&self, mark: Mark) -> bool {
+        self.marks.load(Relaxed) & 1 << mark as u32 != 0
+    }
+
     /// Notes a batch of commands.
     pub fn note(&self, now: u64, command: Option<CommandId>, commands: u64) {
         self.active.store(now, Relaxed);
         self.command.store(command.map_or(0, |c| c.index() as u32 + 1), Relaxed);
         self.commands.store(self.commands.load(Relaxed) + commands, Relaxed);
+    }
+
+    /// Whether it is subscribed to anything.
+    pub fn is_subscribed(&self) -> bool {
+        self.subscriptions.iter().any(|count| count.load(Relaxed) > 0)
+    }
+
+    /// In the order in which Redis shows them.
+    fn flags(&self) -> String {
+        let is = |mark| self.is_marked(mark);
+        let all = [
+            (is(Mark::Monitor), 'O'),
+            (self.is_subscribed(), 'P'),
+            (self.multi.load(Relaxed) >= 0, 'x'),
+            (is(Mark::Postponed) || self.is_blocked(), 'b'),
+            (is(Mark::Tracking), 't'),
+            (is(Mark::BrokenRedirect), 'R'),
+            (is(Mark::Broadcast), 'B'),
+            (is(Mark::NoEvict), 'e'),
+        ];
+        let set: String = all.iter().filter(|(on, _)| *on).map(|(_, letter)| *letter).collect();
+        if set.is_empty() { "N".to_owned() } else { set }
     }
 
     /// Bytes it has the process hold: unfinished input and replies it has not taken.
@@ -87,7 +141,7 @@ impl ClientInfo {
         format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi={} \
              qbuf={input} qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} \
-             events={} cmd={command} user={} redir=-1 resp={}",
+             events={} cmd={command} user={} redir={} resp={}",
             self.id,
             self.address,
             self.local,
@@ -102,29 +156,13 @@ impl ClientInfo {
             self.memory(),
             if output > 0 { "rw" } else { "r" },
             String::from_utf8_lossy(self.user.lock().name()),
+            self.redirect.load(Relaxed),
             self.proto.load(Relaxed),
         )
     }
 }
 
 impl ClientInfo {
-    /// The letters of Redis 7.0 in their order.
-    fn flags(&self) -> String {
-        let all = [
-            ('P', self.is_subscribed()),
-            ('x', self.multi.load(Relaxed) >= 0),
-            ('b', self.is_blocked()),
-            ('e', self.no_evict.load(Relaxed)),
-        ];
-        let set: String = all.iter().filter(|(_, on)| *on).map(|(letter, _)| letter).collect();
-        if set.is_empty() { "N".to_owned() } else { set }
-    }
-
-    /// Whether it is subscribed to anything.
-    pub fn is_subscribed(&self) -> bool {
-        self.subscriptions.iter().any(|count| count.load(Relaxed) > 0)
-    }
-
     /// Whether it waits for data.
     pub fn is_blocked(&self) -> bool {
         self.blocked.lock().is_some()
@@ -215,7 +253,8 @@ mod tests {
             input: AtomicU64::new(10),
             output: AtomicU64::new(0),
             killed: AtomicBool::new(false),
-            no_evict: AtomicBool::new(false),
+            marks: AtomicU32::new(0),
+            redirect: AtomicI64::new(-1),
             subscriptions: Default::default(),
             user: Mutex::new(Users::configured(&crate::config::Config::default()).unwrap().default_user()),
             multi: AtomicI64::new(-1),
@@ -233,17 +272,21 @@ mod tests {
                     tot-mem=10 events=r cmd=NULL user=default redir=-1 resp=3";
         assert_eq!(info.line(5_000_000_000), line);
         info.note(5_000_000_000, Some(crate::command::id::CLIENT_LIST), 1);
-        info.no_evict.store(true, Relaxed);
+        info.mark(Mark::NoEvict, true);
+        info.mark(Mark::Tracking, true);
+        info.mark(Mark::Monitor, true);
+        info.mark(Mark::Monitor, false);
+        info.redirect.store(0, Relaxed);
         info.output.store(5, Relaxed);
         let line = info.line(5_000_000_000);
         assert!(
-            line.contains(" idle=0 flags=e ")
+            line.contains(" idle=0 flags=te ")
                 && line.contains(" obl=5 ")
-                && line.contains(" tot-mem=15 events=rw cmd=client|list ")
+                && line.contains(" tot-mem=15 events=rw cmd=client|list user=default redir=0 ")
         );
         info.subscriptions[1].store(2, Relaxed);
         assert!(info.is_subscribed());
-        assert!(info.line(5_000_000_000).contains(" flags=Pe db=2 sub=0 psub=2 ssub=0 "));
+        assert!(info.line(5_000_000_000).contains(" flags=Pte db=2 sub=0 psub=2 ssub=0 "));
     }
 
     #[test]

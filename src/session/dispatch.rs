@@ -16,8 +16,24 @@ use crate::tier::l1::Reader;
 const NO_AUTH: &str = "NOAUTH Authentication required.";
 
 impl Session {
-    /// Everything but a hit.
+    /// Everything but a hit. What goes home is timed.
     pub(super) fn run_slow(
+        &mut self,
+        request: &Request<'_>,
+        command: Result<&'static Command, Unknown>,
+        reader: Option<&Reader<'_>>,
+        now: u64,
+        tally: &mut Tally,
+        keys: &mut Vec<KeyRef>,
+    ) {
+        let slot = self.core.replies.borrow().next_slot();
+        self.take_way(request, command, reader, now, tally, keys);
+        if self.core.replies.borrow().shape(slot).is_some() {
+            self.time(slot, command.ok(), request, now);
+        }
+    }
+
+    fn take_way(
         &mut self,
         request: &Request<'_>,
         command: Result<&'static Command, Unknown>,
@@ -50,6 +66,9 @@ impl Session {
         if let Some(error) = self.admin_refusal(command, request) {
             return self.reply_error(error);
         }
+        if command.id == id::CONFIG_SET && self.follow_config(request) {
+            return;
+        }
         if self.must_settle(command.runs_script()) {
             return self.park(request, What::Later);
         }
@@ -64,8 +83,7 @@ impl Session {
             Route::Transaction => self.run_transaction(request, command, now),
             Route::Wait(_) => self.park(request, What::Wait),
             Route::Leased(_) => self.park(request, What::Lease),
-            Route::Stream if command.subscribes() => self.park(request, What::Subscription),
-            Route::Stream => self.reply_error(stream_error(command)),
+            Route::Stream => self.park(request, What::Subscription),
             Route::Refused => self.reply_error(refused_error(command)),
             Route::Direct(effect) => self.send(request, Some(command), effect, now, keys),
             // Who watches keys reads from where they are watched.
@@ -262,13 +280,6 @@ impl Session {
         self.context.proxy.counters.errors.add(1);
         encode::error(self.core.replies.borrow_mut().now(), text);
     }
-}
-
-fn stream_error(command: &Command) -> String {
-    let name = command.name.to_uppercase().replace('|', " ");
-    format!(
-        "ERR strata: {name} needs a connection of its own to home, which this version does not have yet; send it to home directly"
-    )
 }
 
 fn refused_error(command: &Command) -> String {

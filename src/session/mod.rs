@@ -9,11 +9,16 @@ mod batch;
 pub mod clients;
 mod dispatch;
 mod local;
+mod monitor;
 mod parked;
+mod pause;
 mod pubsub;
 mod queue;
 mod replies;
+mod shown;
+mod slow;
 mod socket;
+mod tracking;
 mod transaction;
 mod unsettled;
 
@@ -33,12 +38,15 @@ use crate::backend::lane::Reply;
 use crate::config::Config;
 use crate::proxy::{Client, LaneKey, Message, Proxy};
 use crate::resp::{Limits, Proto, RequestParser};
+use crate::tier::listeners::Notice;
 use access::Access;
 use clients::{ClientInfo, Clients};
 use parked::Parked;
 use pubsub::Behind;
 use queue::{Queue, Replay};
 use replies::{Replies, Shape};
+use slow::Timings;
+use tracking::{Deferred, Mode, PrefixSet};
 use transaction::Watch;
 use unsettled::Unsettled;
 
@@ -88,6 +96,11 @@ struct Core {
     /// A command takes its time; those behind it wait.
     busy: Cell<bool>,
     seen: Cell<u64>,
+    /// CLIENT TRACKING; none: off.
+    tracking: Cell<Option<Mode>>,
+    /// What follows EXEC's reply, which is still to be made of home's.
+    deferred: RefCell<Option<Deferred>>,
+    timings: RefCell<Timings>,
     /// A subscriber that speaks RESP2: hardly any command is allowed.
     restricted: Cell<bool>,
     /// There was no room for a message: the session is to end.
@@ -113,6 +126,7 @@ impl Client for Core {
     fn deliver(&self, slot: u64, reply: Reply<'_>, now: u64) {
         self.seen.set(now);
         self.unsettled.borrow_mut().settle(slot);
+        self.end_timing(slot, now);
         let mut replies = self.replies.borrow_mut();
         let shape = replies.shape(slot);
         if shape == Some(Shape::Info) {
@@ -139,6 +153,14 @@ impl Client for Core {
         }
         drop(replies);
         self.wake();
+    }
+
+    fn notice(&self, notice: &Notice) {
+        self.tell_tracker(notice);
+    }
+
+    fn redirected(&self, keys: &Bytes) {
+        self.tell_redirected(keys);
     }
 
     fn subscribed(&self, counts: [usize; 3]) {
@@ -195,6 +217,15 @@ struct Session {
     authenticated: bool,
     access: Access,
     reply_mode: ReplyMode,
+    /// CLIENT TRACKING BCAST: the prefixes it hears of.
+    prefixes: PrefixSet,
+    monitoring: bool,
+    /// A pause holds back the command that its input begins with.
+    held_back: bool,
+    /// Something of the process wants every session to be attentive.
+    alert: bool,
+    /// The group that is run is one command, which may be left in the input.
+    one_by_one: bool,
     /// It runs out when a subscriber has left much unread for too long.
     behind: Behind,
     /// Commands go by way of [`Session::run_attentively`].
@@ -221,6 +252,9 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         closing: Cell::new(false),
         busy: Cell::new(false),
         seen: Cell::new(0),
+        tracking: Cell::new(None),
+        deferred: RefCell::default(),
+        timings: RefCell::default(),
         restricted: Cell::new(false),
         overrun: Cell::new(false),
         info: info.clone(),
@@ -250,6 +284,11 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         authenticated,
         access,
         reply_mode: ReplyMode::On,
+        prefixes: PrefixSet::new(),
+        monitoring: false,
+        held_back: false,
+        alert: false,
+        one_by_one: false,
         behind: None,
         attentive: false,
         transaction: None,
@@ -263,6 +302,9 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
     if let Err(e) = end {
         tracing::debug!(client = number, error = %e, "session ended");
     }
+    session.untrack();
+    session.end_monitoring();
+    session.release_held();
     context.proxy.leave(number);
     context.clients.remove(number);
 }
@@ -270,6 +312,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
 impl Session {
     fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<io::Result<()>> {
         self.core.listen(cx);
+        self.release_held();
         loop {
             if self.info.killed.load(Relaxed) {
                 return Poll::Ready(Ok(()));
@@ -326,7 +369,8 @@ impl Session {
         let waiting = self.core.replies.borrow().waiting();
         self.turning &= waiting > 0;
         self.on_scripts &= waiting > 0;
-        let held_up = self.turning || self.core.busy.get() || self.parked.is_some() || self.replay.is_some();
+        let held_up = self.turning || self.held_back || self.core.busy.get();
+        let held_up = held_up || self.parked.is_some() || self.replay.is_some();
         waiting >= MAX_WAITING || held_up || self.is_behind()
     }
 

@@ -4,6 +4,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Session;
 use super::parked::What;
+use super::pause::writes;
+use super::transaction::with_request;
 use crate::command::{Command, CommandId, Flags, KeyRef, Unknown, id, lookup};
 use crate::proxy::{Effects, LaneKey, turns};
 use crate::resp::{Proto, Request, encode, parse_i64};
@@ -25,6 +27,8 @@ pub(super) struct Queue {
     /// Bytes of `here`.
     here_size: usize,
     pub(super) effects: Effects,
+    /// A pause of writes is about it.
+    pub(super) replicates: bool,
     /// A command was refused: EXEC will be, too.
     pub(super) doomed: bool,
     /// Where the client will be once it has been executed so far.
@@ -33,6 +37,41 @@ pub(super) struct Queue {
     pub(super) apart: bool,
     /// EXEC's reply is dropped.
     pub(super) silent: bool,
+}
+
+/// What EXEC is about to run, in order: the commands that home gets, and those that strata answers itself.
+pub(super) struct Queued<'q> {
+    /// The rest of the block, MULTI left out.
+    block: &'q [u8],
+    here: std::iter::Peekable<std::slice::Iter<'q, Here>>,
+    index: usize,
+}
+
+impl<'q> Iterator for Queued<'q> {
+    type Item = &'q [u8];
+
+    fn next(&mut self) -> Option<&'q [u8]> {
+        let index = self.index;
+        self.index += 1;
+        match self.here.next_if(|here| here.index == index) {
+            Some(here) => {
+                if here.twin {
+                    self.step();
+                }
+                Some(&here.raw)
+            }
+            None => self.step(),
+        }
+    }
+}
+
+impl<'q> Queued<'q> {
+    fn step(&mut self) -> Option<&'q [u8]> {
+        let end = with_request(self.block, |request| request.raw().len())?;
+        let (first, rest) = self.block.split_at(end);
+        self.block = rest;
+        Some(first)
+    }
 }
 
 /// A command that strata answers itself, at EXEC.
@@ -60,6 +99,7 @@ impl Queue {
             here: Vec::new(),
             here_size: 0,
             effects: Effects::default(),
+            replicates: false,
             doomed: false,
             lane,
             apart: false,
@@ -70,6 +110,12 @@ impl Queue {
     /// Bytes it takes.
     pub(super) fn size(&self) -> usize {
         self.block.len() + self.here_size + self.here.len() * size_of::<Here>() + self.effects.size()
+    }
+
+    /// Its commands, in order.
+    pub(super) fn commands(&self) -> Queued<'_> {
+        let block = self.block.get(MULTI.len()..).unwrap_or_default();
+        Queued { block, here: self.here.iter().peekable(), index: 0 }
     }
 
     fn send(&mut self, raw: &[u8]) {
@@ -182,6 +228,7 @@ impl Session {
         let context = self.context.clone();
         self.enqueue(request, |queue, raw| {
             queue.send(raw);
+            queue.replicates |= command.is_none_or(|c| writes(c, request));
             queue.effects.add(&context.proxy, request, command, effect, keys);
             // It can make home say what is no reply.
             queue.apart |= command.is_some_and(|c| c.id == id::DEBUG);

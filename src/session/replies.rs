@@ -77,7 +77,7 @@ impl Replies {
     pub(super) fn open_always(&mut self, shape: Shape) -> u64 {
         self.slots.push_back(Slot::Waiting(shape));
         self.waiting += 1;
-        self.first + self.slots.len() as u64 - 1
+        self.next_slot() - 1
     }
 
     /// The place for a reply that is made now: append it to the buffer.
@@ -137,6 +137,20 @@ impl Replies {
                 _ => {}
             }
         }
+    }
+
+    /// The same, behind the replies that are still to come.
+    pub(super) fn follow(&mut self, bytes: &Bytes) {
+        if self.slots.is_empty() {
+            return self.push(bytes);
+        }
+        self.held += bytes.len();
+        self.slots.push_back(Slot::Ready(bytes.clone()));
+    }
+
+    /// The slot that is opened next.
+    pub(super) fn next_slot(&self) -> u64 {
+        self.first + self.slots.len() as u64
     }
 
     /// What answers no request: goes out next, before the replies that are still to come, silence or not.
@@ -305,6 +319,23 @@ mod tests {
         r.fill(b, Reply::Borrowed(b"b"));
         let all = drain(&mut r);
         assert_eq!((&all[SHARED - 1..], r.backlog()), ("x>bc", 0));
+    }
+
+    #[test]
+    fn what_follows_goes_out_behind_outstanding_replies_silence_or_not() {
+        let mut r = Replies::default();
+        r.follow(&Bytes::from_static(b"1"));
+        let a = r.open(Shape::Plain);
+        r.set_silent(true);
+        r.follow(&Bytes::from_static(b"2"));
+        r.set_silent(false);
+        let b = r.open(Shape::Plain);
+        r.now().extend_from_slice(b"c");
+        r.follow(&Bytes::from_static(b"3"));
+        assert_eq!((drain(&mut r).as_str(), r.backlog()), ("1", 2));
+        r.fill(b, Reply::Borrowed(b"b"));
+        r.fill(a, Reply::Borrowed(b"a"));
+        assert_eq!((drain(&mut r).as_str(), r.backlog(), r.waiting()), ("a2bc3", 0, 0));
     }
 
     #[test]

@@ -9,14 +9,16 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::batch::Tally;
 use super::parked::What;
-use super::queue::Queue;
+use super::queue::{Queue, Replay};
 use super::replies::Shape;
 use super::{ReplyMode, Session};
 use crate::clock;
 use crate::command::{Command, id};
+use crate::proxy::watch::Reason;
 use crate::proxy::{LaneKey, Own, turns};
 use crate::resp::{Limits, Request, RequestParser, Step, encode, reply};
 use crate::router::Effect;
+use crate::tier::listeners::Notice;
 
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 const ABORTED: &str = "EXECABORT Transaction discarded because of previous errors.";
@@ -81,6 +83,7 @@ impl Session {
             self.say(encode::null_array);
         } else if queue.sent == 0 && !watching {
             // Nothing of it concerns home.
+            self.watch_queue(&queue, now);
             self.end_transaction();
             self.replay = Some(queue.into_replay());
             self.run_replay(b"*0\r\n");
@@ -99,6 +102,7 @@ impl Session {
         if queue.here.is_empty() {
             replies.open(Shape::Plain)
         } else {
+            self.core.defer();
             replies.open_always(Shape::Transaction)
         }
     }
@@ -120,11 +124,13 @@ impl Session {
             }
             Watch::None | Watch::Lost => own,
         };
+        let unguarded = self.watch_queue(&queue, now);
         queue.block.extend_from_slice(EXEC);
         let (block, effects) = (std::mem::take(&mut queue.block), std::mem::take(&mut queue.effects));
         self.with_ask(request, None, slot, true, now, |ask| {
             self.context.proxy.transact(ask, own.as_deref(), &block, queue.sent, effects);
         });
+        unguarded.iter().for_each(|notice| self.core.tell_tracker(notice));
         if let Some(own) = own {
             self.context.proxy.give_back(own, !queue.apart);
             self.turning = true;
@@ -135,9 +141,32 @@ impl Session {
         self.end_transaction();
     }
 
+    /// Shows the commands of a transaction to those who monitor, and remembers what they are about to read. Returns what
+    /// is to be said behind EXEC's reply.
+    fn watch_queue(&self, queue: &Queue, now: u64) -> Vec<Notice> {
+        let monitored = self.context.proxy.shared.watch.has(Reason::Monitor);
+        if !monitored && self.core.tracking.get().is_none() {
+            return Vec::new();
+        }
+        let mut keys = Vec::new();
+        let commands = queue.commands().filter_map(|raw| {
+            with_request(raw, |request| {
+                let command = self.resolve(request).ok()?;
+                self.feed_monitors(command, request);
+                self.remember_reads(command, request, now, &mut keys)
+            })
+        });
+        commands.flatten().collect()
+    }
+
     /// Makes EXEC's reply of home's: what is about the connection happens now.
     pub(super) fn run_replay(&mut self, reply: &[u8]) {
         let Some(replay) = self.replay.take() else { return };
+        self.make_reply(replay, reply);
+        self.core.end_deferral();
+    }
+
+    fn make_reply(&mut self, replay: Replay, reply: &[u8]) {
         self.core.replies.borrow_mut().set_silent(replay.silent);
         if reply.first() == Some(&b'*') && reply != b"*-1\r\n" {
             self.say(|out, _| encode::array(out, replay.count));

@@ -7,4 +7,5 @@ pub mod flight;
 pub mod glob;
 pub mod hotkeys;
 pub mod l1;
+pub mod listeners;
 pub mod policy;

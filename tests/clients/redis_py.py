@@ -6,9 +6,12 @@ usage: redis_py.py PORT_OF_STRATA SOCKET_OF_REDIS
 import asyncio
 import sys
 import threading
+import time
 
 import redis
 import redis.asyncio
+from redis.cache import CacheConfig
+from redis.connection import CacheProxyConnection
 
 THREADS = 20
 ROUNDS = 200
@@ -163,6 +166,27 @@ def share(port):
     return total
 
 
+def cache(port):
+    """A client with a cache of its own: it answers, and is never behind what was acknowledged for long."""
+    # redis-py wants a server of 7.4; what it needs of it is older.
+    CacheProxyConnection.MIN_ALLOWED_VERSION = "6.0.0"
+    options = {"host": "127.0.0.1", "port": port, "decode_responses": True}
+    reader = redis.Redis(protocol=3, cache_config=CacheConfig(max_size=100), **options)
+    writer = redis.Redis(**options)
+    for n in range(ROUNDS):
+        writer.set("cached", n)
+        deadline = time.monotonic() + 5
+        while reader.get("cached") != str(n):
+            assert time.monotonic() < deadline, f"the cache stays behind {n}"
+        assert all(reader.get("cached") == str(n) for _ in range(3))
+    assert reader.get_cache().size == 1
+    # What the cache has is not asked for again.
+    writer.execute_command("CLIENT", "PAUSE", 50, "ALL")
+    began = time.monotonic()
+    assert reader.get("cached") == str(ROUNDS - 1) and time.monotonic() - began < 0.05
+    return ROUNDS
+
+
 async def wait_together(port):
     r = redis.asyncio.Redis(host="127.0.0.1", port=port, protocol=3)
 
@@ -179,7 +203,11 @@ def main():
     compared = compare(port, socket)
     total = share(port)
     asyncio.run(wait_together(port))
-    print(f"redis-py {redis.__version__}: {compared} values compared, {total} rounds of {THREADS} threads")
+    changes = cache(port)
+    print(
+        f"redis-py {redis.__version__}: {compared} values compared, {total} rounds of {THREADS} threads, "
+        f"{changes} changes seen by a client's cache"
+    )
 
 
 main()

@@ -9,5 +9,6 @@ mod pubsub;
 mod rules;
 mod service;
 mod support;
+mod tracking;
 mod transactions;
 mod users;

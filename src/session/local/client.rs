@@ -2,21 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
-use super::{NOT_AN_INTEGER, SYNTAX, about};
+use super::{SYNTAX, about};
 use crate::acl::{User, Users};
 use crate::command::{Args, Command, Unknown, id};
 use crate::resp::{Request, encode, parse_i64};
-use crate::session::clients::{ClientInfo, is_label};
+use crate::session::clients::{ClientInfo, Mark, is_label};
 use crate::session::{ReplyMode, Session};
 
 /// CLIENT HELP of Redis 7.0, a reply line a line.
 const HELP: &str = include_str!("client_help.txt");
-const NO_TRACKING: &str =
-    "ERR strata: CLIENT TRACKING is not in this version; strata's own copies are kept true without it";
-const NO_PAUSE: &str = "ERR strata: CLIENT PAUSE would stop this proxy only; send it to home directly";
-const NOT_TRACKING: &str = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled";
 
 /// Kinds of clients, as LIST and KILL know them. Strata serves only the first two.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,7 +84,7 @@ impl Session {
             }),
             id::CLIENT_NO_EVICT => match on_or_off(request.arg(2)) {
                 Some(on) => {
-                    self.info.no_evict.store(on, Relaxed);
+                    self.info.mark(Mark::NoEvict, on);
                     self.ok();
                 }
                 None => self.reply_error(SYNTAX),
@@ -98,11 +93,10 @@ impl Session {
             id::CLIENT_UNBLOCK => self.client_unblock(request),
             id::CLIENT_TRACKING => self.client_tracking(request),
             id::CLIENT_TRACKINGINFO => self.client_tracking_info(),
-            id::CLIENT_GETREDIR => self.say(|out, _| encode::integer(out, -1)),
-            id::CLIENT_CACHING => self.reply_error(NOT_TRACKING),
-            id::CLIENT_PAUSE => self.reply_error(NO_PAUSE),
-            // Nothing is paused.
-            id::CLIENT_UNPAUSE => self.ok(),
+            id::CLIENT_GETREDIR => self.client_get_redirect(),
+            id::CLIENT_CACHING => self.client_caching(request),
+            id::CLIENT_PAUSE => self.client_pause(request),
+            id::CLIENT_UNPAUSE => self.client_unpause(),
             id::CLIENT_HELP => self.say(|out, _| {
                 encode::array(out, HELP.lines().count());
                 HELP.lines().for_each(|line| encode::simple(out, line));
@@ -215,58 +209,9 @@ impl Session {
         }
         self.attend();
     }
-
-    fn client_tracking(&self, request: &Request<'_>) {
-        if let Err(error) = self.tracking_options(request) {
-            return self.reply_error(error);
-        }
-        match on_or_off(request.arg(2)) {
-            Some(true) => self.reply_error(NO_TRACKING),
-            Some(false) => self.ok(),
-            None => self.reply_error(SYNTAX),
-        }
-    }
-
-    /// Options are checked even if tracking is switched off.
-    fn tracking_options(&self, request: &Request<'_>) -> Result<(), &'static str> {
-        let mut redirect = 0;
-        let mut i = 3;
-        while let Some(option) = request.arg(i) {
-            let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
-            let value = request.arg(i + 1);
-            if let (true, Some(value)) = (is("redirect"), value) {
-                if redirect != 0 {
-                    return Err("ERR A client can only redirect to a single other client");
-                }
-                redirect = parse_i64(value).ok_or(NOT_AN_INTEGER)?;
-                let target = u64::try_from(redirect).ok().and_then(|n| self.context.clients.get(n));
-                target.ok_or("ERR The client ID you want redirect to does not exist")?;
-                i += 1;
-            } else if is("prefix") && value.is_some() {
-                i += 1;
-            } else if !["bcast", "optin", "optout", "noloop"].into_iter().any(is) {
-                return Err(SYNTAX);
-            }
-            i += 1;
-        }
-        Ok(())
-    }
-
-    fn client_tracking_info(&self) {
-        self.say(|out, proto| {
-            encode::map(out, proto, 3);
-            encode::bulk(out, b"flags");
-            encode::set(out, proto, 1);
-            encode::bulk(out, b"off");
-            encode::bulk(out, b"redirect");
-            encode::integer(out, -1);
-            encode::bulk(out, b"prefixes");
-            encode::array(out, 0);
-        });
-    }
 }
 
-fn on_or_off(word: Option<&[u8]>) -> Option<bool> {
+pub(super) fn on_or_off(word: Option<&[u8]>) -> Option<bool> {
     match word? {
         word if word.eq_ignore_ascii_case(b"ON") => Some(true),
         word if word.eq_ignore_ascii_case(b"OFF") => Some(false),

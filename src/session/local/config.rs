@@ -20,12 +20,17 @@ impl Session {
     /// Redis' names of strata's own settings. Where commands pass as on Redis, what was set at home is told.
     fn own_settings(&self) -> Own {
         let (server, local) = (&self.context.config.server, self.info.local);
+        let shared = &self.context.proxy.shared;
+        let (slower_than, max_len) = shared.slow.configured();
         let mut own: Own = vec![
             ("port", local.port().to_string()),
             ("tls-port", "0".to_owned()),
             ("bind", server.listen.ip().to_string()),
             ("unixsocket", String::new()),
             ("aclfile", String::new()),
+            ("slowlog-log-slower-than", slower_than.to_string()),
+            ("slowlog-max-len", max_len.to_string()),
+            ("tracking-table-max-keys", shared.listeners.max_keys().to_string()),
         ];
         if server.admin_commands == AdminCommands::Pass {
             return own;

@@ -6,7 +6,11 @@ mod client;
 mod config;
 mod hello;
 mod info;
+mod pause;
+mod settings;
+mod slowlog;
 mod snapshot;
+mod tracking;
 mod unblock;
 mod value;
 
@@ -43,6 +47,10 @@ impl Session {
             id::QUIT => self.quit(),
             id::RESET => self.reset(),
             id::INFO => self.info(request, command, now),
+            id::MONITOR => self.begin_monitoring(),
+            id::SLOWLOG | id::SLOWLOG_GET | id::SLOWLOG_LEN | id::SLOWLOG_RESET | id::SLOWLOG_HELP => {
+                self.run_slowlog(command, request);
+            }
             id::CONFIG_GET => self.config_get(request),
             _ if command.name.starts_with("acl") => self.run_acl(command, request, now),
             _ => self.run_client(command, request, now),
@@ -138,8 +146,10 @@ impl Session {
             self.core.replies.borrow_mut().set_silent(false);
         }
         self.reply_mode = ReplyMode::On;
-        self.end_transaction();
+        self.end_monitoring();
+        self.untrack();
         let later = self.reset_subscriptions();
+        self.end_transaction();
         self.set_proto(Proto::Resp2);
         self.set_database(self.context.config.l2.database);
         self.become_stranger();

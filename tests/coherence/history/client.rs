@@ -140,9 +140,8 @@ impl<'a> Worker<'a> {
         let Some(mut book) = field.open(&register, self.clock) else {
             return;
         };
-        let at_home = self.actor.route == Route::Home;
-        let Write { commands, replies, what, content, ttl } =
-            write(&register, book.content(), book.next(), at_home, &mut self.random);
+        let Write { commands, mut replies, what, content, ttl, conditional } =
+            write(&register, book.content(), book.next(), &mut self.random);
         let around = self.random.random_ratio(1, 4);
         let queries: Vec<Query> =
             if around { (0..2).map(|_| query(&register, &mut self.random)).collect() } else { Vec::new() };
@@ -160,9 +159,14 @@ impl<'a> Worker<'a> {
         if let (Some((outcome, end)), Some(query)) = (before, queries.first()) {
             self.note_read(&register, query, &outcome, begin, end);
         }
+        let lost = conditional && matches!(outcomes.last(), Some((Outcome::Said(Value::Nil), _)));
+        if let (true, Some(last)) = (lost, replies.last_mut()) {
+            *last = Value::Nil;
+        }
         let turn = self.next_turn(begin);
         let noted = field::Write { by: self.actor, turn, what, content, ttl };
         match self.fate(&outcomes, &replies, what) {
+            Fate::Done(_) if lost => {}
             Fate::Done(at) => book.wrote(noted, begin, Some(at)),
             Fate::Doubt => {
                 book.wrote(noted, begin, None);

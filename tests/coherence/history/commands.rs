@@ -21,6 +21,8 @@ pub(super) struct Write {
     pub(super) what: &'static str,
     pub(super) content: Content,
     pub(super) ttl: Option<Nanos>,
+    /// A last reply of nil says that none was executed: what was watched was lost.
+    pub(super) conditional: bool,
 }
 
 /// One read, and how to understand its reply.
@@ -43,14 +45,8 @@ pub(super) fn chunk(version: usize) -> Vec<u8> {
     format!("{version:0width$}", width = CHUNK).into_bytes()
 }
 
-/// A random write of this register, which holds `content` now. Transactions go to home only.
-pub(super) fn write(
-    register: &Register,
-    content: &Content,
-    version: usize,
-    at_home: bool,
-    random: &mut StdRng,
-) -> Write {
+/// A random write of this register, which holds `content` now.
+pub(super) fn write(register: &Register, content: &Content, version: usize, random: &mut StdRng) -> Write {
     let value = chunk(version);
     let keys: Vec<Vec<u8>> = match register.kind {
         Kind::Pair => vec![register.key("a"), register.key("b")],
@@ -70,7 +66,11 @@ pub(super) fn write(
         Kind::Hash => write_hash(register, content, &value, random),
         Kind::Pair => write_pair(&keys, &value, random),
     };
-    if at_home && random.random_ratio(1, 4) { transaction(plain) } else { plain }
+    match random.random_range(0..8) {
+        0 => transaction(plain),
+        1 => watching(transaction(plain), register),
+        _ => plain,
+    }
 }
 
 /// Mostly so short that it falls into everything else, sometimes longer than the lease.
@@ -79,7 +79,7 @@ fn short_time(random: &mut StdRng) -> Nanos {
 }
 
 fn single(what: &'static str, command: Arguments, reply: Value, content: Content) -> Write {
-    Write { commands: vec![command], replies: vec![reply], what, content, ttl: None }
+    Write { commands: vec![command], replies: vec![reply], what, content, ttl: None, conditional: false }
 }
 
 fn delete(keys: &[Vec<u8>]) -> Write {
@@ -146,6 +146,7 @@ fn write_text(register: &Register, content: &Content, value: &[u8], random: &mut
                 what: "RENAME onto",
                 content: Some(value.into()),
                 ttl: None,
+                conditional: false,
             }
         }
         _ => single("SET", command("SET", &[&key, value]), ok(), Some(value.into())),
@@ -183,6 +184,14 @@ fn transaction(write: Write) -> Write {
     commands.extend(write.commands);
     commands.push(arguments(&["EXEC"]));
     Write { commands, replies, ..write }
+}
+
+/// The same transaction behind a WATCH of a key that nobody writes.
+fn watching(mut write: Write, register: &Register) -> Write {
+    write.commands.insert(0, command("WATCH", &[&register.key("watched")]));
+    write.replies.insert(0, ok());
+    write.conditional = true;
+    write
 }
 
 /// A random read of this register.

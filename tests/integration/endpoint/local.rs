@@ -290,19 +290,6 @@ fn libraries_of_today_may_name_themselves() {
 }
 
 #[test]
-fn what_this_version_lacks_is_said() {
-    let home = RedisServer::start(&[]);
-    let strata = Strata::start(&home.unix(), &[]);
-    let mut client = strata.connect();
-    for command in ["CLIENT TRACKING ON", "CLIENT TRACKING ON BCAST", "CLIENT PAUSE 100"] {
-        match call(&mut client, command) {
-            Value::Error(text) => assert!(text.starts_with("ERR strata: CLIENT "), "{text}"),
-            other => panic!("{command}: {other:?}"),
-        }
-    }
-}
-
-#[test]
 fn databases_are_known_without_a_guard() {
     let home = RedisServer::start(&[("databases", "5")]);
     let strata = Strata::start(&home.unix(), &[("l1.enabled", "false")]);

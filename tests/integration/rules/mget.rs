@@ -61,6 +61,7 @@ fn while_written(scene: &Scene, read: impl Fn(&mut Client) -> Vec<Value>) -> usi
 fn an_mget_is_never_torn() {
     let scene = Scene::start(&[]);
     let words = words("MGET");
+    let mut copied = 0;
     for delay in [0, 3] {
         scene.relay.delay_part(Part::Guard, Duration::from_millis(delay));
         let (asked, reads) = (scene.home.calls("mget"), Cell::new(0));
@@ -70,8 +71,10 @@ fn an_mget_is_never_torn() {
         });
         let (asked, reads) = (scene.home.calls("mget") - asked, reads.get());
         println!("guard {delay} ms late: {versions} versions, {reads} reads, {asked} of them at home");
-        assert!(versions > 20 && asked < reads, "{versions} versions, {asked} of {reads} reads at home");
+        assert!(versions > 20, "{versions} versions");
+        copied += reads - asked;
     }
+    assert!(copied > 100, "{copied} reads from copies");
 }
 
 #[test]

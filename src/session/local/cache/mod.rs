@@ -27,6 +27,9 @@ const HELP: &[&str] = &[
     "INVALIDATE MATCH <pattern> [FROM HOME]",
     "    Drop the copies of all keys that match. With FROM HOME delete the keys of the",
     "    selected database that match, too. Returns the number of keys.",
+    "SLOWLOG [<count>]",
+    "    Report the last requests that took long to answer (default: 10, -1 means",
+    "    all), and which tier answered.",
     "STATS [L1|L2]",
     "    Report what each tier was asked and how it answered.",
     "TARGETS",
@@ -46,7 +49,7 @@ impl Session {
         let fits = match &*subcommand {
             b"help" | b"health" | b"targets" => request.len() == 2,
             b"where" | b"clear" => request.len() == 3,
-            b"stats" | b"hotkeys" => request.len() <= 3,
+            b"stats" | b"hotkeys" | b"slowlog" => request.len() <= 3,
             b"invalidate" => request.len() >= 4,
             _ => return self.reply_error(Unknown::Subcommand.message(request)),
         };
@@ -55,6 +58,7 @@ impl Session {
             return self.reply_error(text);
         }
         match &*subcommand {
+            b"slowlog" => self.cache_slowlog(request),
             b"stats" => self.cache_stats(request.arg(2)),
             b"health" => self.answer(&tiers::health(&self.snapshot(), &self.context.proxy.shared)),
             b"targets" => self.answer(&tiers::targets(&self.snapshot(), &self.context.config.targets)),

@@ -1,0 +1,56 @@
+//! What becomes of a reply of home: the claims there are to one.
+
+use std::rc::Rc;
+
+use super::{Counted, Direct, Errand, Farewell, Follow, Mget, Read, Transaction};
+use crate::backend::lane::{Outcome, Ticket as LaneTicket};
+
+/// The claim to a reply of home.
+pub enum Ticket {
+    /// One reply for one client.
+    Direct(Direct),
+    /// A flight's reply.
+    Read(Rc<Read>),
+    /// The lifetime of a flight's key.
+    ReadExpiry(Rc<Read>),
+    /// The reply to a whole MGET.
+    Mget(Rc<Mget>),
+    /// The lifetime of one of its keys.
+    MgetExpiry(Rc<Mget>, usize),
+    /// One that counts subscribers.
+    Counted(Counted),
+    /// EXEC's reply.
+    Transaction(Box<Transaction>),
+    /// A connection of a client's own follows it to another database or protocol.
+    Follow(Follow),
+    /// The reply to SHUTDOWN, if any.
+    Farewell(Farewell),
+    /// Strata itself asks.
+    Errand(Errand),
+    /// Nobody waits (TOUCH).
+    Nobody,
+}
+
+impl LaneTicket for Ticket {
+    fn part(&mut self, reply: &[u8]) {
+        if let Ticket::Transaction(transaction) = self {
+            transaction.part(reply);
+        }
+    }
+
+    fn complete(self, outcome: Outcome<'_>, now: u64) {
+        match self {
+            Ticket::Direct(direct) => direct.complete(outcome, now),
+            Ticket::Read(read) => read.replied(outcome, now),
+            Ticket::ReadExpiry(read) => read.expiry(outcome, now),
+            Ticket::Mget(mget) => mget.replied(outcome, now),
+            Ticket::MgetExpiry(mget, index) => mget.expiry(index, outcome, now),
+            Ticket::Counted(counted) => counted.complete(outcome, now),
+            Ticket::Transaction(transaction) => transaction.complete(outcome, now),
+            Ticket::Follow(follow) => follow.complete(outcome, now),
+            Ticket::Farewell(farewell) => farewell.complete(outcome, now),
+            Ticket::Errand(errand) => errand.complete(outcome),
+            Ticket::Nobody => {}
+        }
+    }
+}
