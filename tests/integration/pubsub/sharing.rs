@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{LONG, bulk, call, known_at, message, pair, subscribe, texts};
-use crate::support::{Client, RedisServer, Strata, Value, wait_until};
+use crate::support::{Client, RedisServer, Strata, Value, is_redis_7_0, skip, wait_until};
 
 #[test]
 fn a_thousand_subscribers_are_one_at_home_and_a_thousand_here() {
@@ -130,6 +130,9 @@ fn unsubscribing_without_names_ends_all() {
 
 #[test]
 fn what_home_does_not_allow_is_refused_in_its_words_and_leaves_nothing() {
+    if !is_redis_7_0() {
+        return skip("the words about channels");
+    }
     let home = RedisServer::start(&[]);
     let mut admin = home.connect();
     call(&mut admin, "ACL SETUSER proxy on >secret ~* +@all resetchannels &open*");
