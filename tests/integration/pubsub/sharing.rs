@@ -158,3 +158,24 @@ fn a_silent_subscriber_is_not_idle() {
     assert_eq!(call(&mut strata.connect(), "PUBLISH a x"), Value::Integer(1));
     assert_eq!(subscriber.read().unwrap(), message("a", "x"));
 }
+
+#[test]
+fn a_subscription_given_up_before_there_was_a_connection_is_confirmed() {
+    let (_home, strata) = pair(&[("server.workers", "1")]);
+    let mut client = strata.connect();
+    client.set_patience(LONG);
+    call(&mut client, "MULTI");
+    for command in ["SUBSCRIBE a", "PSUBSCRIBE b", "UNSUBSCRIBE a", "PUNSUBSCRIBE"] {
+        assert_eq!(call(&mut client, command), Value::Simple("QUEUED".into()));
+    }
+    let counted =
+        |kind: &str, topic: &str, count| Value::Array(vec![bulk(kind), bulk(topic), Value::Integer(count)]);
+    let expected = [
+        counted("subscribe", "a", 1),
+        counted("psubscribe", "b", 2),
+        counted("unsubscribe", "a", 1),
+        counted("punsubscribe", "b", 0),
+    ];
+    assert_eq!(call(&mut client, "EXEC"), Value::Array(expected.to_vec()));
+    assert_eq!(call(&mut client, "PING"), Value::Simple("PONG".into()));
+}
