@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use super::{Ask, Client, Counted, LaneKey, Proxy, Receiver, Shows, Ticket, error_reply, failure_text};
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Command, KeyRef, id};
@@ -137,6 +139,11 @@ impl Direct {
             Effect::Reads => self.keys.as_slice().iter().any(|hash| copies.holds(*hash)),
             Effect::ReadsUnnamed | Effect::WritesUnnamed => true,
         }
+    }
+
+    /// DEBUG PROTOCOL PUSH shows one.
+    pub(super) fn push(&self, push: &[u8]) {
+        self.client.push(&Bytes::copy_from_slice(push));
     }
 
     /// Whether clients that keep caches of their own are to be told of the write before it is acknowledged, as they

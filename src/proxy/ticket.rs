@@ -32,6 +32,12 @@ pub enum Ticket {
 }
 
 impl LaneTicket for Ticket {
+    fn push(&self, push: &[u8]) {
+        if let Ticket::Direct(direct) = self {
+            direct.push(push);
+        }
+    }
+
     fn part(&mut self, reply: &[u8]) {
         if let Ticket::Transaction(transaction) = self {
             transaction.part(reply);

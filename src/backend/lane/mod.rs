@@ -345,6 +345,13 @@ impl<T: Ticket> Core<T> {
         }
     }
 
+    /// What home says out of turn by a client's own connection, where nothing is announced, is part of an answer.
+    fn push(&self, push: &[u8]) {
+        if let Some(Pending { ticket: Some(ticket), .. }) = self.state.borrow().pending.front() {
+            ticket.push(push);
+        }
+    }
+
     /// Whose `reply` is, the next one: Some(None) if nobody waits for it, None if it answers nothing.
     fn next_ticket(&self, reply: &[u8]) -> Option<Option<T>> {
         let mut state = self.state.borrow_mut();

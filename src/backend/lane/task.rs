@@ -208,6 +208,9 @@ impl<T: Ticket> Core<T> {
                 Scan::Error(e) => return Err(format!("home sent what is not RESP: {e}")),
                 Scan::Complete { end } => {
                     if inbound.buffer[base] == b'>' {
+                        if self.own {
+                            self.push(&inbound.buffer[base..end]);
+                        }
                         base = end;
                         continue;
                     }

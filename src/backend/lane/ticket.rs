@@ -57,6 +57,8 @@ pub enum Failure {
 pub trait Ticket: 'static {
     /// Called with each reply before the last, if several requests were sent as one. Not to touch the lane.
     fn part(&mut self, _reply: &[u8]) {}
+    /// Called with each push that comes before the reply, on a connection of a client's own. Not to touch the lane.
+    fn push(&self, _push: &[u8]) {}
     /// Called exactly once, at `now`; from within `Lane::send` only while the node is known to be down.
     fn complete(self, outcome: Outcome<'_>, now: u64);
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{LONG, Scene, bulk, ok};
-use crate::support::{Client, wait_until};
+use super::{LONG, Scene, bulk, ok, prompt_reply, resp3};
+use crate::support::Direction::{Replies, Requests};
+use crate::support::{Client, Part, wait_until};
 
 /// Writes that nobody reads, enough of them to count.
 fn noise() -> Vec<Vec<Vec<u8>>> {
@@ -72,6 +73,25 @@ fn own_writes_are_seen_across_rest_and_waking() {
         }
         assert!(woken, "round {round}");
     }
+}
+
+#[test]
+fn what_was_copied_while_a_write_from_before_the_waking_was_on_its_way_is_gone_before_its_reply() {
+    let scene = Scene::start(&[("l2.lease", "10s")]);
+    let (mut writer, mut reader) = (resp3(&scene.strata.endpoint()), scene.client());
+    writer.call(&["SET", "k", "old"]).unwrap();
+    tire(&scene);
+    scene.relay.stall_part(Part::Lane3, Requests, true);
+    writer.send_raw(b"SET k new\r\n").unwrap();
+    assert_eq!(prompt_reply(&mut writer), None);
+    // The reads wake the guard, and the old value, which is still the one there is, becomes a copy.
+    assert_eq!(scene.copied(&mut reader, &["GET", "k"]), bulk("old"));
+    scene.relay.stall_part(Part::Guard, Replies, true);
+    scene.relay.stall_part(Part::Lane3, Requests, false);
+    assert_eq!(writer.read().unwrap(), ok());
+    writer.hello(2).unwrap();
+    assert_eq!(writer.call(&["GET", "k"]).unwrap(), bulk("new"));
+    scene.relay.stall_part(Part::Guard, Replies, false);
 }
 
 #[test]
