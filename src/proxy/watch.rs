@@ -2,7 +2,7 @@
 //!
 //! Sessions look at one number for all of it, once a group of commands.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -44,8 +44,6 @@ pub struct Watch {
     /// Worker and session of each monitor.
     monitors: Mutex<Vec<(u16, u64)>>,
     pause: Mutex<Option<Pause>>,
-    /// Clients that a pause holds back.
-    postponed: AtomicU64,
 }
 
 impl Watch {
@@ -113,19 +111,6 @@ impl Watch {
     /// What is held back at `now`.
     pub fn held(&self, now: u64) -> Option<Held> {
         self.pause.lock().filter(|p| now < p.until).map(|p| p.held)
-    }
-
-    /// A client is held back, or no longer.
-    pub fn postpone(&self, on: bool) {
-        match on {
-            true => self.postponed.fetch_add(1, Relaxed),
-            false => self.postponed.fetch_sub(1, Relaxed),
-        };
-    }
-
-    /// Clients that are held back.
-    pub fn postponed(&self) -> u64 {
-        self.postponed.load(Relaxed)
     }
 }
 

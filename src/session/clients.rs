@@ -113,7 +113,7 @@ impl ClientInfo {
             (is(Mark::Monitor), 'O'),
             (self.is_subscribed(), 'P'),
             (self.multi.load(Relaxed) >= 0, 'x'),
-            (is(Mark::Postponed) || self.is_blocked(), 'b'),
+            (self.waits(), 'b'),
             (is(Mark::Tracking), 't'),
             (is(Mark::BrokenRedirect), 'R'),
             (is(Mark::Broadcast), 'B'),
@@ -163,6 +163,11 @@ impl ClientInfo {
 }
 
 impl ClientInfo {
+    /// Whether it waits for data, or for the end of a pause.
+    pub fn waits(&self) -> bool {
+        self.is_marked(Mark::Postponed) || self.is_blocked()
+    }
+
     /// Whether it waits for data.
     pub fn is_blocked(&self) -> bool {
         self.blocked.lock().is_some()

@@ -129,8 +129,8 @@ impl Client for Core {
         self.end_timing(slot, now);
         let mut replies = self.replies.borrow_mut();
         let shape = replies.shape(slot);
-        if shape == Some(Shape::Info) {
-            let composed = local::compose_info(&self.context, reply.bytes());
+        if let Some(Shape::Info { with_strata }) = shape {
+            let composed = local::compose_info(&self.context, reply.bytes(), with_strata);
             replies.fill(slot, Reply::Owned(composed.into()));
         } else if shape == Some(Shape::Transaction) {
             replies.fill(slot, Reply::Owned(Bytes::new()));
@@ -304,7 +304,6 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
     }
     session.untrack();
     session.end_monitoring();
-    session.release_held();
     context.proxy.leave(number);
     context.clients.remove(number);
 }

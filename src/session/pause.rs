@@ -23,17 +23,16 @@ impl Session {
         };
         // Commands that were read together with one that came before the pause are not held back.
         let held = held && self.one_by_one;
-        if held && !std::mem::replace(&mut self.held_back, true) {
-            self.context.proxy.shared.watch.postpone(true);
+        if held {
+            self.held_back = true;
             self.info.mark(Mark::Postponed, true);
         }
         held
     }
 
-    /// Lets the command be tried again; at the session's end, too.
+    /// Lets the command be tried again.
     pub(super) fn release_held(&mut self) {
         if std::mem::take(&mut self.held_back) {
-            self.context.proxy.shared.watch.postpone(false);
             self.info.mark(Mark::Postponed, false);
         }
     }

@@ -13,8 +13,8 @@ pub(super) enum Shape {
     Plain,
     /// It is dropped (CLIENT REPLY OFF or SKIP).
     Silent,
-    /// It is home's INFO, to be completed with strata's own section.
-    Info,
+    /// It is home's INFO, to be told of strata's clients, and perhaps completed with strata's own section.
+    Info { with_strata: bool },
     /// It is home's reply to a transaction, of which the session makes EXEC's.
     Transaction,
 }

@@ -62,15 +62,26 @@ async def main():
     assert await names(["a", "b", "c"]) == {"a": "user a", "b": "user b", "c": "user c"}
     assert asked == ["a", "b", "c"], asked
 
-    # A herd asks once: the others wait for the lock of the first.
     async with RedisCache(**REDIS) as cache:
+        # Of those who add a key at once, one does.
+        added = await asyncio.gather(*(cache.add("once", n, ttl=60) for n in range(10)), return_exceptions=True)
+        assert added.count(True) == 1 and sum(isinstance(one, ValueError) for one in added) == 9, added
+
+        # A herd asks once: the others wait for the lock of the first. Who finds it taken before the first knows that
+        # it has it does not wait for it, by aiocache's code: so the first goes ahead.
+        taken = asyncio.Event()
+
         async def one():
             async with RedLock(cache, "herd", lease=5):
+                taken.set()
                 if await cache.get("herd") is None:
                     asked.append("herd")
+                    await asyncio.sleep(0.02)
                     await cache.set("herd", 1, ttl=60)
 
-        await asyncio.gather(*(one() for _ in range(10)))
+        first = asyncio.create_task(one())
+        await taken.wait()
+        await asyncio.gather(first, *(one() for _ in range(10)))
         assert asked.count("herd") == 1, asked
         assert await cache.increment("counter", 3) == 3 and await cache.expire("counter", 100)
     print(f"aiocache {version('aiocache')}: @cached, @multi_cached, invalidated by pattern and by namespace, a lock")

@@ -24,22 +24,57 @@ impl Session {
         }
         let with_strata =
             request.len() == 1 || sections().any(|s| WITH_STRATA.iter().any(|name| is(s, name)));
-        let shape = if with_strata { Shape::Info } else { Shape::Plain };
+        let shape = Shape::Info { with_strata };
         let slot = self.core.replies.borrow_mut().open(shape);
         self.send_to(slot, request, Some(command), Effect::None, now, &[]);
     }
 }
 
-/// Home's INFO, completed with strata's section, in the protocol that it came in; an error stays one.
-pub(in crate::session) fn compose(context: &Context, home: &[u8]) -> Vec<u8> {
+/// Home's INFO with strata's figures where its own clients are meant, completed with strata's section if that was
+/// asked for, in the protocol that it came in; an error stays one.
+pub(in crate::session) fn compose(context: &Context, home: &[u8], with_strata: bool) -> Vec<u8> {
     let Some(text) = reply::bulk(home).filter(|_| !reply::is_error(home)) else {
         return home.to_vec();
     };
-    let separator = if text.is_empty() { "" } else { "\r\n" };
-    let text = [text, separator.as_bytes(), section(context).as_bytes()].concat();
+    let mut text = of_clients(text, &figures(context));
+    if with_strata {
+        let separator = if text.is_empty() { "" } else { "\r\n" };
+        text.extend_from_slice([separator, &section(context)].concat().as_bytes());
+    }
     let proto = if home.first() == Some(&b'=') { Proto::Resp3 } else { Proto::Resp2 };
     let mut out = Vec::with_capacity(text.len() + 32);
     encode::verbatim(&mut out, proto, "txt", &text);
+    out
+}
+
+/// What Redis says of its clients, of strata's. To home strata itself is a few clients.
+fn figures(context: &Context) -> [(&'static [u8], usize); 6] {
+    let shared = &context.proxy.shared;
+    let (keys, items, prefixes) = shared.listeners.figures();
+    let clients = context.clients.list();
+    let blocked = clients.iter().filter(|client| client.waits()).count();
+    [
+        (b"connected_clients:", clients.len()),
+        (b"blocked_clients:", blocked),
+        (b"tracking_clients:", shared.listeners.len()),
+        (b"tracking_total_keys:", keys),
+        (b"tracking_total_items:", items),
+        (b"tracking_total_prefixes:", prefixes),
+    ]
+}
+
+/// Home's text with these figures in the place of its own.
+fn of_clients(text: &[u8], figures: &[(&[u8], usize)]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 64);
+    for line in text.split_inclusive(|b| *b == b'\n') {
+        match figures.iter().find(|(name, _)| line.starts_with(name)) {
+            Some((name, figure)) => {
+                out.extend_from_slice(name);
+                out.extend_from_slice(format!("{figure}\r\n").as_bytes());
+            }
+            None => out.extend_from_slice(line),
+        }
+    }
     out
 }
 
@@ -101,5 +136,18 @@ impl Lines {
         let quantile = |q| micros(summary.quantile(q));
         let (mean, p50, p99) = (micros(summary.mean()), quantile(0.5), quantile(0.99));
         self.add(&format!("{operation}_usec"), format_args!("avg={mean},p50={p50},p99={p99}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_clients;
+
+    #[test]
+    fn figures_stand_in_for_homes() {
+        let home = b"# Clients\r\nconnected_clients:3\r\nblocked_clients:0\r\nmaxclients:9\r\n";
+        let own: [(&[u8], usize); 2] = [(b"blocked_clients:", 7), (b"tracking_clients:", 1)];
+        let expected = "# Clients\r\nconnected_clients:3\r\nblocked_clients:7\r\nmaxclients:9\r\n";
+        assert_eq!(String::from_utf8_lossy(&of_clients(home, &own)), expected);
     }
 }
