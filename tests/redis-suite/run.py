@@ -150,6 +150,11 @@ class Servers:
                 self.command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes", port=self.port)
             except OSError:
                 pass
+        # What is left of a pause would hold up the tests that follow.
+        try:
+            self.command("CLIENT", "UNPAUSE", port=self.port)
+        except OSError:
+            pass
 
     def close(self):
         for process in reversed(self.processes):
