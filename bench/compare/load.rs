@@ -1,4 +1,4 @@
-//! Load by redis-benchmark, and what it cost each process.
+//! Load by redis-benchmark, or by `raw` where it cannot, and what it cost each process.
 
 use std::io::Read;
 use std::path::Path;
@@ -9,12 +9,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::process::command;
+use crate::raw;
 use crate::stack::{Lab, Stack, VALUE_SIZE};
 
 /// Connections of every load.
 pub(crate) const CLIENTS: u32 = 50;
-/// Keys of one MGET.
-const MGET_KEYS: usize = 10;
+/// MGET of ten keys, as redis-benchmark takes it.
+const MGET: [&str; 11] = {
+    let mut words = ["key:__rand_int__"; 11];
+    words[0] = "MGET";
+    words
+};
 /// One run of redis-benchmark may take this long.
 const RUN_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -25,6 +30,10 @@ pub(crate) enum Request {
     Set,
     /// MGET of ten keys.
     Mget,
+    /// MULTI, ten commands and EXEC in one write.
+    Transaction,
+    /// A BLPOP that waits and the RPUSH that answers it.
+    HandOver,
 }
 
 /// One run: requests of one kind over random keys, `depth` of them outstanding on each connection.
@@ -59,11 +68,17 @@ pub(crate) struct Sample {
 /// Runs `load` against `stack`.
 ///
 /// # Errors
-/// When redis-benchmark fails, takes over two minutes, or prints what cannot be read.
+/// When redis-benchmark fails, takes over two minutes, or prints what cannot be read; or as `raw` fails.
 pub(crate) fn run(lab: &Lab, stack: &Stack, load: Load) -> Result<Sample> {
     let commands = stack.home_commands()?;
     let (cpu, home_cpu) = (stack.front.cpu()?, stack.home().cpu()?.total());
-    let [rate, p50, p99] = redis_benchmark(lab, stack.front.port(), load)?;
+    let [rate, p50, p99] = match load.request {
+        Request::Get => redis_benchmark(lab, stack.front.port(), load, &["-t", "get"])?,
+        Request::Set => redis_benchmark(lab, stack.front.port(), load, &["-t", "set"])?,
+        Request::Mget => redis_benchmark(lab, stack.front.port(), load, &MGET)?,
+        Request::Transaction => raw::transactions(stack, load.requests)?,
+        Request::HandOver => raw::hand_overs(stack, load.requests)?,
+    };
     let per_request = 1e6 / load.requests as f64;
     let after = stack.front.cpu()?;
     Ok(Sample {
@@ -77,7 +92,7 @@ pub(crate) fn run(lab: &Lab, stack: &Stack, load: Load) -> Result<Sample> {
     })
 }
 
-fn redis_benchmark(lab: &Lab, port: u16, load: Load) -> Result<[f64; 3]> {
+fn redis_benchmark(lab: &Lab, port: u16, load: Load, what: &[&str]) -> Result<[f64; 3]> {
     let mut benchmark = command(Path::new("redis-benchmark"), lab.load_cores());
     benchmark.args(["-h", "127.0.0.1", "--csv", "-p", &port.to_string()]);
     benchmark.args(["-c", &CLIENTS.to_string(), "-n", &load.requests.to_string()]);
@@ -86,11 +101,7 @@ fn redis_benchmark(lab: &Lab, port: u16, load: Load) -> Result<[f64; 3]> {
     if load.threads > 1 {
         benchmark.args(["--threads", &load.threads.to_string()]);
     }
-    match load.request {
-        Request::Get => benchmark.args(["-t", "get"]),
-        Request::Set => benchmark.args(["-t", "set"]),
-        Request::Mget => benchmark.arg("MGET").args(["key:__rand_int__"; MGET_KEYS]),
-    };
+    benchmark.args(what);
     // Its whole output is a few hundred bytes: it fits the pipe and need not be read while it runs.
     benchmark.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = benchmark.spawn().context("start redis-benchmark (package redis-tools)")?;

@@ -1,4 +1,4 @@
-//! Compares strata with redis-server and twemproxy: the same loads against each in turn, on this machine, now.
+//! Compares strata with redis-server, twemproxy and predixy: the same loads against each in turn, on this machine, now.
 //! `bench/README.md` says how to read what it prints and keeps the last result.
 
 mod bare;
@@ -6,6 +6,7 @@ mod latency;
 mod load;
 mod paced;
 mod process;
+mod raw;
 mod report;
 mod stack;
 mod throughput;
@@ -20,12 +21,12 @@ use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::report::Report;
-use crate::stack::Lab;
+use crate::stack::{Kind, Lab};
 
 /// Cases besides those of `throughput::CASES`.
 const OTHERS: [&str; 3] = ["fixed-rate", "idle", "hung"];
 
-/// Compare strata with redis-server and twemproxy.
+/// Compare strata with redis-server, twemproxy and predixy.
 #[derive(Debug, Parser)]
 #[command(name = "compare")]
 struct Options {
@@ -62,9 +63,6 @@ struct Options {
     /// What cargo passes to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
-    /// Whether twemproxy is installed: found out, not asked for
-    #[arg(skip)]
-    twemproxy: bool,
 }
 
 impl Options {
@@ -112,8 +110,7 @@ fn main() -> ExitCode {
 fn compare(mut options: Options) -> Result<Report> {
     options.check()?;
     let redis = version("redis-server").context("redis-server is not installed")?;
-    let twemproxy = version("nutcracker");
-    options.twemproxy = twemproxy.is_some();
+    let others = [(Kind::Twemproxy, version("nutcracker")), (Kind::Predixy, version("predixy"))];
     raise_file_limit()?;
     let mut settings = vec![format!("server.workers={}", options.workers)];
     settings.append(&mut options.settings);
@@ -121,10 +118,12 @@ fn compare(mut options: Options) -> Result<Report> {
         strata: std::path::absolute(&options.strata)?,
         settings,
         pin: options.pin,
+        missing: others.iter().filter(|(_, found)| found.is_none()).map(|(kind, _)| *kind).collect(),
         directory: tempfile::tempdir()?,
         started: Cell::new(0),
     };
     let cores = available_parallelism().map_or(1, |n| n.get());
+    let others = others.map(|(kind, found)| found.unwrap_or_else(|| format!("{kind} is not installed")));
     let mut report = Report::new(format!(
         "{cores} cores, {} rounds, {} requests at depth 1, 50 clients, 100-byte values, `{}`, redis-benchmark \
          threads: {}, pinned: {}. {redis}; {}.",
@@ -133,7 +132,7 @@ fn compare(mut options: Options) -> Result<Report> {
         lab.settings.join(" "),
         options.threads,
         options.pin,
-        twemproxy.as_deref().unwrap_or("twemproxy is not installed"),
+        others.join("; "),
     ));
     run_all(&lab, &options, &mut report);
     Ok(report)

@@ -1,4 +1,4 @@
-//! What is compared: redis-server alone, strata over a redis-server, twemproxy over a redis-server.
+//! What is compared: redis-server alone, and strata, twemproxy and predixy over a redis-server.
 
 use std::cell::Cell;
 use std::fmt;
@@ -26,6 +26,7 @@ pub(crate) enum Kind {
     Bare,
     Strata,
     Twemproxy,
+    Predixy,
 }
 
 impl fmt::Display for Kind {
@@ -35,6 +36,7 @@ impl fmt::Display for Kind {
             Self::Bare => "bare loop",
             Self::Strata => "strata",
             Self::Twemproxy => "twemproxy",
+            Self::Predixy => "predixy",
         })
     }
 }
@@ -46,6 +48,8 @@ pub(crate) struct Lab {
     /// Settings of every strata started, as for its `--set`.
     pub(crate) settings: Vec<String>,
     pub(crate) pin: bool,
+    /// Servers that are not installed.
+    pub(crate) missing: Vec<Kind>,
     pub(crate) directory: tempfile::TempDir,
     pub(crate) started: Cell<u32>,
 }
@@ -112,6 +116,25 @@ impl Lab {
         server.arg("-o").arg(file.with_extension("log"));
         Server::start(server, port, &self.log("twemproxy"))
     }
+
+    /// One worker over one group of one server, without which it takes no transactions. It logs as its own
+    /// example configuration has it.
+    fn predixy(&self, home: &Server) -> Result<Server> {
+        let port = free_port()?;
+        let file = self.directory.path().join(format!("predixy-{port}.conf"));
+        let config = format!(
+            "Name bench\nBind 127.0.0.1:{port}\nWorkerThreads 1\nLogVerbSample 0\nLogDebugSample 0\n\
+             LogInfoSample 10000\nLogNoticeSample 1\nLogWarnSample 1\nLogErrorSample 1\n\
+             Authority {{\n Auth {{\n  Mode write\n }}\n}}\n\
+             StandaloneServerPool {{\n Databases 16\n Hash crc16\n HashTag \"{{}}\"\n Distribution modula\n \
+             RefreshMethod fixed\n Group home {{\n  + 127.0.0.1:{}\n }}\n}}\n",
+            home.port()
+        );
+        fs::write(&file, config)?;
+        let mut server = command(Path::new("predixy"), self.server_cores());
+        server.arg(&file);
+        Server::start(server, port, &self.log("predixy"))
+    }
 }
 
 /// A server that clients connect to and the redis-server behind it, if it is a proxy.
@@ -132,6 +155,7 @@ impl Stack {
             Kind::Bare => (lab.bare()?, Some(redis)),
             Kind::Strata => (lab.strata(&redis, settings)?, Some(redis)),
             Kind::Twemproxy => (lab.twemproxy(&redis)?, Some(redis)),
+            Kind::Predixy => (lab.predixy(&redis)?, Some(redis)),
         };
         Ok(Self { kind, front, behind })
     }
@@ -178,9 +202,16 @@ impl Stack {
 
     /// Commands home has executed since it was started.
     pub(crate) fn home_commands(&self) -> Result<u64> {
-        let info: String = redis::cmd("INFO").arg("stats").query(&mut connect(self.home())?)?;
-        let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
-        line.and_then(|count| count.trim().parse().ok()).context("INFO stats: no total_commands_processed")
+        self.home_info("stats", "total_commands_processed")
+    }
+
+    /// A number of a section of home's INFO.
+    pub(crate) fn home_info(&self, section: &str, field: &str) -> Result<u64> {
+        let info: String = redis::cmd("INFO").arg(section).query(&mut connect(self.home())?)?;
+        let value = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        value
+            .and_then(|value| value.trim().parse().ok())
+            .with_context(|| format!("INFO {section}: no {field}"))
     }
 }
 

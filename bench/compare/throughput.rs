@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 
 use crate::Options;
-use crate::load::{self, Load, Request, Sample};
+use crate::load::{self, CLIENTS, Load, Request, Sample};
 use crate::report::{Figure, Report, Row, median};
 use crate::stack::{Kind, Lab, Stack};
 
@@ -100,7 +100,7 @@ pub(crate) const CASES: &[Case] = &[
         request: Request::Set,
         keys: 100_000,
         depths: &[1, 16, 64],
-        stacks: &[Kind::Redis, Kind::Strata, Kind::Twemproxy],
+        stacks: &[Kind::Redis, Kind::Strata, Kind::Twemproxy, Kind::Predixy],
         settings: &[],
         warm: false,
         goals: &[
@@ -108,6 +108,9 @@ pub(crate) const CASES: &[Case] = &[
             goal(Measure::Cpu, 16, Kind::Twemproxy, 0.40),
             goal(Measure::Cpu, 64, Kind::Twemproxy, 0.15),
             goal(Measure::HomeCpu, 1, Kind::Redis, 0.40),
+            told(Measure::Cpu, 1, Kind::Predixy),
+            told(Measure::Cpu, 16, Kind::Predixy),
+            told(Measure::Cpu, 64, Kind::Predixy),
         ],
     },
     Case {
@@ -116,7 +119,7 @@ pub(crate) const CASES: &[Case] = &[
         request: Request::Get,
         keys: 100_000,
         depths: &[1, 16, 64],
-        stacks: &[Kind::Redis, Kind::Strata, Kind::Twemproxy],
+        stacks: &[Kind::Redis, Kind::Strata, Kind::Twemproxy, Kind::Predixy],
         settings: &["l1.enabled=false"],
         warm: false,
         goals: &[
@@ -124,7 +127,32 @@ pub(crate) const CASES: &[Case] = &[
             told(Measure::Cpu, 16, Kind::Twemproxy),
             told(Measure::Cpu, 64, Kind::Twemproxy),
             told(Measure::HomeCpu, 1, Kind::Redis),
+            told(Measure::Cpu, 1, Kind::Predixy),
+            told(Measure::Cpu, 16, Kind::Predixy),
+            told(Measure::Cpu, 64, Kind::Predixy),
         ],
+    },
+    Case {
+        name: "transaction",
+        title: "Transaction of 10 commands",
+        request: Request::Transaction,
+        keys: 0,
+        depths: &[1],
+        stacks: &[Kind::Redis, Kind::Strata, Kind::Predixy],
+        settings: &[],
+        warm: false,
+        goals: &[goal(Measure::Cpu, 1, Kind::Predixy, 1.10), told(Measure::Cpu, 1, Kind::Redis)],
+    },
+    Case {
+        name: "hand-over",
+        title: "BLPOP answered by RPUSH",
+        request: Request::HandOver,
+        keys: 0,
+        depths: &[1],
+        stacks: &[Kind::Redis, Kind::Strata, Kind::Predixy],
+        settings: &[],
+        warm: false,
+        goals: &[goal(Measure::Cpu, 1, Kind::Predixy, 1.10), told(Measure::Cpu, 1, Kind::Redis)],
     },
 ];
 
@@ -166,7 +194,7 @@ pub(crate) fn run(lab: &Lab, case: &Case, options: &Options, report: &mut Report
 fn start(lab: &Lab, case: &Case, options: &Options) -> Result<Vec<Stack>> {
     let mut stacks = Vec::new();
     for &kind in case.stacks {
-        if kind == Kind::Twemproxy && !options.twemproxy {
+        if lab.missing.contains(&kind) {
             continue;
         }
         let stack = Stack::start(lab, kind, case.settings).with_context(|| format!("start {kind}"))?;
@@ -190,21 +218,19 @@ fn start(lab: &Lab, case: &Case, options: &Options) -> Result<Vec<Stack>> {
     Ok(stacks)
 }
 
-/// Deeper pipelines get through more requests in about the same time.
+/// Deeper pipelines get through more requests in about the same time, and what takes several commands through fewer.
 fn load_at(case: &Case, options: &Options, depth: u32) -> Load {
-    let factor = match (case.request, depth) {
-        (_, 1) => 1,
-        (Request::Mget, _) => 4,
-        (_, 2..=16) => 8,
-        _ => 16,
+    let requests = options.requests();
+    let requests = match (case.request, depth) {
+        // In whole rounds, of 25 pairs or 50 transactions.
+        (Request::Transaction, _) => (requests / 2).next_multiple_of(CLIENTS.into()),
+        (Request::HandOver, _) => (requests / 5).next_multiple_of(CLIENTS.into()),
+        (_, 1) => requests,
+        (Request::Mget, _) => requests * 4,
+        (_, 2..=16) => requests * 8,
+        _ => requests * 16,
     };
-    Load {
-        request: case.request,
-        keys: case.keys,
-        depth,
-        requests: options.requests() * factor,
-        threads: options.threads,
-    }
+    Load { request: case.request, keys: case.keys, depth, requests, threads: options.threads }
 }
 
 fn row(title: &'static str, depth: u32, kind: Kind, rounds: &[Sample], direct: Option<&[Sample]>) -> Row {

@@ -174,7 +174,10 @@ impl Selector {
     }
 
     fn allows_command<A: Args + ?Sized>(&self, command: &Command, args: &A) -> bool {
-        if self.all_commands || command.flags.contains(Flags::NO_AUTH) || self.commands.has(command) {
+        // Redis has no place yet for what a rule could not name: it is allowed by `+@all`, whatever came after.
+        let learned = command.id.index() >= COUNT;
+        let named = if learned { self.future_commands } else { self.commands.has(command) };
+        if self.all_commands || command.flags.contains(Flags::NO_AUTH) || named {
             return true;
         }
         let Some(words) = self.first_arguments.get(&command.id) else {

@@ -290,6 +290,42 @@ mod tests {
     }
 
     #[test]
+    fn what_is_learned_from_home_is_what_no_rule_could_name() {
+        use crate::acl::Denied::{Command, Key};
+        use crate::command::{Access, Acl, Begin, Description, Find, Flags, KeySpec, Learned, Unknown};
+        let learned = Learned::default();
+        let key = KeySpec { access: Access::RW, begin: Begin::Index(1), find: Find::Range(0, 1, 0) };
+        let describe = |n: usize| Description {
+            name: format!("new{n}"),
+            arity: -2,
+            flags: Flags::WRITE,
+            acl: Acl::WRITE | Acl::DANGEROUS,
+            legacy: (1, 1, 1),
+            key_specs: vec![key],
+            module: false,
+            container: false,
+        };
+        learned.replace((0..100).map(describe).collect());
+        let users = users("").unwrap();
+        for (rules, key, expected) in [
+            ("+@all ~a*", "a", Ok(())),
+            ("+@all ~a*", "b", Err(Key(1))),
+            ("+@all -@dangerous -get ~*", "b", Ok(())),
+            ("-@all +@write ~*", "a", Err(Command)),
+            ("+get ~*", "a", Err(Command)),
+        ] {
+            let rules: Vec<&[u8]> = rules.split(' ').map(str::as_bytes).collect();
+            users.set(b"u", &[&b"reset"[..]]).unwrap();
+            users.set(b"u", &rules).unwrap();
+            for name in ["new0", "new99"] {
+                let command = learned.resolve(&[name, key][..], Unknown::Command).unwrap();
+                let user = users.get(b"u").unwrap();
+                assert_eq!(user.check(command, &[name, key][..], &mut Vec::new()), expected, "{rules:?}");
+            }
+        }
+    }
+
+    #[test]
     fn what_scripts_can_do_is_more_than_what_is_asked_of_them() {
         let may = |rules: &str| {
             let users = users("").unwrap();

@@ -55,6 +55,12 @@ impl Facts {
 
     /// Asks for everything; a user who may not ask leaves it unknown or tried out.
     pub(super) async fn learn(&self, control: &mut Control) -> Result<(), DialError> {
+        // From within a script home answers nothing that could be learned.
+        if let Err(e) = control.demand(&[b"PING"]).await
+            && e.busy().is_some()
+        {
+            return Err(e);
+        }
         // First of all: what is served at once, once the databases are known, may be a MULTI.
         match try_transaction(control).await? {
             None => *self.no_transactions.lock() = None,

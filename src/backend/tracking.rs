@@ -127,7 +127,7 @@ impl<S: Sink> Guard<S> {
     pub async fn run(self) {
         loop {
             match self.connect().await {
-                Err(e) => self.node.down(&e.to_string()),
+                Err(e) => self.node.failed(&e),
                 Ok(link) => {
                     self.node.up();
                     let reason = link.live().await;

@@ -105,7 +105,8 @@ impl Learned {
             id,
             name: Box::leak(description.name.clone().into_boxed_str()),
             arity: description.arity,
-            flags: description.flags,
+            // Who may come without a password is not for home to say.
+            flags: description.flags.difference(Flags::NO_AUTH),
             acl: description.acl,
             first_key: description.legacy.0,
             last_key: description.legacy.1,
@@ -265,6 +266,7 @@ mod tests {
                 Reach::UndeclaredReads,
                 SessionNeed::None,
             ),
+            (describe("a", Flags::WRITE | Flags::NO_AUTH, key()), Reach::Declared, SessionNeed::None),
             (describe("b", Flags::WRITE | Flags::BLOCKING, key()), Reach::Declared, SessionNeed::Wait),
             (
                 Description { acl: Acl::CONNECTION, ..describe("c", Flags::FAST, vec![]) },
@@ -276,6 +278,7 @@ mod tests {
         for (description, reach, session) in cases {
             let row = learned.row(description).expect("a row");
             assert_eq!((row.reach, row.session, row.cacheable()), (reach, session, false), "{}", row.name);
+            assert!(!row.flags.contains(Flags::NO_AUTH), "{}", row.name);
         }
     }
 

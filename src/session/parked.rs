@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::task::{Context as Cx, Poll};
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
 
 use super::Session;
 use super::batch::Tally;
@@ -69,18 +68,12 @@ impl Parked {
     }
 }
 
-/// Work on the side, given up when nobody wants its result.
-struct Task<T>(JoinHandle<T>);
+/// Work that the session's own task does when it is polled: mostly it is done at once. Dropped it is given up.
+struct Task<T>(Pin<Box<dyn Future<Output = T>>>);
 
-impl<T: 'static> Task<T> {
+impl<T> Task<T> {
     fn start(work: impl Future<Output = T> + 'static) -> Self {
-        Task(tokio::task::spawn_local(work))
-    }
-}
-
-impl<T> Drop for Task<T> {
-    fn drop(&mut self) {
-        self.0.abort();
+        Task(Box::pin(work))
     }
 }
 
@@ -281,10 +274,9 @@ enum Next {
 impl<T> Task<T> {
     /// Its result, once it is there.
     fn poll(&mut self, cx: &mut Cx<'_>) -> Option<T> {
-        match Pin::new(&mut self.0).poll(cx) {
-            Poll::Ready(Ok(result)) => Some(result),
-            // It neither panics nor is it aborted while somebody asks.
-            Poll::Ready(Err(_)) | Poll::Pending => None,
+        match self.0.as_mut().poll(cx) {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending => None,
         }
     }
 }

@@ -42,11 +42,60 @@ Test = collections.namedtuple("Test", "unit name")
 Result = collections.namedtuple("Result", "status details")
 
 
+class Children:
+    """Processes and folders that must not outlive this one, however it ends."""
+
+    def __init__(self):
+        self.lock, self.processes, self.folders = threading.Lock(), set(), set()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self.end)
+
+    def start(self, words, **more):
+        with self.lock:
+            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True, **more)
+            self.processes.add(process)
+        return process
+
+    def stop(self, process):
+        """Ends a process and what it started: load generators and the like."""
+        process.terminate()
+        for _ in range(200):
+            # Not reaped yet, so that its number stays its own.
+            if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+                break
+            time.sleep(0.05)
+        self.kill_group(process)
+        process.wait()
+        with self.lock:
+            self.processes.discard(process)
+
+    def kill_group(self, process):
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def folder(self):
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="redis-suite."))
+        self.folders.add(folder)
+        return folder
+
+    def end(self, number, _frame):
+        for process in list(self.processes):
+            self.kill_group(process)
+        for folder in list(self.folders):
+            shutil.rmtree(folder, ignore_errors=True)
+        os._exit(128 + number)
+
+
+CHILDREN = Children()
+
+
 class Servers:
     """A redis-server, and strata over it if wanted, in a folder of their own."""
 
     def __init__(self, strata):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="redis-suite."))
+        self.dir = CHILDREN.folder()
         self.processes = []
         self.socket = self.dir / "home.sock"
         port = free_port()
@@ -65,7 +114,7 @@ class Servers:
 
     def start(self, name, words):
         log = open(self.dir / f"{name}.log", "wb")
-        self.processes.append(subprocess.Popen(words, stdout=log, stderr=log, cwd=self.dir))
+        self.processes.append(CHILDREN.start(words, stdout=log, stderr=log, cwd=self.dir))
 
     def start_strata(self, strata):
         words = [strata, "--set", "server.listen=127.0.0.1:0", "--set", f"l2.url=unix://{self.socket}"]
@@ -101,17 +150,17 @@ class Servers:
                 self.command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes", port=self.port)
             except OSError:
                 pass
+        # What is left of a pause would hold up the tests that follow.
+        try:
+            self.command("CLIENT", "UNPAUSE", port=self.port)
+        except OSError:
+            pass
 
     def close(self):
         for process in reversed(self.processes):
-            process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            CHILDREN.stop(process)
         shutil.rmtree(self.dir, ignore_errors=True)
+        CHILDREN.folders.discard(self.dir)
 
 
 def free_port():
@@ -151,21 +200,13 @@ class Unit:
     def attempt(self, servers):
         """Runs the unit once; returns the name of a test that no way leads past."""
         words = ["tclsh", HERE / "unit.tcl", "127.0.0.1", str(servers.port), self.unit, TAGS, *self.skipped]
-        process = subprocess.Popen(
-            words, cwd=self.suite, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = CHILDREN.start(words, cwd=self.suite, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         events = queue.Queue()
         threading.Thread(target=read_events, args=(process.stdout, events), daemon=True).start()
         try:
             return self.follow(servers, events)
         finally:
-            # With what the unit started: load generators and the like.
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            process.wait()
+            CHILDREN.stop(process)
 
     def follow(self, servers, events):
         testing, seen, limit = None, collections.Counter(), TEST_LIMIT

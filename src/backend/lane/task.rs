@@ -19,6 +19,8 @@ use crate::resp::{ReplyScanner, Scan};
 const OWNED_REPLY: usize = 32 * 1024;
 /// Free space wanted before a read.
 const READ_SPACE: usize = 16 * 1024;
+/// The same where a client has the connection for itself: replies come one by one, and many may wait for theirs.
+const OWN_READ_SPACE: usize = 1024;
 
 /// Why [`drive`] came back.
 enum End {
@@ -173,8 +175,9 @@ impl<T: Ticket> Core<T> {
         inbound: &mut Inbound,
         cx: &mut Context<'_>,
     ) -> Poll<String> {
+        let usual = if self.own { OWN_READ_SPACE } else { READ_SPACE };
         loop {
-            let space = READ_SPACE.max(inbound.need.min(1 << 30));
+            let space = usual.max(inbound.need.min(1 << 30));
             inbound.buffer.reserve(space);
             let read = ready!(pin!(stream.read_buf(&mut inbound.buffer)).poll(cx));
             match read {

@@ -36,6 +36,8 @@ pub(super) struct Register {
     /// The last number given.
     last: u64,
     pub(super) up: bool,
+    /// A number was given that only the connection to come can reach.
+    owes: bool,
     /// By worker: the last number it waits for.
     pub(super) waiting: Vec<u64>,
 }
@@ -206,6 +208,7 @@ impl Register {
             }
             // The connection to come begins with what is wanted and ends that with a PING.
             _ => {
+                self.owes = true;
                 self.last += 1;
                 self.last
             }
@@ -214,6 +217,7 @@ impl Register {
 
     /// A connection is there: asks anew for everything that is wanted.
     pub(super) fn renew(&mut self) {
+        self.owes = false;
         self.questions.clear();
         for (space, topics) in Space::ALL.into_iter().zip(&mut self.spaces) {
             for (name, entry) in topics.iter_mut() {

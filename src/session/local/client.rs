@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::{SYNTAX, about};
 use crate::acl::{User, Users};
@@ -66,10 +67,12 @@ impl Session {
             id::CLIENT_ID => self.say(|out, _| encode::integer(out, self.info.id as i64)),
             id::CLIENT_INFO => {
                 self.info.note(now, Some(command.id), 0);
+                self.show_own_input(request);
                 self.say_text(&[self.info.line(now).as_bytes(), b"\n"].concat());
             }
             id::CLIENT_LIST => {
                 self.info.note(now, Some(command.id), 0);
+                self.show_own_input(request);
                 self.client_list(request, now);
             }
             id::CLIENT_KILL => self.client_kill(request),
@@ -130,6 +133,11 @@ impl Session {
 
     fn say_text(&self, text: &[u8]) {
         self.say(|out, proto| encode::verbatim(out, proto, "txt", text));
+    }
+
+    /// As in Redis, a client that looks at itself sees the command with which it does.
+    fn show_own_input(&self, request: &Request<'_>) {
+        self.info.input.store(request.raw().len() as u64, Relaxed);
     }
 
     fn client_list(&self, request: &Request<'_>, now: u64) {

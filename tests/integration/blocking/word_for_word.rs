@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{LONG, waiting};
-use crate::support::{Client, Endpoint, RedisServer, Strata, encode, wait_until};
+use crate::support::{Client, Endpoint, RedisServer, Strata, encode, is_redis_7_0, skip, wait_until};
 
 /// Nobody has to act for these to be answered.
 const ALONE: &[&str] = &[
@@ -89,6 +89,9 @@ fn send(client: &mut Client, commands: &str, between: char) {
 
 #[test]
 fn who_waits_in_vain_or_not_at_all_is_answered_as_by_redis() {
+    if !is_redis_7_0() {
+        return skip("the words of CLIENT UNBLOCK");
+    }
     let (bare, _home, strata) = stage();
     for commands in ALONE {
         for protocol in [2, 3] {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{LONG, bulk, call, known_at, message, pair, subscribe, texts};
-use crate::support::{Client, RedisServer, Strata, Value, wait_until};
+use crate::support::{Client, RedisServer, Strata, Value, is_redis_7_0, skip, wait_until};
 
 #[test]
 fn a_thousand_subscribers_are_one_at_home_and_a_thousand_here() {
@@ -130,6 +130,9 @@ fn unsubscribing_without_names_ends_all() {
 
 #[test]
 fn what_home_does_not_allow_is_refused_in_its_words_and_leaves_nothing() {
+    if !is_redis_7_0() {
+        return skip("the words about channels");
+    }
     let home = RedisServer::start(&[]);
     let mut admin = home.connect();
     call(&mut admin, "ACL SETUSER proxy on >secret ~* +@all resetchannels &open*");
@@ -154,4 +157,25 @@ fn a_silent_subscriber_is_not_idle() {
     std::thread::sleep(Duration::from_millis(2_500));
     assert_eq!(call(&mut strata.connect(), "PUBLISH a x"), Value::Integer(1));
     assert_eq!(subscriber.read().unwrap(), message("a", "x"));
+}
+
+#[test]
+fn a_subscription_given_up_before_there_was_a_connection_is_confirmed() {
+    let (_home, strata) = pair(&[("server.workers", "1")]);
+    let mut client = strata.connect();
+    client.set_patience(LONG);
+    call(&mut client, "MULTI");
+    for command in ["SUBSCRIBE a", "PSUBSCRIBE b", "UNSUBSCRIBE a", "PUNSUBSCRIBE"] {
+        assert_eq!(call(&mut client, command), Value::Simple("QUEUED".into()));
+    }
+    let counted =
+        |kind: &str, topic: &str, count| Value::Array(vec![bulk(kind), bulk(topic), Value::Integer(count)]);
+    let expected = [
+        counted("subscribe", "a", 1),
+        counted("psubscribe", "b", 2),
+        counted("unsubscribe", "a", 1),
+        counted("punsubscribe", "b", 0),
+    ];
+    assert_eq!(call(&mut client, "EXEC"), Value::Array(expected.to_vec()));
+    assert_eq!(call(&mut client, "PING"), Value::Simple("PONG".into()));
 }

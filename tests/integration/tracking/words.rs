@@ -1,6 +1,7 @@
 //! Errors and replies of CLIENT TRACKING, CACHING, TRACKINGINFO, GETREDIR, PAUSE and SLOWLOG, byte for byte.
 
 use super::{Pair, connect, frames, resp3};
+use crate::support::{is_redis_7_0, skip};
 
 /// Each on a connection of its own.
 const CONVERSATIONS: &[&[&str]] = &[
@@ -42,6 +43,9 @@ const CONVERSATIONS: &[&[&str]] = &[
 
 #[test]
 fn replies_are_those_of_redis() {
+    if !is_redis_7_0() {
+        return skip("the words of CLIENT");
+    }
     let pair = Pair::start();
     for conversation in CONVERSATIONS {
         for protocol in [2, 3] {
@@ -55,6 +59,9 @@ fn replies_are_those_of_redis() {
 
 #[test]
 fn client_list_shows_who_tracks_and_who_monitors() {
+    if !is_redis_7_0() {
+        return skip("the flags of CLIENT LIST");
+    }
     let pair = Pair::start();
     pair.same(|endpoint| {
         let mut client = resp3(endpoint);

@@ -1,6 +1,7 @@
 //! What restricted users are answered.
 
 use super::{Stage, ok};
+use crate::support::{is_redis_7_0, skip};
 
 const USERS: &[(&str, &str)] = &[
     ("app", "on >pw ~app:* %R~shared:* %W~log:* &news:* +@all -@dangerous +sort"),
@@ -138,6 +139,9 @@ fn is_told_apart(command: &str) -> bool {
 
 #[test]
 fn restricted_users_are_answered_byte_for_byte() {
+    if !is_redis_7_0() {
+        return skip("the words about users");
+    }
     let stage = Stage::new(USERS, &[]);
     for login in logins() {
         let restricted = ["app pw", "reader any", "pairs pw", "bare x"];
@@ -157,6 +161,9 @@ fn restricted_users_are_answered_byte_for_byte() {
 
 #[test]
 fn who_must_authenticate_is_told_so_in_redis_words() {
+    if !is_redis_7_0() {
+        return skip("the words about users");
+    }
     let users = &[("app", "on >pw ~* &* +@all"), ("default", "off")];
     let stage = Stage::new(users, &[]);
     let strangers =
@@ -171,6 +178,9 @@ fn who_must_authenticate_is_told_so_in_redis_words() {
 
 #[test]
 fn what_was_denied_is_logged_as_redis_logs_it() {
+    if !is_redis_7_0() {
+        return skip("the words about users");
+    }
     let stage = Stage::new(USERS, &[]);
     let denied = [
         "AUTH app wrong",
@@ -204,6 +214,9 @@ fn what_was_denied_is_logged_as_redis_logs_it() {
 
 #[test]
 fn scripts_act_with_stratas_rights_so_restricted_users_need_to_be_trusted() {
+    if !is_redis_7_0() {
+        return skip("the words about users");
+    }
     let users = &[("app", "on nopass ~app:* +@all"), ("all", "on nopass ~* &* +@all -multi")];
     let stage = Stage::new(users, &[]);
     let mut client = stage.strata.connect();
