@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use crate::resp::encode;
+use crate::resp::{Request, encode};
 
 /// Arguments of a request that are kept, as in Redis.
 const MAX_ARGUMENTS: usize = 32;
@@ -133,6 +133,14 @@ impl SlowLog {
     pub fn reset(&self) {
         self.entries.lock().clear();
     }
+}
+
+/// What is kept of a request: its own bytes, if nothing is to be left out.
+pub fn kept_of(request: &Request<'_>) -> Vec<u8> {
+    if request.len() <= MAX_ARGUMENTS && request.iter().all(|argument| argument.len() <= MAX_ARGUMENT) {
+        return request.raw().to_vec();
+    }
+    kept(request.iter())
 }
 
 /// What is kept of a request: an encoded array of its arguments, the same as Redis keeps.

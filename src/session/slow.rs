@@ -7,7 +7,7 @@ use super::shown::{has_secrets, shown};
 use super::{Core, Session};
 use crate::clock;
 use crate::command::{Command, Flags};
-use crate::proxy::slow_log::{Answered, Slow, kept};
+use crate::proxy::slow_log::{Answered, Slow, kept, kept_of};
 use crate::proxy::watch::Reason;
 use crate::resp::Request;
 
@@ -60,7 +60,7 @@ impl Session {
         // What home will refuse was not run; of what strata does not know nobody can say.
         let runs = |c: &Command| is_logged(c) && c.arity_ok(request.len());
         if slow.on() && command.map_or(!slow.every(), runs) {
-            let kept = command.map_or_else(|| kept(request.iter()), |c| keep(c, request));
+            let kept = command.map_or_else(|| kept_of(request), |c| keep(c, request));
             self.core.timings.borrow_mut().begin(slot, now, kept);
         }
     }
@@ -102,7 +102,7 @@ impl Core {
 fn keep(command: &Command, request: &Request<'_>) -> Vec<u8> {
     match has_secrets(command) {
         true => kept(shown(command, request).into_iter()),
-        false => kept(request.iter()),
+        false => kept_of(request),
     }
 }
 
