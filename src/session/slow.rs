@@ -58,7 +58,7 @@ impl Session {
     pub(super) fn time(&self, slot: u64, command: Option<&Command>, request: &Request<'_>, now: u64) {
         let slow = &self.context.proxy.shared.slow;
         // What home will refuse was not run; of what strata does not know nobody can say.
-        let runs = |c: &Command| is_logged(c) && c.arity_ok(request.len());
+        let runs = |c: &Command| is_logged(c, slow.every()) && c.arity_ok(request.len());
         if slow.on() && command.map_or(!slow.every(), runs) {
             let kept = command.map_or_else(|| kept_of(request), |c| keep(c, request));
             self.core.timings.borrow_mut().begin(slot, now, kept);
@@ -68,7 +68,7 @@ impl Session {
     /// Logs a command that was answered at once, if everything is logged.
     pub(super) fn log_answered(&self, command: &Command, request: &Request<'_>, by: Answered, began: u64) {
         let shared = &self.context.proxy.shared;
-        if shared.watch.has(Reason::EveryCommand) && is_logged(command) {
+        if shared.watch.has(Reason::EveryCommand) && is_logged(command, true) {
             let took = clock::now().saturating_sub(began);
             self.core.log(keep(command, request), took, by);
         }
@@ -106,9 +106,11 @@ fn keep(command: &Command, request: &Request<'_>) -> Vec<u8> {
     }
 }
 
-/// Redis logs neither what says so of itself nor, as slow, what waits for others.
-fn is_logged(command: &Command) -> bool {
-    !command.flags.intersects(Flags::SKIP_SLOWLOG | Flags::BLOCKING)
+/// What waits for others is not slow, and is logged only if everything is. EXEC is the other way round: Redis logs the
+/// commands of a transaction instead, of which nobody here knows how long each took.
+fn is_logged(command: &Command, every: bool) -> bool {
+    let only = if every { Flags::SKIP_SLOWLOG } else { Flags::BLOCKING };
+    !command.flags.contains(only)
 }
 
 #[cfg(test)]
