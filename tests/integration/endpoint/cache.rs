@@ -43,7 +43,8 @@ fn statistics_count_what_happened() {
     let stats = call(&mut client, "CACHE STATS");
     let (l1, l2) = (field(&stats, "l1"), field(&stats, "l2"));
     assert!(field(&l1, "hits").integer() >= Some(10), "{l1:?}");
-    assert_eq!(field(&l1, "sets"), Value::Integer(1));
+    // A late announcement of the first SET may end the first copy.
+    assert!((1..=2).contains(&field(&l1, "sets").integer().unwrap_or_default()), "{l1:?}");
     // By the writer, or by home's announcement, whichever was first.
     let dropped = ["deletes", "invalidations"].map(|name| field(&l1, name).integer().unwrap_or_default());
     assert!((0..=1).contains(&dropped[0]) && dropped.iter().sum::<i64>() >= 1, "{l1:?}");
