@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use super::fence::{Fences, Token};
 use super::flight::{Asker, Flight, Flights, Hashed, Identity, Life, Meeting, Waiter};
 use super::l1::{Fill, L1, L1Options, Reader};
+use super::l2::ledger::Ledger;
 use super::policy::Policies;
 use crate::backend::confirmations::Confirmations;
 use crate::backend::tracking::Sink;
@@ -95,6 +96,8 @@ pub struct Copies {
     /// Odd while the guard changes L1, moved on by every change: readers of several keys compare it.
     position: AtomicU64,
     keeps_stale: bool,
+    /// What makes copies in L2 believable; none: there are none.
+    ledger: Option<Arc<Ledger>>,
     counters: Arc<Counters>,
 }
 
@@ -116,8 +119,19 @@ impl Copies {
             landing: Mutex::default(),
             lease_until: AtomicU64::new(0),
             position: AtomicU64::new(0),
+            ledger: None,
             counters,
         }
+    }
+
+    /// With copies in L2 besides.
+    pub fn above(self, ledger: Arc<Ledger>) -> Self {
+        Copies { ledger: Some(ledger), ..self }
+    }
+
+    /// What is known of L2; none: it holds no copies.
+    pub fn ledger(&self) -> Option<&Arc<Ledger>> {
+        self.ledger.as_ref()
     }
 
     /// The store, for looking things up.
@@ -187,6 +201,24 @@ impl Copies {
         }
     }
 
+    /// Something of home about these keys is about to be released: what L2 holds may be older until the guard has
+    /// confirmed.
+    pub fn show(&self, hashes: impl IntoIterator<Item = u64>) {
+        if let Some(ledger) = &self.ledger {
+            hashes.into_iter().for_each(|hash| ledger.show(hash));
+        }
+    }
+
+    /// Whether nothing has fenced the token.
+    pub fn current(&self, token: &Token) -> bool {
+        self.fences.current(token)
+    }
+
+    /// Whether somebody reads this at home right now.
+    pub fn flies(&self, id: &Identity<'_>) -> bool {
+        self.flights.has(id, |token| self.fences.current(token))
+    }
+
     /// A token for a reply over these keys.
     pub fn token(&self, first: u64, others: &[u64]) -> Token {
         self.fences.token(first, others.iter().copied())
@@ -245,6 +277,11 @@ impl Copies {
 
     /// Drops the copies of a key and refuses the flights over it: it is about to change, or it changed.
     pub fn fence(&self, hash: u64) -> usize {
+        self.show([hash]);
+        self.drop_key(hash)
+    }
+
+    fn drop_key(&self, hash: u64) -> usize {
         self.fences.raise(hash);
         self.l1.remove(hash)
     }
@@ -256,6 +293,9 @@ impl Copies {
 
     /// Drops all copies and refuses all flights.
     pub fn fence_all(&self) {
+        if let Some(ledger) = &self.ledger {
+            ledger.renew();
+        }
         self.fences.raise_all();
         self.l1.clear();
         self.counters.l1_flushes.bump();
@@ -317,10 +357,16 @@ impl Sink for Copies {
             self.abandon_landed();
             self.fence_all();
         });
+        if let Some(ledger) = &self.ledger {
+            ledger.covered();
+        }
     }
 
     fn lost(&self) {
         self.lease_until.store(0, SeqCst);
+        if let Some(ledger) = &self.ledger {
+            ledger.uncovered();
+        }
         self.moving(|| {
             self.abandon_landed();
             self.fences.raise_all();
@@ -333,7 +379,11 @@ impl Sink for Copies {
     fn invalidate(&self, keys: &mut dyn Iterator<Item = &[u8]>) {
         self.moving(|| {
             for key in keys {
-                self.fence(self.l1.hash(key));
+                let hash = self.l1.hash(key);
+                if let Some(ledger) = &self.ledger {
+                    ledger.announced(hash, key);
+                }
+                self.drop_key(hash);
                 self.counters.l1_invalidations.bump();
             }
         });
@@ -344,6 +394,9 @@ impl Sink for Copies {
     }
 
     fn gather(&self, round: u64) {
+        if let Some(ledger) = &self.ledger {
+            ledger.gather(round);
+        }
         let mut landing = self.landing.lock();
         let open = std::mem::take(&mut landing.open);
         if !open.is_empty() {
@@ -356,6 +409,9 @@ impl Sink for Copies {
     }
 
     fn confirm(&self, round: u64) {
+        if let Some(ledger) = &self.ledger {
+            ledger.confirm(round);
+        }
         let due = |landing: &Landing| landing.rounds.front().is_some_and(|(r, _)| *r <= round);
         if !due(&self.landing.lock()) {
             return;
@@ -379,6 +435,9 @@ impl Sink for Copies {
 
     fn resting(&self) {
         self.lease_until.store(0, SeqCst);
+        if let Some(ledger) = &self.ledger {
+            ledger.uncovered();
+        }
         self.moving(|| {
             self.abandon_landed();
             self.fence_all();

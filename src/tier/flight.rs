@@ -220,6 +220,12 @@ impl Flights {
         }
     }
 
+    /// Whether a flight of this identity is known that is `usable`.
+    pub fn has(&self, id: &Identity<'_>, usable: impl Fn(&Token) -> bool) -> bool {
+        let (name, shard) = self.place(id.hash, id.kind, id.tail);
+        shard.lock().get(&name).is_some_and(|flight| flight.is(id) && usable(&flight.token))
+    }
+
     /// Makes a flight known, in place of a fenced one.
     pub fn begin(&self, flight: &Arc<Flight>) {
         let (name, shard) = self.place(flight.hash, flight.kind, &flight.tail);

@@ -7,5 +7,6 @@ pub mod flight;
 pub mod glob;
 pub mod hotkeys;
 pub mod l1;
+pub mod l2;
 pub mod listeners;
 pub mod policy;

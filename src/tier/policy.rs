@@ -12,6 +12,7 @@ use crate::config::{L1 as L1Config, Mget, Policy as Rule};
 pub struct Policies {
     ttl: Duration,
     negative_ttl: Duration,
+    l2_ttl: Duration,
     rules: Vec<Rule>,
 }
 
@@ -50,7 +51,12 @@ impl Expiry {
 impl Policies {
     /// The rules of a configuration.
     pub fn new(l1: &L1Config, rules: Vec<Rule>) -> Self {
-        Policies { ttl: l1.ttl, negative_ttl: l1.negative_ttl, rules }
+        Policies { ttl: l1.ttl, negative_ttl: l1.negative_ttl, l2_ttl: Duration::ZERO, rules }
+    }
+
+    /// With copies in L2, which live so long at most.
+    pub fn with_l2(self, ttl: Duration) -> Self {
+        Policies { l2_ttl: ttl, ..self }
     }
 
     fn rule(&self, key: &[u8]) -> Option<&Rule> {
@@ -75,6 +81,17 @@ impl Policies {
     /// For how long after it was read a copy of this key may be served while home fails; zero: not at all.
     pub fn stale_cap(&self, key: &[u8]) -> Duration {
         self.rule(key).and_then(|r| r.stale_if_error).unwrap_or_default()
+    }
+
+    /// How long a reply about `key` may be kept in L2, from the sending of its read on; None: not at all.
+    pub fn l2_life(&self, key: &[u8], reply_absent: bool, expiry: Expiry) -> Option<Duration> {
+        let life = match expiry {
+            Expiry::Absent if !reply_absent => return None,
+            Expiry::Absent => self.rule(key).and_then(|r| r.negative_ttl).unwrap_or(self.negative_ttl).min(self.l2_ttl),
+            Expiry::Never => self.l2_ttl,
+            Expiry::In(ms) => self.l2_ttl.min(Duration::from_millis(ms)),
+        };
+        (life >= Duration::from_millis(1)).then_some(life)
     }
 
     /// How long a reply about `key` may be kept; None: not at all. `sent` is when the read was sent: lifetimes
@@ -109,7 +126,12 @@ mod tests {
     use super::*;
 
     fn policies(rules: Vec<Rule>) -> Policies {
-        Policies { ttl: Duration::from_secs(60), negative_ttl: Duration::from_secs(1), rules }
+        Policies {
+            ttl: Duration::from_secs(60),
+            negative_ttl: Duration::from_secs(1),
+            l2_ttl: Duration::from_secs(300),
+            rules,
+        }
     }
 
     const SECOND: u64 = 1_000_000_000;
@@ -122,6 +144,17 @@ mod tests {
         assert_eq!(life(false, Expiry::In(2_000)), Some(102 * SECOND));
         assert_eq!(life(false, Expiry::In(90_000)), Some(160 * SECOND));
         assert_eq!(life(true, Expiry::Absent), Some(101 * SECOND));
+    }
+
+    #[test]
+    fn a_copy_in_l2_ends_with_the_first_of_tier_and_key() {
+        let p = policies(Vec::new());
+        let life = |absent, expiry| p.l2_life(b"k", absent, expiry).map(|life| life.as_millis());
+        assert_eq!(life(false, Expiry::Never), Some(300_000));
+        assert_eq!(life(false, Expiry::In(2_000)), Some(2_000));
+        assert_eq!(life(false, Expiry::In(900_000)), Some(300_000));
+        assert_eq!(life(true, Expiry::Absent), Some(1_000));
+        assert_eq!((life(false, Expiry::In(0)), life(false, Expiry::Absent)), (None, None));
     }
 
     #[test]

@@ -1,0 +1,150 @@
+//! L2 as a tier of copies, where L3 is home: a miss of L1 asks it first, and what home then says is kept there, for
+//! all processes that share it. Why that is never older than it may be: "Why L2 copies are true" in src/README.md.
+
+mod fill;
+pub mod link;
+mod lookup;
+pub mod surface;
+mod ticket;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+
+use super::Proxy;
+use super::admission::Admission;
+use crate::backend::lane::Lane;
+use crate::backend::node::Node;
+use crate::clock;
+use crate::metrics::Counters;
+use crate::resp::Proto;
+use crate::tier::l2::ledger::Ledger;
+use crate::tier::l2::name::Names;
+use crate::tier::l2::record::Codec;
+
+pub(super) use fill::Claim;
+use ticket::Ticket;
+
+/// What is asked of L2 for a reader is given up after this long, and L2 is passed by until it answers again.
+pub const PATIENCE: Duration = Duration::from_millis(80);
+
+/// L2, as all workers see it.
+#[derive(Debug)]
+pub struct L2 {
+    /// How it is reached.
+    pub node: Arc<Node>,
+    /// The database that copies are in.
+    pub database: u16,
+    /// What copies are called.
+    pub names: Names,
+    /// What makes them believable.
+    pub ledger: Arc<Ledger>,
+    /// What the connection of deletes found out.
+    pub figures: Figures,
+    /// The way to the server that `ledger` is about; none: there is no connection to it.
+    door: RwLock<Option<Arc<Door>>>,
+    /// L2's clock in milliseconds less that of this process, at the most.
+    offset: AtomicI64,
+}
+
+/// What L2 says of itself, and how it fares; 0: not known.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// Bytes it uses.
+    pub used_memory: AtomicU64,
+    /// Bytes it may use.
+    pub max_memory: AtomicU64,
+    /// Keys it has evicted.
+    pub evicted: AtomicU64,
+    /// Epochs that this process has begun.
+    pub epochs: AtomicU64,
+    /// 1 while it takes longer than home to answer half of what it is asked.
+    pub slower_than_home: AtomicU64,
+}
+
+/// One server's life: connections to another are refused.
+#[derive(Debug)]
+struct Door {
+    node: Arc<Node>,
+    /// Digests of the scripts.
+    take: Vec<u8>,
+    fill: Vec<u8>,
+}
+
+impl L2 {
+    /// Nobody has been there yet. `home` is what all processes that share it call home.
+    pub fn new(node: Arc<Node>, database: u16, home: &str) -> Self {
+        L2 {
+            node,
+            database,
+            names: Names::new(home),
+            ledger: Arc::default(),
+            figures: Figures::default(),
+            door: RwLock::default(),
+            offset: AtomicI64::new(0),
+        }
+    }
+
+    /// The most that L2's clock can say at `now`, in milliseconds.
+    fn clock(&self, now: u64) -> u64 {
+        let now = i64::try_from(now / 1_000_000).unwrap_or(i64::MAX);
+        u64::try_from(now.saturating_add(self.offset.load(Relaxed))).unwrap_or(0)
+    }
+
+    /// L2's clock said `millis` to a question sent at `asked`.
+    fn set_clock(&self, asked: u64, millis: i64) {
+        let asked = i64::try_from(asked / 1_000_000).unwrap_or(i64::MAX);
+        self.offset.store(millis.saturating_sub(asked).saturating_add(1), Relaxed);
+    }
+}
+
+/// What a worker has of L2.
+#[derive(Default)]
+pub(super) struct Worker {
+    lane: RefCell<Option<(Arc<Door>, Rc<Lane<Ticket>>)>>,
+    /// Lanes to servers of before that still owe answers.
+    retired: RefCell<Vec<Rc<Lane<Ticket>>>>,
+    codec: RefCell<Codec>,
+    admission: Admission,
+    asked: Cell<u64>,
+}
+
+impl Proxy {
+    /// The lane to L2, and the server it leads to.
+    fn l2_lane(&self, l2: &L2) -> Option<(Arc<Door>, Rc<Lane<Ticket>>)> {
+        let door = l2.door.read().clone()?;
+        let mut lane = self.l2.lane.borrow_mut();
+        if let Some((known, lane)) = &*lane
+            && Arc::ptr_eq(known, &door)
+        {
+            return Some((door, lane.clone()));
+        }
+        // Its failures are counted as L2's, not as home's.
+        let apart = Arc::new(Counters::default());
+        let new = Rc::new(Lane::new(door.node.clone(), Proto::Resp2, l2.database, apart));
+        let old = lane.replace((door.clone(), new.clone()));
+        self.l2.retired.borrow_mut().extend(old.map(|(_, lane)| lane));
+        Some((door, new))
+    }
+
+    /// Sends L2 a request; false: there is no way to it.
+    fn send_l2(&self, l2: &L2, request: &[u8], ticket: Ticket) -> bool {
+        let Some((_, lane)) = self.l2_lane(l2) else { return false };
+        lane.send(request, ticket, clock::now());
+        true
+    }
+
+    /// Time-outs of what was asked of L2.
+    pub(super) fn tick_l2(&self, now: u64) {
+        let current = self.l2.lane.borrow().as_ref().map(|(_, lane)| lane.clone());
+        let retired = self.l2.retired.borrow().clone();
+        for lane in retired.iter().chain(&current) {
+            lane.tick(now);
+        }
+        self.l2.retired.borrow_mut().retain(|lane| lane.depth() > 0);
+    }
+}
