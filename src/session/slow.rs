@@ -81,7 +81,7 @@ impl Core {
         let Some((since, request)) = self.timings.borrow_mut().end(slot) else { return };
         let took = now.saturating_sub(since);
         if self.context.proxy.shared.slow.wants(took) {
-            self.log(request, took, Answered::L2);
+            self.log(request, took, Answered::Home);
         }
     }
 
