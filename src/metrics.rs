@@ -124,6 +124,8 @@ macro_rules! counters {
             pub l1_get: Latency,
             /// Time to store a copy.
             pub l1_set: Latency,
+            /// Time of a hit of L2, from sending to reply.
+            pub l2_get: Latency,
             /// Time of a read at home, from sending to reply.
             pub home_get: Latency,
             /// Time of a write at home, from sending to reply.
@@ -138,6 +140,8 @@ macro_rules! counters {
             pub l1_get: LatencySummary,
             /// Time to store a copy.
             pub l1_set: LatencySummary,
+            /// Time of a hit of L2, from sending to reply.
+            pub l2_get: LatencySummary,
             /// Time of a read at home, from sending to reply.
             pub home_get: LatencySummary,
             /// Time of a write at home, from sending to reply.
@@ -149,6 +153,7 @@ macro_rules! counters {
                 $(self.$name += block.$name.get();)*
                 self.l1_get.absorb(&block.l1_get);
                 self.l1_set.absorb(&block.l1_set);
+                self.l2_get.absorb(&block.l2_get);
                 self.home_get.absorb(&block.home_get);
                 self.home_set.absorb(&block.home_set);
             }
@@ -194,6 +199,28 @@ counters! {
     l1_stale => "l1", "stale_served";
     /// Reads that waited for another client's flight.
     flight_joins => "l1", "joined";
+    /// Reads answered from copies in L2.
+    l2_hits => "l2", "hits";
+    /// Reads that L2 was asked for and that went home.
+    l2_misses => "l2", "misses";
+    /// Reads that L2 was not asked for: something about the key was outstanding, or asking was not worth it.
+    l2_passed_by => "l2", "passed_by";
+    /// Reads that waited for another process to fill a copy.
+    l2_waits => "l2", "waited";
+    /// Copies stored in L2.
+    l2_fills => "l2", "fills";
+    /// Copies that L2 refused: their nonce or epoch was gone, or another was faster.
+    l2_refused => "l2", "refused";
+    /// Claims to fill a copy that were given up.
+    l2_abandoned => "l2", "abandoned";
+    /// Keys deleted in L2 because they changed.
+    l2_deletes => "l2", "deletes";
+    /// Requests that L2 did not answer.
+    l2_failures => "l2", "failures";
+    /// Bytes of replies answered from L2.
+    l2_bytes_read => "l2", "bytes_read";
+    /// Bytes of records offered to L2.
+    l2_bytes_filled => "l2", "bytes_filled";
     /// Reads sent home.
     home_reads => "home", "reads";
     /// Reads that home answered with a value.
@@ -240,7 +267,11 @@ impl Metrics {
     /// Cacheable reads so far: those that copies answered, and the others.
     pub fn reads(&self) -> (u64, u64) {
         let blocks = self.blocks.lock();
-        blocks.iter().fold((0, 0), |(hits, misses), b| (hits + b.l1_hits.get(), misses + b.l1_misses.get()))
+        let (l1, missed, l2) = blocks.iter().fold((0, 0, 0), |(hits, misses, l2), b| {
+            (hits + b.l1_hits.get(), misses + b.l1_misses.get(), l2 + b.l2_hits.get())
+        });
+        // Of what L1 missed L2 may have answered some, and the two are not read at one moment.
+        (l1 + l2, missed.saturating_sub(l2))
     }
 
     /// A registry with everything that is counted.
@@ -289,6 +320,7 @@ impl Collector for Exporter {
         let operations = [
             ("l1_get", &totals.l1_get),
             ("l1_set", &totals.l1_set),
+            ("l2_get", &totals.l2_get),
             ("home_get", &totals.home_get),
             ("home_set", &totals.home_set),
         ];

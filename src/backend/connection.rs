@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use redis_protocol::resp3::decode::complete::decode;
-use redis_protocol::resp3::types::OwnedFrame;
+use redis_protocol::resp3::types::{OwnedFrame, Resp3Frame};
 use rustix::io::Errno;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -18,6 +18,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::facts::info_field;
 use crate::config::{Secret, Tls as TlsSettings};
 use crate::resp::{Proto, ReplyScanner, Scan, encode};
 
@@ -123,6 +124,8 @@ pub struct Dial {
     pub credentials: Credentials,
     /// Bound on connecting and on the opening conversation together.
     pub timeout: Duration,
+    /// The one run of a server (`run_id` of INFO) that is meant; None: whichever answers.
+    pub run: Option<Arc<str>>,
 }
 
 /// Why a connection could not be opened.
@@ -143,6 +146,9 @@ pub enum DialError {
     /// What came back is not RESP.
     #[error("it does not speak RESP: {0}")]
     Protocol(String),
+    /// The server was started anew, or it is another.
+    #[error("it is another run of the server")]
+    OtherRun,
 }
 
 impl DialError {
@@ -171,6 +177,9 @@ impl Dial {
         let opening = async {
             let mut control = Control::new(self.stream().await?);
             control.greet(&self.credentials, proto, db, name).await?;
+            if let Some(run) = &self.run {
+                control.demand_run(run).await?;
+            }
             Ok(control.into_stream())
         };
         tokio::time::timeout(self.timeout, opening).await.unwrap_or(Err(DialError::Timeout(self.timeout)))
@@ -224,7 +233,8 @@ impl Control {
         Control { stream, buffer: Vec::new() }
     }
 
-    pub(super) fn into_stream(self) -> Box<dyn Stream> {
+    /// The stream, when the conversation is over.
+    pub fn into_stream(self) -> Box<dyn Stream> {
         self.stream
     }
 
@@ -271,6 +281,12 @@ impl Control {
         }
     }
 
+    /// The same of a command that is answered with a text.
+    pub async fn demand_text(&mut self, command: &[&[u8]]) -> Result<String, DialError> {
+        let frame = self.demand(command).await?;
+        Ok(Resp3Frame::as_str(&frame).unwrap_or_default().to_owned())
+    }
+
     async fn read_reply(&mut self) -> Result<OwnedFrame, DialError> {
         loop {
             match decode(&self.buffer).map_err(|e| DialError::Protocol(e.to_string()))? {
@@ -291,6 +307,11 @@ impl Control {
             return Err(DialError::Io("it closed the connection".into()));
         }
         Ok(())
+    }
+
+    async fn demand_run(&mut self, run: &str) -> Result<(), DialError> {
+        let info = self.demand_text(&[b"INFO", b"server"]).await?;
+        if info_field(&info, "run_id") == Some(run) { Ok(()) } else { Err(DialError::OtherRun) }
     }
 
     /// Protocol, identity, name and database.

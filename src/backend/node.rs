@@ -28,9 +28,20 @@ impl Node {
             Credentials { username: upstream.username.clone(), password: upstream.password.clone() };
         Node {
             section: upstream.section,
-            dial: Dial { address, credentials, timeout: upstream.connect_timeout },
+            dial: Dial { address, credentials, timeout: upstream.connect_timeout, run: None },
             breaker: Breaker::new(upstream.backoff_min, upstream.backoff_max),
             request_timeout: upstream.request_timeout,
+            complained: AtomicBool::new(false),
+        }
+    }
+
+    /// The same node, as long as it is this run of its server (`run_id` of INFO), with another bound on one request.
+    pub fn for_run(&self, run: String, request_timeout: Duration) -> Self {
+        Node {
+            section: self.section,
+            dial: Dial { run: Some(run.into()), ..self.dial.clone() },
+            breaker: Breaker::new(Duration::from_millis(50), Duration::from_secs(1)),
+            request_timeout,
             complained: AtomicBool::new(false),
         }
     }

@@ -127,7 +127,8 @@ impl Direct {
                 self.proxy.counters.l1_deletes.add(dropped as u64);
             }
             Effect::WritesAll => copies.fence_all(),
-            Effect::None | Effect::Reads | Effect::ReadsUnnamed => {}
+            Effect::Reads => copies.show(self.keys.as_slice().iter().copied()),
+            Effect::None | Effect::ReadsUnnamed => {}
         }
     }
 

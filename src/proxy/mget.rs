@@ -149,6 +149,7 @@ impl Mget {
         };
         self.proxy.counters.home_hits.add(1);
         self.proxy.counters.home_get.record(now.saturating_sub(self.sent), 1);
+        self.copies.show(self.keys.iter().map(|(hash, _)| *hash));
         // The reply may be newer than copies of its keys; those that it makes itself are as new.
         let held = self.keys.iter().any(|(hash, _)| self.copies.holds(*hash));
         let mut elements = reply::elements(&reply);

@@ -13,6 +13,7 @@ mod direct;
 mod errand;
 mod failure;
 mod held;
+pub mod l2;
 mod lease;
 mod mget;
 mod read;
@@ -75,6 +76,8 @@ const TOUCH_EVERY: u16 = 5;
 pub struct Shared {
     /// Copies and their rules; None: `l1.enabled = false`.
     pub copies: Option<Arc<Copies>>,
+    /// L2, where it holds copies; None: it is home, or off.
+    pub l2: Option<Arc<l2::L2>>,
     /// Home.
     pub node: Arc<Node>,
     /// How many connections to it clients may have for themselves.
@@ -147,6 +150,9 @@ pub trait Client {
     fn close(&self);
     /// Has the session look at what changed around it.
     fn wake(&self);
+    /// L2 is asked for a read (or it is decided what becomes of that): until then what the client asks next must not go
+    /// home before it.
+    fn look_up(&self, begins: bool);
 }
 
 /// Which lane.
@@ -211,6 +217,7 @@ pub struct Proxy {
     touching: Cell<bool>,
     sampler: Sampler,
     subscribers: subscribers::Subscribers,
+    l2: l2::Worker,
 }
 
 impl Proxy {
@@ -231,6 +238,7 @@ impl Proxy {
             touching: Cell::new(false),
             sampler: Sampler::default(),
             subscribers: Default::default(),
+            l2: Default::default(),
         })
     }
 
@@ -346,6 +354,7 @@ impl Proxy {
     pub fn tick(&self, now: u64) {
         let lanes: Vec<_> = self.lanes.borrow().clone();
         lanes.iter().for_each(|(_, lane)| lane.tick(now));
+        self.tick_l2(now);
         self.tick_leases(now);
         self.notice_long_scripts(&lanes, now);
         self.release_confirmed(now);

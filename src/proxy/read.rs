@@ -1,6 +1,6 @@
 //! A cacheable read that no copy answered: the flight, its landing, and who gets the reply.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::l2::Claim;
 use super::{Ask, Client, LaneKey, Proxy, Receiver, Shows, Ticket, error_reply, failure_text, is_outage};
 use crate::backend::lane::{Failure, Outcome, Reply};
 use crate::clock;
@@ -15,7 +16,7 @@ use crate::command::{Command, KeyRef};
 use crate::resp::{encode, reply};
 use crate::router::Effect;
 use crate::tier::copies::{Copies, Start};
-use crate::tier::flight::{Asker, Flight, Waiter};
+use crate::tier::flight::{Asker, Flight, Identity, Waiter};
 use crate::tier::policy::Expiry;
 
 /// One flight of this worker: the read, and PTTL for each of its keys, sent in one piece.
@@ -31,6 +32,8 @@ pub struct Read {
     slot: u64,
     lane: LaneKey,
     request: Box<[u8]>,
+    /// The permission to fill L2.
+    claim: Cell<Option<Claim>>,
     state: RefCell<State>,
 }
 
@@ -63,32 +66,59 @@ impl Proxy {
         let Some(identity) = self.identity(ask, command, arg(first)) else {
             return direct(self);
         };
-        let others: Box<[u64]> = keys[1..].iter().map(|k| copies.l1().hash(arg(k))).collect();
         if !guarded {
             // Nothing becomes a copy now, but if home fails a copy from before may answer.
+            let others = others(ask, &copies, keys);
             let token = copies.token(identity.hash, &others);
             let flight = copies.lone_flight(&identity, token, ask.now, self.worker, false);
-            return self.fly(ask, copies, flight, others, keys);
+            return self.fly(ask, copies, flight, others, keys, None);
         }
+        let admitted = self.admit();
+        if let [key] = keys
+            && self.ask_l2(ask, &copies, &identity, *key, admitted)
+        {
+            return;
+        }
+        self.read_at_home(ask, &copies, &identity, keys, admitted, None);
+    }
+
+    /// Reads at home, or joins who does; what comes back may become a copy in L1 if that is `admitted`, and in L2 if
+    /// there is a claim.
+    pub(super) fn read_at_home(
+        self: &Rc<Self>,
+        ask: &Ask<'_>,
+        copies: &Arc<Copies>,
+        identity: &Identity<'_>,
+        keys: &[KeyRef],
+        admitted: bool,
+        claim: Option<Claim>,
+    ) {
+        let others = others(ask, copies, keys);
         let asker = Asker {
             waiter: self.waiter(ask),
             seen: ask.seen,
             lane_since: ask.lane_since,
             now: ask.now,
             follows: ask.follows,
-            admitted: self.admit(),
+            admitted,
         };
-        match copies.begin(&identity, &others, &asker) {
+        let start = copies.begin(identity, &others, &asker);
+        if let Start::Begun(flight) = start {
+            return self.fly(ask, copies.clone(), flight, others, keys, claim);
+        }
+        if let Some(claim) = claim {
+            self.abandon_l2(&claim);
+        }
+        match start {
             Start::Joined => {
                 self.counters.flight_joins.add(1);
                 unsettle(ask, identity.hash, &others);
             }
-            Start::Landed(reply) if !holds_any(&copies, identity.hash, &others) => {
+            Start::Landed(reply) if !holds_any(copies, identity.hash, &others) => {
                 ask.client.deliver(ask.slot, Reply::Owned(reply), ask.now);
             }
             Start::Copy(reply) => ask.client.deliver(ask.slot, Reply::Owned(reply), ask.now),
-            Start::Landed(_) | Start::Apart => direct(self),
-            Start::Begun(flight) => self.fly(ask, copies, flight, others, keys),
+            Start::Landed(_) | Start::Apart | Start::Begun(_) => self.direct(ask, Effect::Reads, keys),
         }
     }
 
@@ -100,10 +130,11 @@ impl Proxy {
         flight: Arc<Flight>,
         others: Box<[u64]>,
         keys: &[KeyRef],
+        claim: Option<Claim>,
     ) {
         self.counters.home_reads.add(1);
         unsettle(ask, flight.hash, &others);
-        let admitted = flight.admitted;
+        let lives = flight.admitted || claim.is_some();
         let arg = |k: &KeyRef| ask.request.arg(k.index as usize).unwrap_or_default();
         let policies = copies.policies();
         let stale_cap = match policies.any_stale() {
@@ -120,16 +151,17 @@ impl Proxy {
             slot: ask.slot,
             lane: ask.lane,
             request: ask.request.raw().into(),
+            claim: Cell::new(claim),
             state: RefCell::new(State {
-                outstanding: 1 + if admitted { keys.len() } else { 0 },
+                outstanding: 1 + if lives { keys.len() } else { 0 },
                 reply: None,
-                expiry: admitted.then_some(Expiry::Never),
+                expiry: lives.then_some(Expiry::Never),
                 failure: None,
                 retried: false,
             }),
         });
         self.send(ask.lane, &read.request, Ticket::Read(read.clone()), ask.now);
-        if admitted {
+        if lives {
             for key in keys {
                 self.send_pttl(ask.lane, arg(key), Ticket::ReadExpiry(read.clone()), ask.now);
             }
@@ -141,6 +173,12 @@ impl Proxy {
         encode::command(&mut request, &[b"PTTL", key]);
         self.send(lane, &request, ticket, now);
     }
+}
+
+/// Hashes of the keys besides the first.
+fn others(ask: &Ask<'_>, copies: &Copies, keys: &[KeyRef]) -> Box<[u64]> {
+    let arg = |k: &KeyRef| ask.request.arg(k.index as usize).unwrap_or_default();
+    keys.iter().skip(1).map(|k| copies.l1().hash(arg(k))).collect()
 }
 
 fn unsettle(ask: &Ask<'_>, first: u64, others: &[u64]) {
@@ -228,20 +266,31 @@ impl Read {
         counters.home_hits.add(u64::from(!absent));
         counters.home_misses.add(u64::from(absent));
         counters.home_get.record(now.saturating_sub(self.flight.begun), 1);
-        let life = match self.state.borrow().expiry {
-            Some(expiry) if !reply::is_error(&reply) => {
-                self.copies.policies().life(&self.flight.key, absent, expiry, self.flight.begun)
-            }
-            _ => None,
-        };
+        let expiry = self.state.borrow().expiry.filter(|_| !reply::is_error(&reply));
+        let life = expiry.filter(|_| self.flight.admitted).and_then(|expiry| {
+            self.copies.policies().life(&self.flight.key, absent, expiry, self.flight.begun)
+        });
+        self.offer(&reply, absent, expiry);
+        self.copies.show(std::iter::once(self.flight.hash).chain(self.others.iter().copied()));
         // The copy that this reply becomes is as new as the reply itself.
         let held = holds_any(&self.copies, self.flight.hash, &self.others);
         let waiters = self.copies.land(&self.flight, life.map(|life| (reply.clone(), life)));
         self.release(waiters, reply, held, now);
     }
 
+    /// Offers the reply to L2, if it was to be filled.
+    fn offer(&self, reply: &[u8], absent: bool, expiry: Option<Expiry>) {
+        let Some(claim) = self.claim.take() else { return };
+        let life = expiry.and_then(|e| self.copies.policies().l2_life(&self.flight.key, absent, e));
+        match life.filter(|_| self.copies.current(&self.flight.token)) {
+            Some(life) => self.proxy.fill_l2(claim, reply, life),
+            None => self.proxy.abandon_l2(&claim),
+        }
+    }
+
     /// Home failed: what `stale_if_error` allows, else the error.
     fn stale_or(&self, error: Bytes, now: u64) {
+        self.offer(&error, false, None);
         let stale = match self.stale_cap {
             Duration::ZERO => None,
             cap => self.copies.stale(&self.flight, cap, now),

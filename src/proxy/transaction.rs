@@ -111,6 +111,7 @@ impl Effects {
         if self.touches_all(proxy) {
             return copies.fence_all();
         }
+        copies.show(self.reads.iter().copied());
         let dropped: usize = self.writes.iter().map(|hash| copies.fence(*hash)).sum();
         proxy.counters.l1_deletes.add(dropped as u64);
     }

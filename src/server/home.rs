@@ -1,5 +1,7 @@
-//! Home as the configuration describes it: the child that may have to be started, the node, and the trial of
-//! `strata check`.
+//! Home, and L2 where it holds copies, as the configuration describes them: the child that may have to be started, the
+//! nodes, and the trial of `strata check`.
+
+use std::sync::Arc;
 
 use anyhow::bail;
 use redis_protocol::resp3::types::Resp3Frame;
@@ -8,6 +10,7 @@ use crate::backend::connection::{Address, Control, Tls};
 use crate::backend::embedded::Embedded;
 use crate::backend::node::Node;
 use crate::config::{Config, Endpoint, Topology, Upstream};
+use crate::proxy::l2::L2;
 use crate::resp::Proto;
 
 /// Tries what `strata check` promises: that home answers. Returns what it is.
@@ -35,17 +38,31 @@ async fn ask_home(config: &Config) -> anyhow::Result<String> {
     Ok(found)
 }
 
-/// The child that is home, if the configuration says so.
+/// The child that is L2, if the configuration says so: home, or copies above L3.
 ///
 /// # Errors
 /// Why it does not start.
 pub(super) async fn embedded(config: &Config) -> anyhow::Result<Option<Embedded>> {
-    match &config.home().topology {
-        Topology::Single(Endpoint::Embedded { binary }) => {
+    match &config.l2.upstream.topology {
+        Topology::Single(Endpoint::Embedded { binary }) if config.l2.enabled => {
             Ok(Some(Embedded::start(binary, config.l2.max_size).await?))
         }
         _ => Ok(None),
     }
+}
+
+/// L2 as a tier of copies; None: it is home, or off, or there is no L1 to read them by.
+///
+/// # Errors
+/// A file that the configuration names and that is of no use.
+pub(super) fn copies(config: &Config, embedded: Option<&Embedded>) -> anyhow::Result<Option<Arc<L2>>> {
+    if !(config.l3.enabled && config.l2.enabled && config.l1.enabled) {
+        return Ok(None);
+    }
+    let upstream = &config.l2.upstream;
+    let database = u16::try_from(upstream.database).unwrap_or(u16::MAX);
+    let home = config.home().topology.to_string();
+    Ok(Some(Arc::new(L2::new(Arc::new(node(upstream, embedded)?), database, &home))))
 }
 
 /// How home is reached.
@@ -54,14 +71,14 @@ pub(super) async fn embedded(config: &Config) -> anyhow::Result<Option<Embedded>
 /// A file that the configuration names and that is of no use.
 pub(super) fn node(home: &Upstream, embedded: Option<&Embedded>) -> anyhow::Result<Node> {
     let address = match (&home.topology, embedded) {
-        (_, Some(child)) => Address::Unix(child.socket()),
-        (Topology::Single(Endpoint::Unix { path }), None) => Address::Unix(path.clone()),
-        (Topology::Single(Endpoint::Tcp { host, port, tls }), None) => {
+        (Topology::Single(Endpoint::Embedded { .. }), Some(child)) => Address::Unix(child.socket()),
+        (Topology::Single(Endpoint::Unix { path }), _) => Address::Unix(path.clone()),
+        (Topology::Single(Endpoint::Tcp { host, port, tls }), _) => {
             let tls = tls.as_ref().map(|tls| Tls::new(home.section, tls, host)).transpose()?;
             Address::Tcp { host: host.clone(), port: *port, tls }
         }
         (Topology::Single(Endpoint::Embedded { .. }), None) => bail!("the embedded Redis is not running"),
-        (topology @ (Topology::Sentinel { .. } | Topology::Cluster { .. }), None) => {
+        (topology @ (Topology::Sentinel { .. } | Topology::Cluster { .. }), _) => {
             bail!("{topology} is not available in this version yet")
         }
     };

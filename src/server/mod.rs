@@ -33,6 +33,7 @@ use crate::clock;
 use crate::config::{Config, Eviction};
 use crate::metrics::{Counters, Metrics};
 use crate::proxy::announce::Announcements;
+use crate::proxy::l2::L2;
 use crate::proxy::slow_log::SlowLog;
 use crate::proxy::watch::{Reason, Watch};
 use crate::proxy::{Message, Shared};
@@ -89,9 +90,12 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let node = Arc::new(home::node(config.home(), embedded.as_ref())?);
     let confirmations = Arc::new(Confirmations::default());
     let facts = Arc::new(Facts::default());
-    let copies = config.l1.enabled.then(|| Arc::new(copies(&config, &confirmations, &counters)));
+    let l2 = home::copies(&config, embedded.as_ref())?;
+    let copies = config.l1.enabled.then(|| copies(&config, &confirmations, &counters, l2.as_deref()));
+    let copies = copies.map(Arc::new);
     let shared = Arc::new(Shared {
         copies: copies.clone(),
+        l2,
         node: node.clone(),
         long_scripts: AtomicUsize::new(0),
         places: Arc::new(Places::new(config.home().max_connections, config.server.max_clients)),
@@ -131,14 +135,24 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn copies(config: &Config, confirmations: &Arc<Confirmations>, counters: &Arc<Counters>) -> Copies {
+fn copies(
+    config: &Config,
+    confirmations: &Arc<Confirmations>,
+    counters: &Arc<Counters>,
+    l2: Option<&L2>,
+) -> Copies {
     let policy = match config.l1.policy {
         Eviction::S3Fifo => L1Policy::S3Fifo,
         Eviction::Lru => L1Policy::Lru,
     };
     let options = L1Options { max_bytes: config.l1.max_size, policy, shards: None };
     let policies = Policies::new(&config.l1, config.policies.clone());
-    Copies::new(options, policies, confirmations.clone(), counters.clone())
+    let policies = policies.with_l2(config.l2.ttl);
+    let copies = Copies::new(options, policies, confirmations.clone(), counters.clone());
+    match l2 {
+        Some(l2) => copies.above(l2.ledger.clone()),
+        None => copies,
+    }
 }
 
 fn slow_log(config: &Config) -> SlowLog {
@@ -312,6 +326,9 @@ fn banner(
         std::process::id()
     );
     eprintln!("  L1  {l1}");
+    if let Some(l2) = &shared.l2 {
+        eprintln!("  L2  {}: copies, at most {:?}", l2.node.dial.address, config.l2.ttl);
+    }
     let (home, address) = (config.home(), &shared.node.dial.address);
     eprintln!("  {}  {address}{child}: home, serving lease {:?}", home.section.to_uppercase(), home.lease);
 }

@@ -19,7 +19,7 @@ use crate::backend::tracking::Guard;
 use crate::clock;
 use crate::config::Config;
 use crate::proxy::announce::Announcements;
-use crate::proxy::{Message, Proxy, Shared};
+use crate::proxy::{Message, Proxy, Shared, l2};
 use crate::session::clients::{ClientInfo, Clients, Mark};
 use crate::session::{Context, Scratch, serve};
 
@@ -91,6 +91,11 @@ fn work(
     let tasks = LocalSet::new();
     if let Some(guard) = guard {
         let shared = context.proxy.shared.clone();
+        // What the guard hears goes on to L2 from the same thread.
+        if let Some(l2) = shared.l2.clone() {
+            let (counters, metrics) = (shared.metrics.block(), shared.metrics.clone());
+            tasks.spawn_local(l2::link::Link { l2, counters, metrics }.run());
+        }
         tasks.spawn_local(async move {
             // Without copies nobody needs announcements until a client does that keeps a cache of its own.
             if shared.copies.is_none() {

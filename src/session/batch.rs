@@ -7,7 +7,7 @@ use super::Session;
 use crate::clock;
 use crate::command::{Args, Command, KeyRef, Unknown, resolve};
 use crate::proxy::tail;
-use crate::resp::{ProtocolError, Request, Span, Step};
+use crate::resp::{ProtocolError, Request, RequestParser, Span, Step};
 use crate::tier::copies::{Copies, kind};
 use crate::tier::flight::Identity;
 use crate::tier::l1::Reader;
@@ -121,7 +121,12 @@ impl Session {
             self.look_around();
             let begin = base;
             let stop = self.parse_group(buf, &mut base, scratch, copies.zip(reader.as_ref()));
-            self.run_group(buf, scratch, reader.as_ref());
+            if let Some(next) = self.run_group(buf, scratch, reader.as_ref()) {
+                // What is behind it is parsed again.
+                self.parser = RequestParser::new();
+                (self.paused, self.behind_l2) = (true, true);
+                return next;
+            }
             if self.held_back {
                 self.paused = true;
                 return begin;
@@ -129,6 +134,11 @@ impl Session {
             match stop {
                 Stop::Full => {}
                 Stop::Incomplete => return base,
+                Stop::Inline(_) if self.core.looking.get() > 0 => {
+                    self.parser = RequestParser::new();
+                    (self.paused, self.behind_l2) = (true, true);
+                    return base;
+                }
                 Stop::Inline(end) => {
                     self.run_inline(scratch, reader.as_ref());
                     if self.held_back {
@@ -195,8 +205,11 @@ impl Session {
         Stop::Full
     }
 
-    fn run_group(&mut self, buf: &[u8], scratch: &mut Scratch, reader: Option<&Reader<'_>>) {
+    /// Returns where the command begins, if there is one, that must not be run before it is decided what becomes of
+    /// those that L2 was asked for.
+    fn run_group(&mut self, buf: &[u8], scratch: &mut Scratch, reader: Option<&Reader<'_>>) -> Option<usize> {
         let group = std::mem::take(&mut scratch.group);
+        let (mut run, mut behind) = (group.len(), None);
         if let (Some(reader), true) = (reader, group.len() > 1) {
             for hash in group.iter().filter_map(|p| p.hash) {
                 reader.prefetch_record(hash);
@@ -208,14 +221,25 @@ impl Session {
             if let Some(reader) = reader {
                 tally.hits = self.run_hits(buf, &group, &scratch.spans, reader, now);
             }
-            for p in &group[tally.hits as usize..] {
+            for (at, p) in group.iter().enumerate().skip(tally.hits as usize) {
+                if self.core.looking.get() > 0 && !self.may_overtake(p) {
+                    (run, behind) = (at, Some(p.start as usize));
+                    break;
+                }
                 let request = p.request(buf, &scratch.spans);
                 self.run_one(&request, p.command, p.hash, reader, now, &mut tally, &mut scratch.keys);
             }
-            self.settle(&tally, group.len() as u64, now);
-            self.info.note(now, last.command.ok().map(|c| c.id), group.len() as u64);
+            self.settle(&tally, run as u64, now);
+            self.info.note(now, last.command.ok().map(|c| c.id), run as u64);
         }
         scratch.group = group;
+        behind
+    }
+
+    /// Whether a command may go home, or be answered, before it is decided what becomes of reads that L2 was asked for:
+    /// if it is a read, too, and none of the same key.
+    fn may_overtake(&self, p: &Parsed) -> bool {
+        p.hash.is_some_and(|hash| !self.follows([hash])) && self.transaction.is_none()
     }
 
     /// Answers commands of a group from copies, up to the first that none answers; returns how many. What could

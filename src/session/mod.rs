@@ -96,6 +96,8 @@ struct Core {
     /// A command takes its time; those behind it wait.
     busy: Cell<bool>,
     seen: Cell<u64>,
+    /// Reads that L2 is asked for, of which it is not decided yet whether they go home.
+    looking: Cell<u32>,
     /// CLIENT TRACKING; none: off.
     tracking: Cell<Option<Mode>>,
     /// What follows EXEC's reply, which is still to be made of home's.
@@ -172,6 +174,14 @@ impl Client for Core {
         self.wake();
     }
 
+    fn look_up(&self, begins: bool) {
+        let looking = self.looking.get();
+        self.looking.set(if begins { looking + 1 } else { looking.saturating_sub(1) });
+        if !begins && looking <= 1 {
+            self.wake();
+        }
+    }
+
     fn wake(&self) {
         if !self.woken.replace(true)
             && let Some(waker) = self.waker.borrow().as_ref()
@@ -220,6 +230,8 @@ struct Session {
     /// CLIENT TRACKING BCAST: the prefixes it hears of.
     prefixes: PrefixSet,
     monitoring: bool,
+    /// L2 is asked for reads that the command that its input begins with must not overtake.
+    behind_l2: bool,
     /// A pause holds back the command that its input begins with.
     held_back: bool,
     /// Something of the process wants every session to be attentive.
@@ -252,6 +264,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         closing: Cell::new(false),
         busy: Cell::new(false),
         seen: Cell::new(0),
+        looking: Cell::new(0),
         tracking: Cell::new(None),
         deferred: RefCell::default(),
         timings: RefCell::default(),
@@ -286,6 +299,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         reply_mode: ReplyMode::On,
         prefixes: PrefixSet::new(),
         monitoring: false,
+        behind_l2: false,
         held_back: false,
         alert: false,
         one_by_one: false,
@@ -368,7 +382,8 @@ impl Session {
         let waiting = self.core.replies.borrow().waiting();
         self.turning &= waiting > 0;
         self.on_scripts &= waiting > 0;
-        let held_up = self.turning || self.held_back || self.core.busy.get();
+        self.behind_l2 &= self.core.looking.get() > 0;
+        let held_up = self.turning || self.held_back || self.behind_l2 || self.core.busy.get();
         let held_up = held_up || self.parked.is_some() || self.replay.is_some();
         waiting >= MAX_WAITING || held_up || self.is_behind()
     }

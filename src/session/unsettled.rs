@@ -29,6 +29,9 @@ pub(super) struct Unsettled {
 impl Unsettled {
     /// The request at `slot` goes home; None: about keys that it does not name.
     pub(super) fn add(&mut self, slot: u64, keys: Option<&[u64]>) {
+        if self.entries.back().is_some_and(|e| e.slot > slot) && self.names(slot, keys) {
+            return;
+        }
         match keys {
             Some(keys) => {
                 self.entries.extend(keys.iter().map(|h| Entry { slot, hash: Some(*h), settled: false }));
@@ -38,6 +41,14 @@ impl Unsettled {
                 self.entries.push_back(Entry { slot, hash: None, settled: false });
             }
         }
+    }
+
+    /// Whether a request that had been noted when L2 was asked, and goes home now that others came after it, was noted
+    /// with the same key.
+    fn names(&self, slot: u64, keys: Option<&[u64]>) -> bool {
+        let first = self.entries.partition_point(|e| e.slot < slot);
+        let noted = self.entries.get(first).filter(|e| e.slot == slot).and_then(|e| e.hash);
+        keys.is_some_and(|keys| keys.iter().all(|key| noted == Some(*key)))
     }
 
     /// The request at `slot` was answered.

@@ -3,6 +3,7 @@
 mod blocking;
 mod differential;
 mod endpoint;
+mod l2;
 mod lifecycle;
 mod newer;
 mod pubsub;

@@ -7,7 +7,7 @@ mod lookup;
 pub mod surface;
 mod ticket;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -110,7 +110,6 @@ pub(super) struct Worker {
     retired: RefCell<Vec<Rc<Lane<Ticket>>>>,
     codec: RefCell<Codec>,
     admission: Admission,
-    asked: Cell<u64>,
 }
 
 impl Proxy {

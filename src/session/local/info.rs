@@ -89,7 +89,8 @@ fn section(context: &Context) -> String {
     lines.add("workers", shared.inboxes.read().len());
     lines.add("connected_clients", context.clients.len());
     let home = snapshot.home;
-    lines.add("tiers", format!("{}{home}", if snapshot.l1.is_some() { "l1," } else { "" }));
+    let above = [snapshot.l1.as_ref().map(|_| "l1,"), snapshot.l2.as_ref().map(|_| "l2,")];
+    lines.add("tiers", above.into_iter().flatten().collect::<String>() + home);
     if let Some(l1) = &snapshot.l1 {
         lines.add("l1_bytes", l1.bytes);
         lines.add("l1_max_bytes", l1.max_bytes);
@@ -100,6 +101,17 @@ fn section(context: &Context) -> String {
         lines.add("guard", snapshot.guard());
         lines.add("lease_left_ms", snapshot.lease_left.as_millis());
     }
+    if let Some(l2) = &snapshot.l2 {
+        lines.add("l2_address", &l2.address);
+        lines.add("l2_state", l2.state());
+        lines.add("l2_trouble", l2.trouble.as_deref().unwrap_or_default());
+        lines.add("l2_bytes", l2.used_memory);
+        lines.add("l2_max_bytes", l2.max_memory);
+        lines.add("l2_evictions", l2.evicted);
+        lines.add("l2_epochs", l2.epochs);
+        lines.rate("l2", snapshot.l2_hit_rate());
+        lines.times("l2_get", &snapshot.totals.l2_get);
+    }
     lines.add(&format!("{home}_address"), &shared.node.dial.address);
     lines.add(&format!("{home}_state"), if snapshot.trouble.is_some() { "unreachable" } else { "reachable" });
     lines.add(&format!("{home}_trouble"), snapshot.trouble.as_deref().unwrap_or_default());
@@ -108,7 +120,8 @@ fn section(context: &Context) -> String {
     lines.rate(home, snapshot.home_hit_rate());
     lines.rate("overall", snapshot.overall_hit_rate());
     let totals = &snapshot.totals;
-    for (tier, event, count) in totals.events() {
+    let of_copies = |tier| tier != "l2" || snapshot.l2.is_some();
+    for (tier, event, count) in totals.events().into_iter().filter(|(tier, ..)| of_copies(*tier)) {
         let tier = if tier == "home" { home } else { tier };
         lines.add(&format!("{tier}_{event}"), count);
     }

@@ -1,6 +1,7 @@
 //! What strata knows of itself and of home at one moment: INFO, CACHE STATS, HEALTH and TARGETS read it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::backend::confirmations::Guarding;
@@ -8,6 +9,7 @@ use crate::backend::health::{Checkup, State};
 use crate::clock;
 use crate::metrics::Totals;
 use crate::proxy::Shared;
+use crate::proxy::l2::L2;
 use crate::tier::l1::L1Stats;
 
 /// See the module's text.
@@ -18,6 +20,8 @@ pub(super) struct Snapshot {
     pub(super) home: &'static str,
     /// None: `l1.enabled = false`.
     pub(super) l1: Option<L1Stats>,
+    /// L2 where it holds copies; None: it is home, or off.
+    pub(super) l2: Option<L2Figures>,
     /// Flights under way.
     pub(super) flights: usize,
     /// What is left of the serving lease.
@@ -28,6 +32,66 @@ pub(super) struct Snapshot {
     pub(super) trouble: Option<String>,
     /// The last look at home.
     pub(super) checkup: Option<Arc<Checkup>>,
+}
+
+/// How L2 fares.
+pub(super) struct L2Figures {
+    /// Its copies are believed.
+    pub(super) vouched: bool,
+    /// It was too slow to be asked.
+    pub(super) slow: bool,
+    /// It takes longer than home at the median.
+    pub(super) slower_than_home: bool,
+    /// Why it cannot be reached.
+    pub(super) trouble: Option<String>,
+    pub(super) address: String,
+    /// Bytes it uses, bytes it may use, keys it has evicted.
+    pub(super) used_memory: u64,
+    pub(super) max_memory: u64,
+    pub(super) evicted: u64,
+    /// Epochs that this process has begun.
+    pub(super) epochs: u64,
+}
+
+impl L2Figures {
+    fn of(l2: &L2) -> Self {
+        let figures = &l2.figures;
+        L2Figures {
+            vouched: l2.ledger.vouched(),
+            slow: l2.ledger.is_slow(),
+            slower_than_home: figures.slower_than_home.load(Relaxed) == 1,
+            trouble: l2.node.breaker.trouble(),
+            address: l2.node.dial.address.to_string(),
+            used_memory: figures.used_memory.load(Relaxed),
+            max_memory: figures.max_memory.load(Relaxed),
+            evicted: figures.evicted.load(Relaxed),
+            epochs: figures.epochs.load(Relaxed),
+        }
+    }
+
+    /// What it does, in a word.
+    pub(super) fn state(&self) -> &'static str {
+        match (self.vouched, self.slow) {
+            (true, false) => "up",
+            (true, true) => "slow",
+            (false, _) => "down",
+        }
+    }
+
+    fn verdict(&self, guarding: Guarding) -> Verdict {
+        let reason = match (&self.trouble, guarding) {
+            (Some(reason), _) => format!("L2 cannot be reached: {reason}"),
+            (None, Guarding::Resting) => return (State::Healthy, vec!["resting with L1".to_owned()]),
+            (None, Guarding::Down) => "L2 is passed by: nobody announces changes".to_owned(),
+            (None, Guarding::Awake) if !self.vouched => "L2 is passed by: it has not taken an epoch".to_owned(),
+            (None, Guarding::Awake) if self.slow => "L2 is passed by: it did not answer in time".to_owned(),
+            (None, Guarding::Awake) if self.slower_than_home => {
+                "L2 is slower than home at the median".to_owned()
+            }
+            (None, Guarding::Awake) => return (State::Healthy, Vec::new()),
+        };
+        (State::Degraded, vec![reason])
+    }
 }
 
 /// A verdict and its reasons.
@@ -42,6 +106,7 @@ impl Snapshot {
             home: shared.node.section,
             totals: shared.metrics.totals(),
             l1: copies.map(|c| c.l1().stats()),
+            l2: shared.l2.as_deref().map(L2Figures::of),
             flights: copies.map_or(0, |c| c.flights()),
             lease_left: Duration::from_nanos(copies.map_or(0, |c| c.lease_left(now))),
             guarding: shared.confirmations.guarding(),
@@ -64,6 +129,11 @@ impl Snapshot {
         share(self.totals.l1_hits, self.totals.l1_misses)
     }
 
+    /// Share of the reads that L2 was asked for that it answered from copies.
+    pub(super) fn l2_hit_rate(&self) -> Option<f64> {
+        share(self.totals.l2_hits, self.totals.l2_misses)
+    }
+
     /// Share of the reads sent home that found something.
     pub(super) fn home_hit_rate(&self) -> Option<f64> {
         share(self.totals.home_hits, self.totals.home_misses)
@@ -71,7 +141,8 @@ impl Snapshot {
 
     /// Share of all reads that found something in any tier.
     pub(super) fn overall_hit_rate(&self) -> Option<f64> {
-        share(self.totals.l1_hits + self.totals.home_hits, self.totals.home_misses)
+        let found = self.totals.l1_hits + self.totals.l2_hits + self.totals.home_hits;
+        share(found, self.totals.home_misses)
     }
 
     /// None: there is no L1.
@@ -88,6 +159,11 @@ impl Snapshot {
             return Some((State::Healthy, Vec::new()));
         };
         Some((State::Unhealthy, vec![reason.to_owned()]))
+    }
+
+    /// None: L2 holds no copies.
+    pub(super) fn l2_verdict(&self) -> Option<Verdict> {
+        self.l2.as_ref().map(|l2| l2.verdict(self.guarding))
     }
 
     pub(super) fn home_verdict(&self) -> Verdict {

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{SYNTAX, Value, text};
+use super::{SYNTAX, Value, l2, text};
 use crate::clock;
 use crate::command::all;
 use crate::proxy::{LaneKey, Proxy};
@@ -17,7 +17,7 @@ const SLICE: usize = 256;
 /// Keys that home is asked for at once (a hint).
 const SCAN_COUNT: &[u8] = b"500";
 /// Copies of one key that WHERE describes.
-const SHOWN: usize = 64;
+pub(super) const SHOWN: usize = 64;
 /// Bytes shown of a request.
 const SHOWN_BYTES: usize = 128;
 
@@ -26,8 +26,15 @@ impl Session {
         let (proxy, lane, key) = (self.context.proxy.clone(), self.lane, key.to_vec());
         self.reply_later(async move {
             let l1 = copies_of(&proxy, &key);
+            let l2 = match proxy.shared.l2.clone() {
+                Some(l2) => Some(l2::copies_of(&proxy, &l2, &key).await),
+                None => None,
+            };
             let home = at_home(&proxy, lane, &key).await;
-            Value::map([("l1", l1), (proxy.shared.node.section, home)]).encoded(lane.proto)
+            let mut tiers = vec![("l1".to_owned(), l1)];
+            tiers.extend(l2.map(|l2| ("l2".to_owned(), l2)));
+            tiers.push((proxy.shared.node.section.to_owned(), home));
+            Value::Map(tiers).encoded(lane.proto)
         });
     }
 
@@ -37,8 +44,13 @@ impl Session {
         let from_home = request.len() == 6 && is(4, "from") && is(5, "home");
         if is(2, "keys") {
             let keys: Vec<&[u8]> = request.iter().skip(3).collect();
-            let of = self.context.proxy.drop_copies(&keys);
-            self.say(|out, _| encode::integer(out, of as i64));
+            match self.context.proxy.shared.l2.clone() {
+                Some(l2) => self.invalidate_in_l2(l2, keys),
+                None => {
+                    let of = self.context.proxy.drop_copies(&keys);
+                    self.say(|out, _| encode::integer(out, of as i64));
+                }
+            }
         } else if is(2, "match") && (request.len() == 4 || from_home) {
             let pattern = request.arg(3).unwrap_or_default().to_vec();
             self.invalidate_matching(pattern, from_home);
@@ -54,7 +66,12 @@ impl Session {
                 true => delete_matching(&proxy, lane, &pattern).await.map(Some),
                 false => Ok(None),
             };
-            let dropped = drop_matching(&proxy, &pattern).await;
+            let mut dropped = drop_matching(&proxy, &pattern).await;
+            if let Some(l2) = proxy.shared.l2.clone() {
+                dropped = dropped.max(proxy.drop_l2_matching(&l2, &pattern).await.unwrap_or(0));
+                // What was read there meanwhile.
+                drop_matching(&proxy, &pattern).await;
+            }
             let mut out = Vec::new();
             match deleted {
                 Ok(deleted) => encode::integer(&mut out, deleted.unwrap_or(dropped)),
@@ -124,14 +141,8 @@ fn copies_of(proxy: &Proxy, key: &[u8]) -> Value {
 
 fn describe(copy: &CopyInfo, now: u64) -> Value {
     let name = all().get(kind_command(copy.kind)).map_or("?", |c| c.name);
-    let mut request = name.as_bytes().to_vec();
-    for word in words(&copy.tail) {
-        request.push(b' ');
-        request.extend(word);
-    }
-    request.truncate(SHOWN_BYTES);
     Value::map([
-        ("request", Value::Text(request)),
+        ("request", Value::Text(shown(name, &copy.tail))),
         ("protocol", if kind_proto(copy.kind) == Proto::Resp3 { 3_u64 } else { 2 }.into()),
         ("db", u64::from(kind_database(copy.kind)).into()),
         ("says", text(if copy.absent { "absent" } else { "value" })),
@@ -140,6 +151,17 @@ fn describe(copy: &CopyInfo, now: u64) -> Value {
         ("time_left_ms", (copy.fresh_until.saturating_sub(now) / 1_000_000).into()),
         ("recent_hits", u64::from(copy.freq).into()),
     ])
+}
+
+/// A request without its key, as it is shown.
+pub(super) fn shown(name: &str, tail: &[u8]) -> Vec<u8> {
+    let mut request = name.as_bytes().to_vec();
+    for word in words(tail) {
+        request.push(b' ');
+        request.extend(word);
+    }
+    request.truncate(SHOWN_BYTES);
+    request
 }
 
 /// The arguments in the encoded end of a request.

@@ -1,9 +1,10 @@
 //! `CACHE`: what strata says of its tiers, and what an operator may do to them.
 
 mod keys;
+mod l2;
 mod tiers;
 
-use super::snapshot::Snapshot;
+use super::snapshot::{L2Figures, Snapshot};
 use super::value::{Value, text};
 use super::{NOT_AN_INTEGER, SYNTAX, about};
 use crate::command::Unknown;
@@ -16,8 +17,8 @@ const HOT: usize = 10;
 
 const HELP: &[&str] = &[
     "CACHE <subcommand> [<arg> ...]. Subcommands are:",
-    "CLEAR (L1|COPIES)",
-    "    Drop all copies. Home keeps what it has.",
+    "CLEAR (L1|L2|COPIES)",
+    "    Drop all copies of a tier, or of all tiers. Home keeps what it has.",
     "HEALTH",
     "    Report each tier as healthy, degraded or unhealthy, with the reason.",
     "HOTKEYS [<count>]",
@@ -30,7 +31,7 @@ const HELP: &[&str] = &[
     "SLOWLOG [<count>]",
     "    Report the last requests that took long to answer (default: 10, -1 means",
     "    all), and which tier answered.",
-    "STATS [L1|L2]",
+    "STATS [L1|L2|L3]",
     "    Report what each tier was asked and how it answered.",
     "TARGETS",
     "    Report each target with what was measured: met, missed or no data.",
@@ -89,14 +90,19 @@ impl Session {
             Some(tier) if tier.eq_ignore_ascii_case(snapshot.home.as_bytes()) => {
                 self.answer(&tiers::home_stats(&snapshot));
             }
+            Some(tier) if tier.eq_ignore_ascii_case(b"l2") && snapshot.l2.is_some() => {
+                let l2 = snapshot.l2.as_ref().map(|l2| tiers::l2_stats(&snapshot, l2));
+                self.answer(&l2.unwrap_or(Value::Nothing));
+            }
             Some(tier) => {
-                let known = format!("'. Tiers are L1 and {}.", snapshot.home.to_uppercase());
+                let l2 = if snapshot.l2.is_some() { ", L2" } else { "" };
+                let known = format!("'. Tiers are L1{l2} and {}.", snapshot.home.to_uppercase());
                 self.reply_error(about("ERR unknown tier '", tier, &known));
             }
         }
     }
 
-    fn cache_clear(&self, what: &[u8]) {
+    fn cache_clear(&mut self, what: &[u8]) {
         let home = self.context.proxy.shared.node.section;
         if what.eq_ignore_ascii_case(home.as_bytes()) {
             let home = home.to_uppercase();
@@ -104,13 +110,19 @@ impl Session {
                 format!("ERR strata: {home} is home and holds no copies; FLUSHDB or FLUSHALL empties it");
             return self.reply_error(text);
         }
-        if !what.eq_ignore_ascii_case(b"l1") && !what.eq_ignore_ascii_case(b"copies") {
+        let all = what.eq_ignore_ascii_case(b"copies");
+        let (l1, l2) = (all || what.eq_ignore_ascii_case(b"l1"), all || what.eq_ignore_ascii_case(b"l2"));
+        let shared = self.context.proxy.shared.clone();
+        if !l1 && (!l2 || shared.l2.is_none()) {
             return self.reply_error(SYNTAX);
         }
-        if let Some(copies) = &self.context.proxy.shared.copies {
+        if let (Some(copies), true) = (&shared.copies, l1) {
             copies.fence_all();
         }
-        self.ok();
+        match shared.l2.clone().filter(|_| l2) {
+            None => self.ok(),
+            Some(l2) => self.clear_l2(l2, all),
+        }
     }
 
     fn cache_hot_keys(&self, count: Option<&[u8]>) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Snapshot, Value, text};
+use super::{L2Figures, Snapshot, Value, text};
 use crate::backend::health::{Checkup, State};
 use crate::clock;
 use crate::config::Targets;
@@ -23,12 +23,37 @@ pub(super) fn stats(snapshot: &Snapshot) -> Value {
         ("errors", totals.errors.into()),
         ("hit_rate", Value::share(snapshot.overall_hit_rate())),
     ]);
-    Value::map([
-        ("l1", l1_stats(snapshot)),
-        (snapshot.home, home_stats(snapshot)),
-        ("flights", flights),
-        ("overall", overall),
-    ])
+    let mut tiers = vec![("l1", l1_stats(snapshot))];
+    tiers.extend(snapshot.l2.as_ref().map(|l2| ("l2", l2_stats(snapshot, l2))));
+    tiers.extend([(snapshot.home, home_stats(snapshot)), ("flights", flights), ("overall", overall)]);
+    Value::Map(tiers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// Of L2 where it holds copies.
+pub(super) fn l2_stats(snapshot: &Snapshot, l2: &L2Figures) -> Value {
+    let totals = &snapshot.totals;
+    let pairs = [
+        ("state", text(l2.state())),
+        ("hits", totals.l2_hits.into()),
+        ("misses", totals.l2_misses.into()),
+        ("hit_rate", Value::share(snapshot.l2_hit_rate())),
+        ("passed_by", totals.l2_passed_by.into()),
+        ("waited", totals.l2_waits.into()),
+        ("sets", totals.l2_fills.into()),
+        ("refused", totals.l2_refused.into()),
+        ("abandoned", totals.l2_abandoned.into()),
+        ("deletes", totals.l2_deletes.into()),
+        ("epochs", l2.epochs.into()),
+        ("evictions", l2.evicted.into()),
+        ("failures", totals.l2_failures.into()),
+        ("bytes_read", totals.l2_bytes_read.into()),
+        ("bytes_filled", totals.l2_bytes_filled.into()),
+        ("bytes", l2.used_memory.into()),
+        ("max_bytes", l2.max_memory.into()),
+        ("slower_than_home", text(if l2.slower_than_home { "yes" } else { "no" })),
+    ];
+    let counted = pairs.into_iter().map(|(name, value)| (name.to_owned(), value));
+    Value::Map(counted.chain(times("get", &totals.l2_get)).collect())
 }
 
 pub(super) fn l1_stats(snapshot: &Snapshot) -> Value {
@@ -98,6 +123,13 @@ pub(super) fn health(snapshot: &Snapshot, shared: &Shared) -> Value {
         pairs.push(("max_bytes".into(), l1.max_bytes.into()));
         tiers.push(("l1".to_owned(), Value::Map(pairs)));
     }
+    if let (Some(verdict), Some(l2)) = (snapshot.l2_verdict(), &snapshot.l2) {
+        let mut pairs = status(verdict);
+        pairs.push(("address".into(), text(&*l2.address)));
+        pairs.push(("bytes".into(), l2.used_memory.into()));
+        pairs.push(("max_bytes".into(), l2.max_memory.into()));
+        tiers.push(("l2".to_owned(), Value::Map(pairs)));
+    }
     let mut pairs = status(snapshot.home_verdict());
     pairs.push(("address".into(), text(shared.node.dial.address.to_string())));
     if let Some(checkup) = &snapshot.checkup {
@@ -143,13 +175,13 @@ pub(super) fn targets(snapshot: &Snapshot, targets: &Targets) -> Value {
     let of = |tier: &str| (snapshot.home == tier).then_some(&snapshot.totals.home_get);
     let rates = [
         ("l1", targets.hit_rate.l1, snapshot.l1_hit_rate()),
-        ("l2", targets.hit_rate.l2, of("l2").and(snapshot.home_hit_rate())),
+        ("l2", targets.hit_rate.l2, of("l2").map_or(snapshot.l2_hit_rate(), |_| snapshot.home_hit_rate())),
         ("l3", targets.hit_rate.l3, of("l3").and(snapshot.home_hit_rate())),
         ("overall", targets.hit_rate.overall, snapshot.overall_hit_rate()),
     ];
     let times = [
         ("l1", targets.latency.l1, &snapshot.totals.l1_get),
-        ("l2", targets.latency.l2, of("l2").unwrap_or(&none)),
+        ("l2", targets.latency.l2, of("l2").unwrap_or(&snapshot.totals.l2_get)),
         ("l3", targets.latency.l3, of("l3").unwrap_or(&none)),
         ("l4", targets.latency.l4, &none),
     ];

@@ -1,0 +1,317 @@
+//! A read of one key that L1 has no copy of asks L2 before it goes home.
+//!
+//! Until it is decided whether home is asked, the client's next commands wait, unless they are reads of other keys: a
+//! write must not overtake it on the way home. What is decided is told by [`Client::look_up`].
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ring::rand::{SecureRandom, SystemRandom};
+
+use super::ticket::Ticket;
+use super::{Claim, L2};
+use crate::backend::lane::{Failure, Outcome, Reply};
+use crate::clock;
+use crate::command::{Command, KeyRef};
+use crate::proxy::{Ask, Client, LaneKey, Proxy};
+use crate::resp::{Limits, Request, RequestParser, Step, encode, reply};
+use crate::tier::copies::Copies;
+use crate::tier::fence::Token;
+use crate::tier::flight::{Identity, Life};
+use crate::tier::l2::ledger::{Pass, Standing};
+use crate::tier::l2::name::field;
+use crate::tier::l2::record::{Epoch, Record};
+use crate::tier::l2::scripts::RANDOM;
+use crate::tier::policy::Expiry;
+
+/// Who takes it on himself to fill a copy has so long; then somebody else may.
+const LEASE_MS: &[u8] = b"100";
+/// Others wait for him at most so long.
+const WAIT: u64 = 150_000_000;
+/// The first and the longest pause between two looks whether he is done.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(8));
+/// A claim ends by itself after this time.
+const CLAIM_MS: &[u8] = b"10000";
+/// Requests of one key whose replies are kept, about.
+const MOST_FIELDS: &[u8] = b"256";
+
+/// One read that L2 was asked for.
+pub(super) struct Lookup {
+    proxy: Rc<Proxy>,
+    l2: Arc<L2>,
+    copies: Arc<Copies>,
+    client: Rc<dyn Client>,
+    session: u64,
+    slot: u64,
+    lane: LaneKey,
+    lane_since: u64,
+    command: &'static Command,
+    request: Box<[u8]>,
+    key: KeyRef,
+    hash: u64,
+    kind: u32,
+    name: Vec<u8>,
+    field: Vec<u8>,
+    /// Taken before L2 was asked.
+    token: Token,
+    pass: Pass,
+    begun: u64,
+    /// A copy in L1 is wanted.
+    admitted: bool,
+    looks: Cell<u32>,
+}
+
+impl Proxy {
+    /// Asks L2, if a copy there could be believed; false: it is to be read at home.
+    pub(in crate::proxy) fn ask_l2(
+        self: &Rc<Self>,
+        ask: &Ask<'_>,
+        copies: &Arc<Copies>,
+        identity: &Identity<'_>,
+        key: KeyRef,
+        admitted: bool,
+    ) -> bool {
+        let (Some(l2), Some(command)) = (&self.shared.l2, ask.command) else {
+            return false;
+        };
+        if ask.follows || ask.own.is_some() || !copies.vouched(ask.now) || copies.flies(identity) {
+            return false;
+        }
+        // What was read at home by then is told by the token, what is asked later by the pass.
+        let token = copies.token(identity.hash, &[]);
+        let Some(pass) = l2.ledger.pass(identity.hash).filter(|_| self.l2.admission.admit()) else {
+            self.counters.l2_passed_by.add(1);
+            return false;
+        };
+        let Some((_, lane)) = self.l2_lane(l2) else { return false };
+        let db = u16::try_from(ask.lane.db).unwrap_or(u16::MAX);
+        let lookup = Rc::new(Lookup {
+            proxy: self.clone(),
+            l2: l2.clone(),
+            copies: copies.clone(),
+            client: ask.client.clone(),
+            session: ask.session,
+            slot: ask.slot,
+            lane: ask.lane,
+            lane_since: ask.lane_since,
+            command,
+            request: ask.request.raw().into(),
+            key,
+            hash: identity.hash,
+            kind: identity.kind,
+            name: l2.names.copies(identity.key),
+            field: field(command.name, ask.lane.proto, db, identity.tail),
+            token,
+            pass,
+            begun: ask.now,
+            admitted,
+            looks: Cell::new(0),
+        });
+        ask.client.unsettle(ask.slot, Some(&[identity.hash]));
+        ask.client.look_up(true);
+        let mut request = Vec::with_capacity(lookup.name.len() + lookup.field.len() + 48);
+        encode::command(&mut request, &[b"HGET", &lookup.name, &lookup.field]);
+        lane.send(&request, Ticket::Get(lookup), ask.now);
+        true
+    }
+}
+
+impl Lookup {
+    pub(super) fn got(self: Rc<Self>, outcome: Outcome<'_>, now: u64) {
+        match outcome {
+            Outcome::Failed(failure) => self.failed(&failure, now),
+            Outcome::Reply(reply) => match reply::bulk(reply.bytes()) {
+                Some(stored) => self.judge(stored, true, now),
+                None => self.take(now),
+            },
+        }
+    }
+
+    /// What the record is worth. One of an unknown epoch is looked at by the script, which knows the current one.
+    fn judge(self: Rc<Self>, stored: &[u8], ask_again: bool, now: u64) {
+        let record = Record::parse(stored).filter(|_| self.stands(now));
+        let Some(record) = record else {
+            return self.go_home(None, now);
+        };
+        match self.l2.ledger.standing(&record.epoch, record.number) {
+            Standing::Unknown if ask_again => self.take(now),
+            Standing::Unknown => self.go_home(None, now),
+            // L1's copies of the key may be older: what comes from home waits for the guard then.
+            Standing::Fresh if self.copies.holds(self.hash) => self.go_home(None, now),
+            standing => self.serve(&record, standing, now),
+        }
+    }
+
+    /// Whether what L2 says may be believed: nothing has changed that would have kept from asking it.
+    fn stands(&self, now: u64) -> bool {
+        self.l2.ledger.holds(self.pass) && self.copies.vouched(now) && self.copies.current(&self.token)
+    }
+
+    fn serve(self: Rc<Self>, record: &Record<'_>, standing: Standing, now: u64) {
+        let left = record.ends_at.saturating_sub(self.l2.clock(self.begun));
+        let reply = self.proxy.l2.codec.borrow_mut().unpack(record).filter(|_| left > 0);
+        let Some(reply) = reply else {
+            return self.go_home(None, now);
+        };
+        if standing == Standing::Fresh {
+            self.copies.show([self.hash]);
+            self.l2.ledger.want_poll();
+        }
+        let counters = &self.proxy.counters;
+        counters.l2_hits.add(1);
+        counters.l2_bytes_read.add(record.len as u64);
+        counters.l2_get.record(now.saturating_sub(self.begun), 1);
+        self.proxy.l2.admission.tally(1, 0);
+        if self.admitted {
+            self.promote(&reply, left);
+        }
+        self.client.deliver(self.slot, Reply::Owned(reply), now);
+        self.client.look_up(false);
+    }
+
+    /// Lets the reply become a copy in L1, by the way of what was read at home: the guard has to confirm it.
+    fn promote(&self, reply: &Bytes, left_ms: u64) {
+        with_request(&self.request, |request| {
+            let absent = reply::is_absent(reply);
+            let key = request.arg(self.key.index as usize).unwrap_or_default();
+            let expiry = if absent { Expiry::Absent } else { Expiry::In(left_ms) };
+            let Some(life) = self.copies.policies().life(key, absent, expiry, self.begun) else { return };
+            let end = self.begun.saturating_add(left_ms.saturating_mul(1_000_000));
+            let life = Life { fresh_until: life.fresh_until.min(end), ..life };
+            let identity = self.identity(key, request);
+            let worker = self.proxy.worker;
+            let flight = self.copies.lone_flight(&identity, self.token.clone(), self.begun, worker, true);
+            self.copies.land(&flight, Some((reply.clone(), life)));
+        });
+    }
+
+    fn identity<'a>(&self, key: &'a [u8], request: &Request<'a>) -> Identity<'a> {
+        Identity { hash: self.hash, key, kind: self.kind, tail: crate::proxy::tail(self.command, request) }
+    }
+
+    /// There is no copy: takes it on itself to bring one, if nobody else has.
+    fn take(self: Rc<Self>, now: u64) {
+        let mut random = [0; RANDOM];
+        let lane = self.proxy.l2_lane(&self.l2).filter(|_| self.stands(now));
+        let (Some((door, lane)), Ok(())) = (lane, SystemRandom::new().fill(&mut random)) else {
+            return self.go_home(None, now);
+        };
+        let mut request = Vec::with_capacity(self.name.len() + self.field.len() + 256);
+        encode::command(
+            &mut request,
+            &[
+                b"EVALSHA",
+                &door.take,
+                b"2",
+                &self.name,
+                self.l2.names.epoch(),
+                &self.field,
+                &random,
+                LEASE_MS,
+                CLAIM_MS,
+                MOST_FIELDS,
+            ],
+        );
+        lane.send(&request, Ticket::Take(self), now);
+    }
+
+    pub(super) fn took(self: Rc<Self>, outcome: Outcome<'_>, now: u64) {
+        let answer = match outcome {
+            Outcome::Reply(reply) => reply,
+            Outcome::Failed(failure) => return self.failed(&failure, now),
+        };
+        if reply::parse_integer(answer.bytes()).is_some() {
+            return self.wait(now);
+        }
+        let parts: Vec<&[u8]> = reply::elements(answer.bytes()).collect();
+        let epoch = parts.get(1).and_then(|e| reply::bulk(e)).and_then(|e| Epoch::try_from(e).ok());
+        let first = parts.first().and_then(|p| reply::bulk(p));
+        let (Some(first), Some(epoch)) = (first, epoch) else {
+            return self.go_home(None, now);
+        };
+        self.l2.ledger.adopt(self.pass, epoch);
+        match parts.get(2).and_then(|clock| reply::parse_integer(clock)) {
+            None => self.judge(first, false, now),
+            Some(given) => {
+                let claim = Claim {
+                    l2: self.l2.clone(),
+                    pass: self.pass,
+                    name: self.name.clone(),
+                    field: self.field.clone(),
+                    nonce: first.to_vec(),
+                    epoch,
+                    given: u64::try_from(given).unwrap_or(0),
+                };
+                self.go_home(Some(claim), now);
+            }
+        }
+    }
+
+    /// Somebody else brings the copy: looks again soon.
+    fn wait(self: Rc<Self>, now: u64) {
+        if now.saturating_sub(self.begun) > WAIT || !self.stands(now) {
+            return self.go_home(None, now);
+        }
+        let look = self.looks.replace(self.looks.get() + 1);
+        if look == 0 {
+            self.proxy.counters.l2_waits.add(1);
+        }
+        let pause = PAUSES.1.min(PAUSES.0 * 2_u32.saturating_pow(look.min(8)));
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(pause).await;
+            let now = clock::now();
+            // He may be of this process.
+            let here = with_request(&self.request, |request| {
+                let key = request.arg(self.key.index as usize).unwrap_or_default();
+                self.copies.flies(&self.identity(key, request))
+            });
+            if here == Some(true) { self.go_home(None, now) } else { self.take(now) }
+        });
+    }
+
+    fn failed(self: Rc<Self>, failure: &Failure, now: u64) {
+        self.proxy.counters.l2_failures.add(1);
+        if matches!(failure, Failure::Timeout(_)) {
+            self.l2.ledger.shun();
+        }
+        self.go_home(None, now);
+    }
+
+    /// The read goes the way it would without L2; with a claim what comes back is offered to L2.
+    fn go_home(self: Rc<Self>, claim: Option<Claim>, now: u64) {
+        self.proxy.counters.l2_misses.add(1);
+        self.proxy.l2.admission.tally(0, 1);
+        with_request(&self.request, |request| {
+            let key = request.arg(self.key.index as usize).unwrap_or_default();
+            let ask = Ask {
+                client: &self.client,
+                session: self.session,
+                slot: self.slot,
+                // Other replies have come since it asked.
+                seen: now,
+                lane: self.lane,
+                lane_since: self.lane_since,
+                own: None,
+                follows: false,
+                command: Some(self.command),
+                request,
+                now,
+            };
+            let identity = self.identity(key, request);
+            self.proxy.read_at_home(&ask, &self.copies, &identity, &[self.key], self.admitted, claim);
+        });
+        self.client.look_up(false);
+    }
+}
+
+fn with_request<R>(raw: &[u8], run: impl FnOnce(&Request<'_>) -> R) -> Option<R> {
+    let mut spans = Vec::new();
+    let limits = Limits { max_bulk: raw.len(), ..Limits::default() };
+    match RequestParser::new().step(raw, 0, &mut spans, &limits) {
+        Step::Command { end } => Some(run(&Request::new(raw, 0, end, &spans))),
+        _ => None,
+    }
+}

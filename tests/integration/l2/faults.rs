@@ -1,0 +1,127 @@
+//! An L2 that is slow, away or full holds nobody up, and is used again by itself.
+
+use std::time::{Duration, Instant};
+
+use super::{LONG, Scene, bulk};
+use crate::support::{Client, Direction, Part, wait_until};
+
+/// The longest that `reads` took one by one.
+fn slowest(client: &mut Client, reads: usize, expected: &str) -> Duration {
+    let times = (0..reads).map(|_| {
+        let began = Instant::now();
+        assert_eq!(client.call(&["GET", "k"]).unwrap(), bulk(expected));
+        began.elapsed()
+    });
+    times.max().unwrap_or_default()
+}
+
+#[test]
+fn an_l2_that_is_killed_is_passed_by_and_used_again() {
+    let mut scene = Scene::start(2, &[]);
+    scene.at_home(&["SET", "k", "v"]);
+    scene.fill(0, &["GET", "k"]);
+    scene.l2.kill();
+    let mut client = scene.client(1);
+    assert!(slowest(&mut client, 200, "v") < Duration::from_millis(200));
+    assert!(wait_until(LONG, || scene.nodes[1].state() == "down"));
+    scene.at_home(&["SET", "k", "w"]);
+    assert!(wait_until(LONG, || client.call(&["GET", "k"]).unwrap() == bulk("w")));
+    scene.l2.start_again();
+    scene.nodes.iter().for_each(|member| member.await_vouched());
+    scene.fill(0, &["GET", "k"]);
+    assert_eq!(scene.from_l2(1, &["GET", "k"]), bulk("w"));
+}
+
+#[test]
+fn an_l2_that_stops_is_passed_by_within_a_tenth_of_a_second() {
+    let mut scene = Scene::start(2, &[]);
+    scene.at_home(&["SET", "k", "v"]);
+    scene.fill(0, &["GET", "k"]);
+    assert_eq!(scene.from_l2(1, &["GET", "k"]), bulk("v"));
+    scene.l2.pause();
+    let mut client = scene.client(1);
+    let began = Instant::now();
+    let first = slowest(&mut client, 1, "v");
+    // One waits, and perhaps a few at the same time; the others do not.
+    let later = slowest(&mut client, 200, "v");
+    assert!(first < Duration::from_millis(250), "{first:?}");
+    assert!(later < Duration::from_millis(150), "{later:?} {:?}", began.elapsed());
+    // While it lasts.
+    std::thread::sleep(Duration::from_millis(1300));
+    assert!(slowest(&mut client, 200, "v") < Duration::from_millis(50));
+    assert_ne!(scene.nodes[1].state(), "up");
+    scene.at_home(&["SET", "k", "w"]);
+    assert!(wait_until(LONG, || client.call(&["GET", "k"]).unwrap() == bulk("w")));
+    scene.l2.resume();
+    scene.nodes.iter().for_each(|member| member.await_vouched());
+    assert_eq!(client.call(&["GET", "k"]).unwrap(), bulk("w"));
+    scene.fill(0, &["GET", "k"]);
+    assert_eq!(scene.from_l2(1, &["GET", "k"]), bulk("w"));
+}
+
+#[test]
+fn an_l2_that_is_away_at_the_start_is_used_when_it_comes() {
+    let mut scene = Scene::start(1, &[]);
+    scene.nodes[0].strata.kill();
+    scene.l2.kill();
+    scene.nodes[0].strata.start_again();
+    scene.at_home(&["SET", "k", "v"]);
+    assert!(slowest(&mut scene.client(0), 100, "v") < Duration::from_millis(200));
+    scene.l2.start_again();
+    scene.nodes[0].await_vouched();
+    assert_eq!(scene.from_l2(0, &["GET", "k"]), bulk("v"));
+}
+
+#[test]
+fn an_l2_without_room_evicts_and_stays_true() {
+    let options = [("maxmemory", "3mb"), ("maxmemory-policy", "allkeys-lru")];
+    let scene = Scene::start_with(2, &options, &[]);
+    let mut clients = [scene.client(0), scene.client(1)];
+    let filler = "x".repeat(900);
+    let mut home = scene.home.connect();
+    for n in 0..6000 {
+        let key = format!("k{}", n % 3000);
+        home.call(&["SET", &key, &format!("{n}{filler}")]).unwrap();
+        if n % 3 == 0 {
+            clients[n % 2].call(&["GET", &key]).unwrap();
+        }
+    }
+    assert!(wait_until(LONG, || scene.l2.info("stats")["evicted_keys"] != "0"));
+    for key in (0..3000).step_by(7) {
+        let expected = bulk(&format!("{}{filler}", key + 3000));
+        for client in &mut clients {
+            assert_eq!(client.call(&["GET", &format!("k{key}")]).unwrap(), expected);
+        }
+    }
+}
+
+#[test]
+fn an_l2_that_refuses_to_store_is_no_error_of_clients() {
+    let options = [("maxmemory", "1500kb"), ("maxmemory-policy", "noeviction")];
+    let scene = Scene::start_with(1, &options, &[]);
+    let filler = "x".repeat(900);
+    let mut client = scene.client(0);
+    for n in 0..3000 {
+        let (key, value) = (format!("k{n}"), format!("{n}{filler}"));
+        scene.at_home(&["SET", &key, &value]);
+        assert_eq!(client.call(&["GET", &key]).unwrap(), bulk(&value));
+    }
+    assert_eq!(client.call(&["GET", "k0"]).unwrap(), bulk(&format!("0{filler}")));
+}
+
+/// Copies are not read while the connection by which they are deleted is silent.
+#[test]
+fn a_silent_connection_of_deletes_ends_the_epoch() {
+    let scene = Scene::start(1, &[]);
+    scene.at_home(&["SET", "k", "old"]);
+    scene.fill(0, &["GET", "k"]);
+    let epochs = scene.nodes[0].stat("epochs");
+    scene.nodes[0].to_l2.stall_part(Part::Other, Direction::Replies, true);
+    assert!(wait_until(LONG, || scene.nodes[0].state() != "up"));
+    scene.at_home(&["SET", "k", "new"]);
+    assert!(wait_until(LONG, || scene.client(0).call(&["GET", "k"]).unwrap() == bulk("new")));
+    scene.nodes[0].to_l2.stall_part(Part::Other, Direction::Replies, false);
+    assert!(wait_until(LONG, || scene.nodes[0].state() == "up"));
+    assert!(scene.nodes[0].stat("epochs") >= epochs);
+    assert_eq!(scene.from_l2(0, &["GET", "k"]), bulk("new"));
+}

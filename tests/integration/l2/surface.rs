@@ -1,0 +1,65 @@
+//! What operators see of L2, and do to it.
+
+use super::{LONG, Scene, bulk, ok};
+use crate::support::{Value, wait_until};
+
+fn shown(value: &Value) -> String {
+    format!("{value:?}")
+}
+
+#[test]
+fn where_stats_and_health_show_l2() {
+    let scene = Scene::start(1, &[]);
+    scene.at_home(&["SET", "k", "v"]);
+    scene.fill(0, &["GETRANGE", "k", "0", "1"]);
+    let mut client = scene.client(0);
+    client.hello(3).unwrap();
+    let found = shown(&client.call(&["CACHE", "WHERE", "k"]).unwrap());
+    for part in ["l1", "l2", "l3", "getrange 0 1", "age_seconds", "believed"] {
+        assert!(found.contains(&shown_word(part)) || found.contains(part), "{part} is not in {found}");
+    }
+    let all = shown(&client.call(&["CACHE", "STATS"]).unwrap());
+    let l2 = shown(&client.call(&["CACHE", "STATS", "L2"]).unwrap());
+    assert!(all.len() > l2.len());
+    assert!(client.call(&["CACHE", "STATS", "L3"]).unwrap().elements().is_some());
+    client.call(&["CACHE", "HEALTH"]).unwrap();
+    client.call(&["CACHE", "TARGETS"]).unwrap();
+    let member = &scene.nodes[0];
+    assert_eq!((member.state().as_str(), member.stat("fills")), ("up", 1));
+    assert!(member.stat("bytes_filled") > 0 && member.stat("epochs") >= 1);
+    assert!(wait_until(LONG, || member.stat("bytes") > 0));
+}
+
+fn shown_word(word: &str) -> String {
+    shown(&bulk(word))
+}
+
+#[test]
+fn copies_in_l2_are_dropped_by_name_by_pattern_and_all() {
+    let scene = Scene::start(2, &[]);
+    let mut client = scene.client(0);
+    let fill = |keys: &[&str]| {
+        for key in keys {
+            scene.at_home(&["SET", key, "v"]);
+            scene.fill(1, &["GET", key]);
+        }
+    };
+    fill(&["a1", "a2", "b1", "b2"]);
+    let invalidated = client.call(&["CACHE", "INVALIDATE", "KEYS", "a1", "none", "b2"]).unwrap();
+    assert_eq!(invalidated, Value::Integer(2));
+    assert_eq!((scene.knows("a1"), scene.knows("a2"), scene.knows("b2")), (false, true, false));
+    assert_eq!(client.call(&["CACHE", "INVALIDATE", "MATCH", "a*"]).unwrap(), Value::Integer(1));
+    assert_eq!((scene.knows("a2"), scene.knows("b1")), (false, true));
+    assert_eq!(client.call(&["CACHE", "CLEAR", "L1"]).unwrap(), ok());
+    assert!(scene.knows("b1"));
+    assert_eq!(client.call(&["CACHE", "CLEAR", "L2"]).unwrap(), ok());
+    assert!(!scene.knows("b1"));
+    scene.nodes[0].await_vouched();
+    fill(&["c1"]);
+    assert_eq!(client.call(&["CACHE", "CLEAR", "COPIES"]).unwrap(), ok());
+    assert!(!scene.knows("c1"));
+    scene.nodes[0].await_vouched();
+    fill(&["c1"]);
+    assert_eq!(scene.from_l2(0, &["GET", "c1"]), bulk("v"));
+    assert!(client.call(&["CACHE", "CLEAR", "L3"]).unwrap().is_error());
+}
