@@ -12,6 +12,7 @@ const FULL: f64 = 0.125;
 /// The judge of one worker. It begins with trust: a cold cache keeps everything.
 #[derive(Debug)]
 pub(super) struct Admission {
+    window: f64,
     hits: Cell<f64>,
     reads: Cell<f64>,
     random: Cell<u64>,
@@ -19,19 +20,25 @@ pub(super) struct Admission {
 
 impl Default for Admission {
     fn default() -> Self {
-        Admission {
-            hits: Cell::new(WINDOW),
-            reads: Cell::new(WINDOW),
-            random: Cell::new(0x9E37_79B9_7F4A_7C15),
-        }
+        Admission::over(WINDOW)
     }
 }
 
 impl Admission {
+    /// The ratio is taken over so many reads, about.
+    pub(super) fn over(window: f64) -> Self {
+        Admission {
+            window,
+            hits: Cell::new(window),
+            reads: Cell::new(window),
+            random: Cell::new(0x9E37_79B9_7F4A_7C15),
+        }
+    }
+
     /// Notes reads. Older ones fade as newer ones come.
     pub(super) fn tally(&self, hits: u64, misses: u64) {
         let reads = (hits + misses) as f64;
-        let fade = 1.0 - (reads / WINDOW).min(1.0);
+        let fade = 1.0 - (reads / self.window).min(1.0);
         self.hits.set(self.hits.get() * fade + hits as f64);
         self.reads.set(self.reads.get() * fade + reads);
     }

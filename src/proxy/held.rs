@@ -55,6 +55,7 @@ impl Proxy {
 
     /// Releases what has been confirmed; without a lease nothing needs to be.
     pub fn release_confirmed(&self, now: u64) {
+        self.release_l2(self.vouched(now).is_some(), now);
         let vouched = self.vouched(now).is_some() || self.shared.listeners.covered(now);
         loop {
             let next = {

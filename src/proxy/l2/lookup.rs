@@ -136,12 +136,40 @@ impl Lookup {
         let Some(record) = record else {
             return self.go_home(None, now);
         };
-        match self.l2.ledger.standing(&record.epoch, record.number) {
-            Standing::Unknown if ask_again => self.take(now),
-            Standing::Unknown => self.go_home(None, now),
-            // L1's copies of the key may be older: what comes from home waits for the guard then.
-            Standing::Fresh if self.copies.holds(self.hash) => self.go_home(None, now),
-            standing => self.serve(&record, standing, now),
+        let fresh = match self.l2.ledger.standing(&record.epoch, record.number) {
+            Standing::Unknown if ask_again => return self.take(now),
+            Standing::Unknown => return self.go_home(None, now),
+            Standing::Fresh => true,
+            Standing::Settled => false,
+        };
+        if fresh {
+            self.l2.ledger.want_poll();
+        }
+        // It may be older than what was said of the key before, or newer than L1's copies of it. Once the guard has
+        // confirmed, it is neither, or its key was announced.
+        if self.l2.ledger.trails(self.pass) || fresh && self.copies.holds(self.hash) {
+            return self.hold(stored, now);
+        }
+        if fresh {
+            self.copies.show([self.hash]);
+        }
+        self.serve(&record, now);
+    }
+
+    /// Keeps the record until the guard has confirmed.
+    fn hold(self: Rc<Self>, stored: &[u8], now: u64) {
+        let proxy = self.proxy.clone();
+        match proxy.shared.confirmations.ask() {
+            Some(number) => proxy.l2.held.borrow_mut().push_back((number, self, stored.into())),
+            None => self.go_home(None, now),
+        }
+    }
+
+    /// The guard has confirmed, or never will.
+    pub(super) fn confirmed(self: Rc<Self>, stored: &[u8], now: u64) {
+        match Record::parse(stored).filter(|_| self.stands(now) && !self.l2.ledger.trails(self.pass)) {
+            Some(record) => self.serve(&record, now),
+            None => self.go_home(None, now),
         }
     }
 
@@ -150,16 +178,12 @@ impl Lookup {
         self.l2.ledger.holds(self.pass) && self.copies.vouched(now) && self.copies.current(&self.token)
     }
 
-    fn serve(self: Rc<Self>, record: &Record<'_>, standing: Standing, now: u64) {
+    fn serve(self: Rc<Self>, record: &Record<'_>, now: u64) {
         let left = record.ends_at.saturating_sub(self.l2.clock(self.begun));
         let reply = self.proxy.l2.codec.borrow_mut().unpack(record).filter(|_| left > 0);
         let Some(reply) = reply else {
             return self.go_home(None, now);
         };
-        if standing == Standing::Fresh {
-            self.copies.show([self.hash]);
-            self.l2.ledger.want_poll();
-        }
         let counters = &self.proxy.counters;
         counters.l2_hits.add(1);
         counters.l2_bytes_read.add(record.len as u64);

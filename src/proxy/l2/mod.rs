@@ -8,6 +8,7 @@ pub mod surface;
 mod ticket;
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -27,10 +28,14 @@ use crate::tier::l2::name::Names;
 use crate::tier::l2::record::Codec;
 
 pub(super) use fill::Claim;
+use lookup::Lookup;
 use ticket::Ticket;
 
 /// What is asked of L2 for a reader is given up after this long, and L2 is passed by until it answers again.
 pub const PATIENCE: Duration = Duration::from_millis(80);
+
+/// The reads of L2 that its hit ratio is taken over: what is asked in vain costs each time.
+const WINDOW: f64 = 2048.0;
 
 /// L2, as all workers see it.
 #[derive(Debug)]
@@ -103,13 +108,26 @@ impl L2 {
 }
 
 /// What a worker has of L2.
-#[derive(Default)]
 pub(super) struct Worker {
     lane: RefCell<Option<(Arc<Door>, Rc<Lane<Ticket>>)>>,
     /// Lanes to servers of before that still owe answers.
     retired: RefCell<Vec<Rc<Lane<Ticket>>>>,
     codec: RefCell<Codec>,
     admission: Admission,
+    /// Records that wait for a confirmation of the guard, by its number.
+    held: RefCell<VecDeque<(u64, Rc<Lookup>, Box<[u8]>)>>,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Worker {
+            lane: RefCell::default(),
+            retired: RefCell::default(),
+            codec: RefCell::default(),
+            admission: Admission::over(WINDOW),
+            held: RefCell::default(),
+        }
+    }
 }
 
 impl Proxy {
@@ -135,6 +153,20 @@ impl Proxy {
         let Some((_, lane)) = self.l2_lane(l2) else { return false };
         lane.send(request, ticket, clock::now());
         true
+    }
+
+    /// Goes on with what waited for a confirmation that has come, or will not.
+    pub(super) fn release_l2(&self, vouched: bool, now: u64) {
+        loop {
+            let next = {
+                let mut held = self.l2.held.borrow_mut();
+                let due =
+                    held.front().is_some_and(|(n, ..)| !vouched || self.shared.confirmations.reached(*n));
+                if due { held.pop_front() } else { None }
+            };
+            let Some((_, lookup, stored)) = next else { return };
+            lookup.confirmed(&stored, now);
+        }
     }
 
     /// Time-outs of what was asked of L2.

@@ -2,8 +2,8 @@
 //!
 //! L2 is *vouched for* while everything announced to this process is deleted there, in an epoch that began after
 //! announcements did. Then a copy may be used if, when L2 was asked, no delete of its key was outstanding
-//! ([`Ledger::pass`]) and nothing about the key had been released that the guard has not confirmed since; and if no
-//! fence of the key was raised until the answer came.
+//! ([`Ledger::pass`]), if no fence of the key was raised until the answer came, and if the guard has confirmed since
+//! whatever had been released about the key before ([`Ledger::trails`]).
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -94,9 +94,14 @@ impl Default for Ledger {
     }
 }
 
-/// The permission to ask L2 for a copy: the vouching under which it was given.
+/// The permission to ask L2 for a copy of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pass(u64);
+pub struct Pass {
+    /// The vouching under which it was given.
+    state: u64,
+    /// When something about the key had last been released.
+    shown: u64,
+}
 
 /// What is thought of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,16 +124,19 @@ impl Ledger {
     pub fn pass(&self, hash: u64) -> Option<Pass> {
         let state = self.state.load(SeqCst);
         let slot = &self.slots[slot_of(hash)];
-        let may = state % 2 == 1
-            && self.slow_since.load(SeqCst) == 0
-            && slot.deletes.load(SeqCst) == 0
-            && slot.shown.load(SeqCst) < self.confirmed.load(SeqCst);
-        may.then_some(Pass(state))
+        let may = state % 2 == 1 && self.slow_since.load(SeqCst) == 0 && slot.deletes.load(SeqCst) == 0;
+        may.then(|| Pass { state, shown: slot.shown.load(SeqCst) })
+    }
+
+    /// Whether what was released about the key before the pass was given may be newer than what L2 says: the guard has
+    /// not confirmed it yet.
+    pub fn trails(&self, pass: Pass) -> bool {
+        pass.shown >= self.confirmed.load(SeqCst)
     }
 
     /// Whether the vouching of this pass still lasts.
     pub fn holds(&self, pass: Pass) -> bool {
-        self.state.load(SeqCst) == pass.0
+        self.state.load(SeqCst) == pass.state
     }
 
     /// Whether L2 is vouched for.
