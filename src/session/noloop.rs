@@ -97,7 +97,7 @@ impl Session {
             news: news.clone(),
             proxy: self.context.proxy.clone(),
             core: self.core.clone(),
-            lease: self.context.config.l2.lease,
+            lease: self.context.config.home().lease,
         };
         tokio::task::spawn_local(async move {
             tokio::select! {

@@ -173,7 +173,6 @@ fn it_may_be_turned_on_and_off_and_the_client_may_go_elsewhere() {
             let reply = frames(&mut client, command, 1);
             seen.extend(reply.into_iter().filter(|_| !command.starts_with("HELLO")));
         }
-        call(&mut writer, "SET k 1");
         frames(&mut client, "HELLO 3", 1);
         seen.extend(frames(&mut client, "GET k", 1));
         seen.extend(told(&mut client, &mut writer));
