@@ -17,6 +17,8 @@ pub struct L2 {
     pub max_size: usize,
     /// Lifetime of what strata itself stores in it.
     pub ttl: Duration,
+    /// What names its copies: processes with the same one share them. Empty: how home is reached.
+    pub namespace: String,
 }
 
 impl Default for L2 {
@@ -27,6 +29,7 @@ impl Default for L2 {
             upstream: Upstream::new("l2", topology),
             max_size: 100_000_000,
             ttl: Duration::from_secs(300),
+            namespace: String::new(),
         }
     }
 }

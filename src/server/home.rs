@@ -61,7 +61,11 @@ pub(super) fn copies(config: &Config, embedded: Option<&Embedded>) -> anyhow::Re
     }
     let upstream = &config.l2.upstream;
     let database = u16::try_from(upstream.database).unwrap_or(u16::MAX);
-    let home = config.home().topology.to_string();
+    // A name given by hand is no address.
+    let home = match &*config.l2.namespace {
+        "" => format!("at {}", config.home().topology),
+        name => format!("as {name}"),
+    };
     Ok(Some(Arc::new(L2::new(Arc::new(node(upstream, embedded)?), database, &home))))
 }
 

@@ -101,6 +101,7 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     // An empty redis-server uses nearly 1 MB of it.
     key("l2.max_size", Slot::Size(2 * MB..=TB, |r| &mut r.config.l2.max_size)),
     key("l2.ttl", Slot::Span(MS..=YEAR, |r| &mut r.config.l2.ttl)),
+    key("l2.namespace", Slot::Text("a name", |r| &mut r.config.l2.namespace)),
     key("l2.max_connections", Slot::Count(1..=10_000, |r| &mut r.config.l2.upstream.max_connections)),
     key("l2.username", Slot::Text("the name of an ACL user", |r| &mut r.l2.username)),
     key("l2.password", Slot::Secret(|r| &mut r.l2.password)),

@@ -74,7 +74,7 @@ fn an_l2_that_is_away_at_the_start_is_used_when_it_comes() {
 
 #[test]
 fn an_l2_without_room_evicts_and_stays_true() {
-    let options = [("maxmemory", "3mb"), ("maxmemory-policy", "allkeys-lru")];
+    let options = [("maxmemory", "2mb"), ("maxmemory-policy", "allkeys-lru")];
     let scene = Scene::start_with(2, &options, &[]);
     let mut clients = [scene.client(0), scene.client(1)];
     let filler = "x".repeat(900);

@@ -57,6 +57,8 @@ impl Scene {
             ("l3.mode", "standalone"),
             ("l3.nodes", home),
             ("l2.url", &*l2),
+            // Each has its own way home.
+            ("l2.namespace", "scene"),
             ("l1.rest", "false"),
             // What L1 has kept is gone when it is asked for again.
             ("l1.ttl", "1ms"),
