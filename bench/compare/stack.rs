@@ -40,6 +40,8 @@ pub(crate) enum Kind {
 pub(crate) enum Home {
     /// One redis-server.
     One,
+    /// The same with a second one above it that holds copies.
+    UnderL2,
     /// A cluster of three masters. twemproxy, which knows no cluster, has three redis-servers, and redis-server itself is
     /// alone.
     Cluster,
@@ -107,6 +109,11 @@ impl Lab {
         let mut own = vec![format!("server.listen=127.0.0.1:{port}")];
         match home {
             Home::One => own.extend(homes.iter().map(|home| format!("l2.url=redis://{}", address(home)))),
+            Home::UnderL2 => {
+                own.extend(["l3.enabled=true", "l3.mode=standalone"].map(str::to_owned));
+                own.extend(homes.iter().take(1).map(|home| format!("l3.nodes={}", address(home))));
+                own.extend(homes.iter().skip(1).map(|l2| format!("l2.url=redis://{}", address(l2))));
+            }
             Home::Cluster => {
                 let nodes: Vec<String> = homes.iter().map(address).collect();
                 own.extend(["l2.enabled=false", "l3.enabled=true", "l3.mode=cluster"].map(str::to_owned));
@@ -152,7 +159,7 @@ impl Lab {
         let file = self.directory.path().join(format!("predixy-{port}.conf"));
         let servers: String = homes.iter().map(|home| format!("  + {}\n", address(home))).collect();
         let pool = match home {
-            Home::One => format!(
+            Home::One | Home::UnderL2 => format!(
                 "StandaloneServerPool {{\n Databases 16\n Hash crc16\n HashTag \"{{}}\"\n Distribution modula\n \
                  RefreshMethod fixed\n Group home {{\n{servers} }}\n}}\n"
             ),
@@ -188,6 +195,7 @@ impl Stack {
             (Kind::Twemproxy, Home::Cluster) => (0..MASTERS).map(|_| lab.redis()).collect::<Result<_>>()?,
             (_, Home::Cluster) => cluster::start(lab)?,
             (_, Home::One) => vec![lab.redis()?],
+            (_, Home::UnderL2) => vec![lab.redis()?, lab.redis()?],
         };
         let front = match kind {
             Kind::Redis => lab.redis()?,

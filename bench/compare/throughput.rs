@@ -139,6 +139,24 @@ pub(crate) const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "l2-hit",
+        title: "GET hit in L2",
+        request: Request::Get,
+        keys: 100_000,
+        depths: &[1, 16, 64],
+        home: Home::UnderL2,
+        stacks: &[Kind::Redis, Kind::Strata],
+        // L1 holds next to nothing of them.
+        settings: &["l1.max_size=64KB"],
+        warm: true,
+        goals: &[
+            told(Measure::Cpu, 1, Kind::Redis),
+            told(Measure::Cpu, 16, Kind::Redis),
+            told(Measure::Rate, 16, Kind::Redis),
+            told(Measure::Rate, 64, Kind::Redis),
+        ],
+    },
+    Case {
         name: "transaction",
         title: "Transaction of 10 commands",
         request: Request::Transaction,

@@ -18,6 +18,8 @@ pub struct Node {
     pub breaker: Breaker,
     /// Bound on one request.
     pub request_timeout: Duration,
+    /// What it is to strata, for the log.
+    role: &'static str,
     complained: AtomicBool,
 }
 
@@ -31,8 +33,14 @@ impl Node {
             dial: Dial { address, credentials, timeout: upstream.connect_timeout, run: None },
             breaker: Breaker::new(upstream.backoff_min, upstream.backoff_max),
             request_timeout: upstream.request_timeout,
+            role: "home",
             complained: AtomicBool::new(false),
         }
+    }
+
+    /// The node, called so in the log.
+    pub fn called(self, role: &'static str) -> Self {
+        Node { role, ..self }
     }
 
     /// The same node, as long as it is this run of its server (`run_id` of INFO), with another bound on one request.
@@ -42,6 +50,7 @@ impl Node {
             dial: Dial { run: Some(run.into()), ..self.dial.clone() },
             breaker: Breaker::new(Duration::from_millis(50), Duration::from_secs(1)),
             request_timeout,
+            role: self.role,
             complained: AtomicBool::new(false),
         }
     }
@@ -57,7 +66,8 @@ impl Node {
     pub fn down(&self, reason: &str) {
         let pause = self.breaker.failed(reason);
         if !self.complained.swap(true, Relaxed) {
-            tracing::error!(node = %self.dial.address, reason, ?pause, "home is unreachable; retrying with back-off");
+            let role = self.role;
+            tracing::error!(node = %self.dial.address, reason, ?pause, "{role} is unreachable; retrying with back-off");
         }
     }
 
@@ -65,7 +75,8 @@ impl Node {
     pub fn up(&self) {
         let trouble = self.breaker.succeeded();
         if self.complained.swap(false, Relaxed) {
-            tracing::info!(node = %self.dial.address, after = ?trouble.unwrap_or_default(), "home is back");
+            let role = self.role;
+            tracing::info!(node = %self.dial.address, after = ?trouble.unwrap_or_default(), "{role} is back");
         }
     }
 }

@@ -66,7 +66,8 @@ pub(super) fn copies(config: &Config, embedded: Option<&Embedded>) -> anyhow::Re
         "" => format!("at {}", config.home().topology),
         name => format!("as {name}"),
     };
-    Ok(Some(Arc::new(L2::new(Arc::new(node(upstream, embedded)?), database, &home))))
+    let node = node(upstream, embedded)?.called("L2");
+    Ok(Some(Arc::new(L2::new(Arc::new(node), database, &home))))
 }
 
 /// How home is reached.

@@ -87,7 +87,9 @@ impl Policies {
     pub fn l2_life(&self, key: &[u8], reply_absent: bool, expiry: Expiry) -> Option<Duration> {
         let life = match expiry {
             Expiry::Absent if !reply_absent => return None,
-            Expiry::Absent => self.rule(key).and_then(|r| r.negative_ttl).unwrap_or(self.negative_ttl).min(self.l2_ttl),
+            Expiry::Absent => {
+                self.rule(key).and_then(|r| r.negative_ttl).unwrap_or(self.negative_ttl).min(self.l2_ttl)
+            }
             Expiry::Never => self.l2_ttl,
             Expiry::In(ms) => self.l2_ttl.min(Duration::from_millis(ms)),
         };

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ticket::Ticket;
 use super::L2;
+use super::ticket::Ticket;
 use crate::clock;
 use crate::proxy::Proxy;
 use crate::resp::encode;

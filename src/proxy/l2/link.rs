@@ -84,10 +84,15 @@ impl Link {
                 Err(e) => node.failed(&e),
                 Ok(mut connection) => {
                     node.up();
+                    let began = Instant::now();
                     let reason = connection.live().await;
                     *self.l2.door.write() = None;
                     self.l2.ledger.lost();
                     connection.forget();
+                    if began.elapsed() < SILENCE {
+                        // Another one would end as soon.
+                        node.down(&reason);
+                    }
                     tracing::warn!(node = %node.dial.address, reason, "connection to L2 lost; it is passed by");
                 }
             }

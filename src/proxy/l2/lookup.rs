@@ -250,6 +250,9 @@ impl Lookup {
         if reply::parse_integer(answer.bytes()).is_some() {
             return self.wait(now);
         }
+        if answer.bytes().starts_with(b"-NOSCRIPT") {
+            self.proxy.load_l2_scripts(&self.l2);
+        }
         let parts: Vec<&[u8]> = reply::elements(answer.bytes()).collect();
         let epoch = parts.get(1).and_then(|e| reply::bulk(e)).and_then(|e| Epoch::try_from(e).ok());
         let first = parts.first().and_then(|p| reply::bulk(p));

@@ -22,10 +22,11 @@ use crate::backend::lane::Lane;
 use crate::backend::node::Node;
 use crate::clock;
 use crate::metrics::Counters;
-use crate::resp::Proto;
+use crate::resp::{Proto, encode};
 use crate::tier::l2::ledger::Ledger;
 use crate::tier::l2::name::Names;
 use crate::tier::l2::record::Codec;
+use crate::tier::l2::scripts::{FILL, TAKE};
 
 pub(super) use fill::Claim;
 use lookup::Lookup;
@@ -153,6 +154,15 @@ impl Proxy {
         let Some((_, lane)) = self.l2_lane(l2) else { return false };
         lane.send(request, ticket, clock::now());
         true
+    }
+
+    /// Somebody has made L2 forget the scripts.
+    fn load_l2_scripts(&self, l2: &L2) {
+        for script in [TAKE, FILL] {
+            let mut request = Vec::new();
+            encode::command(&mut request, &[b"SCRIPT", b"LOAD", script.as_bytes()]);
+            self.send_l2(l2, &request, Ticket::Nobody);
+        }
     }
 
     /// Goes on with what waited for a confirmation that has come, or will not.

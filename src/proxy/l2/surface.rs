@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::ticket::Ticket;
 use super::L2;
+use super::ticket::Ticket;
 use crate::clock;
 use crate::proxy::Proxy;
 use crate::resp::{Proto, encode, reply};
@@ -102,9 +102,13 @@ impl Proxy {
             };
             let mut parts = reply::elements(&page);
             cursor = parts.next().and_then(reply::bulk).unwrap_or(b"0").to_vec();
-            let names: Vec<&[u8]> = parts.next().into_iter().flat_map(reply::elements).filter_map(reply::bulk).collect();
-            let keys: Vec<&[u8]> =
-                names.iter().filter_map(|name| l2.names.key(name)).filter(|key| glob::matches(pattern, key)).collect();
+            let names: Vec<&[u8]> =
+                parts.next().into_iter().flat_map(reply::elements).filter_map(reply::bulk).collect();
+            let keys: Vec<&[u8]> = names
+                .iter()
+                .filter_map(|name| l2.names.key(name))
+                .filter(|key| glob::matches(pattern, key))
+                .collect();
             if !keys.is_empty() {
                 dropped += self.drop_l2_copies(l2, &keys).await?.len() as i64;
             }

@@ -83,7 +83,9 @@ impl L2Figures {
             (Some(reason), _) => format!("L2 cannot be reached: {reason}"),
             (None, Guarding::Resting) => return (State::Healthy, vec!["resting with L1".to_owned()]),
             (None, Guarding::Down) => "L2 is passed by: nobody announces changes".to_owned(),
-            (None, Guarding::Awake) if !self.vouched => "L2 is passed by: it has not taken an epoch".to_owned(),
+            (None, Guarding::Awake) if !self.vouched => {
+                "L2 is passed by: it has not taken an epoch".to_owned()
+            }
             (None, Guarding::Awake) if self.slow => "L2 is passed by: it did not answer in time".to_owned(),
             (None, Guarding::Awake) if self.slower_than_home => {
                 "L2 is slower than home at the median".to_owned()

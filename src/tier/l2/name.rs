@@ -98,10 +98,7 @@ mod tests {
         let get = field("get", Proto::Resp2, 0, b"");
         let range = field("getrange", Proto::Resp3, 9, b"$1\r\n0\r\n$1\r\n1\r\n");
         assert_eq!(parse_field(&get), Some(("get", Proto::Resp2, 0, &b""[..])));
-        assert_eq!(
-            parse_field(&range),
-            Some(("getrange", Proto::Resp3, 9, &b"$1\r\n0\r\n$1\r\n1\r\n"[..]))
-        );
+        assert_eq!(parse_field(&range), Some(("getrange", Proto::Resp3, 9, &b"$1\r\n0\r\n$1\r\n1\r\n"[..])));
         assert_eq!((parse_field(b"n"), parse_field(b"2\0\0\x09get")), (None, None));
     }
 }

@@ -75,7 +75,8 @@ impl Codec {
             _ => self.decompressor.as_mut()?.decompress(record.payload, record.len).ok()?.into(),
         };
         // It goes to clients as it is: it has to be one whole reply.
-        let whole = matches!(ReplyScanner::new().step(&reply, 0), Scan::Complete { end } if end == reply.len());
+        let whole =
+            matches!(ReplyScanner::new().step(&reply, 0), Scan::Complete { end } if end == reply.len());
         (whole && reply.len() == record.len).then_some(reply)
     }
 }

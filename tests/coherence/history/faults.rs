@@ -19,22 +19,48 @@ pub(super) struct Fleet {
     relays: Vec<Relay>,
     /// Empty where clients speak to the relays themselves.
     proxies: Vec<Strata>,
+    /// Copies that the proxies share.
+    l2: Option<RedisServer>,
 }
 
 impl Fleet {
-    /// Starts home and `proxies` relays, with a proxy each if `strata`.
-    pub(super) fn start(proxies: usize, strata: bool) -> Fleet {
+    /// Starts home and `proxies` relays, with a proxy each if `strata`, and an L2 for all of them if `shared`.
+    pub(super) fn start(proxies: usize, strata: bool, shared: bool) -> Fleet {
         let home = RedisServer::start(&[("appendonly", "yes"), ("appendfsync", "always")]);
         let relays: Vec<Relay> = (0..proxies).map(|_| Relay::start(&home.tcp())).collect();
-        let started = relays.iter().filter(|_| strata).map(|relay| Strata::start(&relay.endpoint(), &[]));
+        let l2 =
+            shared.then(|| RedisServer::start(&[("maxmemory", "3mb"), ("maxmemory-policy", "allkeys-lru")]));
+        let started = relays.iter().filter(|_| strata).map(|relay| match &l2 {
+            None => Strata::start(&relay.endpoint(), &[]),
+            Some(l2) => under_l2(&relay.endpoint(), l2),
+        });
         let proxies = started.collect();
-        Fleet { home, relays, proxies }
+        Fleet { home, relays, proxies, l2 }
+    }
+
+    /// How many ways to home there are besides the direct one.
+    pub(super) fn relays(&self) -> usize {
+        self.relays.len()
     }
 
     /// Where clients of this proxy connect.
     pub(super) fn endpoint(&self, proxy: usize) -> Endpoint {
         self.proxies.get(proxy).map_or_else(|| self.relays[proxy].endpoint(), Strata::endpoint)
     }
+}
+
+/// A proxy whose L1 forgets soon, so that much is read from L2.
+fn under_l2(home: &Endpoint, l2: &RedisServer) -> Strata {
+    let home = home.url().replace("redis://", "");
+    let settings = [
+        ("l2.url", &*l2.tcp().url()),
+        ("l2.namespace", "history"),
+        ("l3.enabled", "true"),
+        ("l3.mode", "standalone"),
+        ("l3.nodes", &*home),
+        ("l1.ttl", "20ms"),
+    ];
+    Strata::start_bare(&settings)
 }
 
 /// One kind of fault, and which proxy it hits.
@@ -54,6 +80,10 @@ pub(super) enum Fault {
     DropConnections,
     /// A proxy stops for longer than the lease.
     PauseProxy(usize),
+    KillProxy(usize),
+    PauseL2,
+    KillL2,
+    FlushL2,
 }
 
 /// Every kind once, in random order.
@@ -72,6 +102,9 @@ pub(super) fn shuffled(fleet: &Fleet, random: &mut StdRng) -> Vec<Fault> {
     ];
     if !fleet.proxies.is_empty() {
         faults.push(Fault::PauseProxy(proxy()));
+    }
+    if fleet.l2.is_some() {
+        faults.extend([Fault::KillProxy(proxy()), Fault::PauseL2, Fault::KillL2, Fault::FlushL2]);
     }
     faults.shuffle(random);
     faults
@@ -126,6 +159,27 @@ impl Fault {
                 fleet.proxies[proxy].pause();
                 thread::sleep(silence);
                 fleet.proxies[proxy].resume();
+            }
+            Fault::KillProxy(proxy) => {
+                fleet.proxies[proxy].kill();
+                thread::sleep(moment);
+                fleet.proxies[proxy].start_again();
+            }
+            Fault::PauseL2 | Fault::KillL2 | Fault::FlushL2 => {
+                let Some(l2) = &mut fleet.l2 else { return };
+                match self {
+                    Fault::PauseL2 => {
+                        l2.pause();
+                        thread::sleep(silence);
+                        l2.resume();
+                    }
+                    Fault::KillL2 => {
+                        l2.kill();
+                        thread::sleep(moment);
+                        l2.start_again();
+                    }
+                    _ => drop(l2.connect().call(&["FLUSHALL"]).expect("L2 is flushed")),
+                }
             }
         }
     }

@@ -51,6 +51,14 @@ fn no_read_is_older_than_the_guarantee_allows_whatever_breaks() {
 }
 
 #[test]
+fn processes_that_share_an_l2_read_nothing_older_either() {
+    let duration = Duration::from_secs(setting("STRATA_HISTORY_SECONDS", 60));
+    let report = Run::start(Between::StrataOverL2, true).go(seed(), duration);
+    println!("{report}");
+    assert!(report.passed(), "{report}");
+}
+
+#[test]
 fn redis_itself_passes() {
     let report = Run::start(Between::Nothing, true).go(seed(), Duration::from_secs(6));
     assert!(report.passed(), "{report}");

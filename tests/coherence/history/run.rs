@@ -19,6 +19,7 @@ use super::model::{Actor, Clock, MILLISECOND, Nanos, Route, SECOND};
 use super::report::{Report, Round};
 
 const PROXIES: usize = 2;
+const PROXIES_OVER_L2: usize = 3;
 const CLIENTS_A_PROXY: usize = 4;
 const CLIENTS_AT_HOME: usize = 3;
 
@@ -37,6 +38,8 @@ const LIMITS: Limits = Limits { lease: SECOND, slack: 200 * MILLISECOND };
 pub(super) enum Between {
     Nothing,
     Strata,
+    /// The same with an L2 that they share.
+    StrataOverL2,
     /// A cache that keeps replies for 3 s whatever happens: to be found out.
     Forgetful,
 }
@@ -53,7 +56,9 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn start(between: Between, with_faults: bool) -> Run {
-        let fleet = Fleet::start(PROXIES, between == Between::Strata);
+        let shared = between == Between::StrataOverL2;
+        let proxies = if shared { PROXIES_OVER_L2 } else { PROXIES };
+        let fleet = Fleet::start(proxies, shared || between == Between::Strata, shared);
         Run { fleet, between, clock: Clock::start(), with_faults, faults: Vec::new() }
     }
 
@@ -127,7 +132,7 @@ impl Run {
     /// Every client with its way.
     fn links(&self) -> Vec<(Actor, Box<dyn Link>)> {
         let mut links: Vec<(Actor, Box<dyn Link>)> = Vec::new();
-        for proxy in 0..PROXIES {
+        for proxy in 0..self.fleet.relays() {
             let copies = Arc::new(Mutex::new(HashMap::new()));
             for index in 0..CLIENTS_A_PROXY {
                 let actor = Actor { client: links.len(), route: Route::Proxy(proxy) };
@@ -137,7 +142,7 @@ impl Run {
                     actor,
                     match self.between {
                         Between::Forgetful => Box::new(Forgetful::new(direct, &copies, 3 * SECOND)),
-                        Between::Nothing | Between::Strata => Box::new(direct),
+                        Between::Nothing | Between::Strata | Between::StrataOverL2 => Box::new(direct),
                     },
                 ));
             }

@@ -58,9 +58,10 @@ fn replies_of_all_shapes_come_back_as_they_were() {
 #[test]
 fn a_copy_ends_with_its_key_and_with_the_tier() {
     let scene = Scene::start(2, &[("l2.ttl", "700ms"), ("l1.ttl", "1m"), ("l1.max_size", "64KB")]);
-    scene.at_home(&["SET", "own", "v", "PX", "300"]);
-    scene.at_home(&["SET", "tier", "v"]);
+    scene.set("tier", "v");
+    scene.set("own", "v");
     let mut client = scene.client(0);
+    scene.at_home(&["PEXPIRE", "own", "300"]);
     let written = Instant::now();
     assert_eq!(client.call(&["GET", "own"]).unwrap(), bulk("v"));
     assert_eq!(client.call(&["GET", "tier"]).unwrap(), bulk("v"));
@@ -80,7 +81,7 @@ fn a_copy_ends_with_its_key_and_with_the_tier() {
 #[test]
 fn a_copy_of_l2_becomes_one_of_l1_and_is_dropped_with_it() {
     let scene = Scene::start(2, &[("l1.ttl", "1m")]);
-    scene.at_home(&["SET", "k", "old"]);
+    scene.set("k", "old");
     assert_eq!(scene.client(0).call(&["GET", "k"]).unwrap(), bulk("old"));
     assert!(wait_until(LONG, || scene.copies("k") == 1));
     let mut client = scene.client(1);
@@ -120,8 +121,7 @@ fn a_write_does_not_overtake_a_read_that_l2_is_asked_for() {
         client.send_raw(&raw).unwrap();
         let replies: Vec<Value> = (0..7).map(|_| client.read().unwrap()).collect();
         let length = Value::Integer(new.len() as i64);
-        let expected =
-            vec![bulk(&old), Value::Nil, ok(), bulk(&new), length, Value::Integer(1), Value::Nil];
+        let expected = vec![bulk(&old), Value::Nil, ok(), bulk(&new), length, Value::Integer(1), Value::Nil];
         assert_eq!(replies, expected, "round {round}");
         client.send_raw(format!("T\r\n${}\r\n{key}\r\n", key.len()).as_bytes()).unwrap();
         assert_eq!(client.read().unwrap(), Value::Nil);
@@ -142,7 +142,7 @@ fn a_load_without_locality_passes_l2_by() {
     }
     let member = &scene.nodes[0];
     let (asked, passed) = (member.stat("misses"), member.stat("passed_by"));
-    assert!(passed > asked / 2 && asked + passed == 30_000, "{asked} asked, {passed} passed by");
+    assert!(passed > asked && asked + passed > 29_000, "{asked} asked, {passed} passed by");
     let before = asked;
     for n in 0..2_000 {
         client.call(&["GET", &format!("m{n}")]).unwrap();

@@ -1,5 +1,6 @@
 //! An L2 that is slow, away or full holds nobody up, and is used again by itself.
 
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::{LONG, Scene, bulk};
@@ -47,7 +48,7 @@ fn an_l2_that_stops_is_passed_by_within_a_tenth_of_a_second() {
     assert!(first < Duration::from_millis(250), "{first:?}");
     assert!(later < Duration::from_millis(150), "{later:?} {:?}", began.elapsed());
     // While it lasts.
-    std::thread::sleep(Duration::from_millis(1300));
+    sleep(Duration::from_millis(1300));
     assert!(slowest(&mut client, 200, "v") < Duration::from_millis(50));
     assert_ne!(scene.nodes[1].state(), "up");
     scene.at_home(&["SET", "k", "w"]);
@@ -79,18 +80,25 @@ fn an_l2_without_room_evicts_and_stays_true() {
     let mut clients = [scene.client(0), scene.client(1)];
     let filler = "x".repeat(900);
     let mut home = scene.home.connect();
-    for n in 0..6000 {
-        let key = format!("k{}", n % 3000);
-        home.call(&["SET", &key, &format!("{n}{filler}")]).unwrap();
-        if n % 3 == 0 {
-            clients[n % 2].call(&["GET", &key]).unwrap();
+    let name = |key: usize| format!("k{key}");
+    for key in 0..2000 {
+        home.call(&["SET", &name(key), &format!("old{filler}")]).unwrap();
+    }
+    sleep(Duration::from_millis(100));
+    for round in 0..3 {
+        for key in 0..2000 {
+            clients[(key + round) % 2].call(&["GET", &name(key)]).unwrap();
+            if key % 5 == 0 {
+                home.call(&["SET", &name((key + 7) % 2000), &format!("{round}{filler}")]).unwrap();
+            }
         }
     }
-    assert!(wait_until(LONG, || scene.l2.info("stats")["evicted_keys"] != "0"));
-    for key in (0..3000).step_by(7) {
-        let expected = bulk(&format!("{}{filler}", key + 3000));
+    assert_ne!(scene.l2.info("stats")["evicted_keys"], "0");
+    sleep(Duration::from_millis(100));
+    for key in 0..2000 {
+        let expected = home.call(&["GET", &name(key)]).unwrap();
         for client in &mut clients {
-            assert_eq!(client.call(&["GET", &format!("k{key}")]).unwrap(), expected);
+            assert_eq!(client.call(&["GET", &name(key)]).unwrap(), expected);
         }
     }
 }
@@ -124,4 +132,12 @@ fn a_silent_connection_of_deletes_ends_the_epoch() {
     assert!(wait_until(LONG, || scene.nodes[0].state() == "up"));
     assert!(scene.nodes[0].stat("epochs") >= epochs);
     assert_eq!(scene.from_l2(0, &["GET", "k"]), bulk("new"));
+}
+
+#[test]
+fn an_l2_that_was_made_to_forget_the_scripts_gets_them_again() {
+    let scene = Scene::start(1, &[]);
+    scene.at_home(&["SET", "k", "v"]);
+    scene.l2.connect().call(&["SCRIPT", "FLUSH"]).unwrap();
+    assert_eq!(scene.from_l2(0, &["GET", "k"]), bulk("v"));
 }

@@ -79,6 +79,17 @@ impl Scene {
         reply
     }
 
+    /// Writes at home, and waits until all processes have deleted the key in L2.
+    fn set(&self, key: &str, value: &str) {
+        let deletes = || self.nodes.iter().map(|member| member.stat("deletes")).collect::<Vec<u64>>();
+        let before = deletes();
+        self.at_home(&["SET", key, value]);
+        let told = wait_until(LONG, || deletes().iter().zip(&before).all(|(now, before)| now > before));
+        assert!(told, "not all delete {key}");
+        // Confirmed, too.
+        sleep(Duration::from_millis(20));
+    }
+
     /// Reads by way of one process until L2 has the copy.
     fn fill(&self, node: usize, words: &[&str]) -> Value {
         let mut reply = Value::Nil;
@@ -109,9 +120,10 @@ impl Scene {
     fn copies(&self, key: &str) -> usize {
         let mut client = self.l2.connect();
         let names = client.call(&["KEYS", &format!("strata:l2:*:{key}")]).unwrap().elements().unwrap();
-        let fields = names.iter().filter_map(Value::bytes).flat_map(|name| {
-            client.call(&[&b"HKEYS"[..], name]).unwrap().elements().unwrap_or_default()
-        });
+        let fields = names
+            .iter()
+            .filter_map(Value::bytes)
+            .flat_map(|name| client.call(&[&b"HKEYS"[..], name]).unwrap().elements().unwrap_or_default());
         fields.filter(|field| matches!(field.bytes().and_then(|f| f.first()), Some(b'2' | b'3'))).count()
     }
 

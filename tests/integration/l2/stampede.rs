@@ -12,7 +12,7 @@ fn a_hundred_clients_of_three_processes_are_one_read_at_home() {
     let scene = Scene::start(3, &[("l1.ttl", "1m")]);
     for round in 0..5 {
         let key = format!("k{round}");
-        scene.at_home(&["SET", &key, "v"]);
+        scene.set(&key, "v");
         let mut clients: Vec<_> = (0..100).map(|n| scene.client(n % 3)).collect();
         // Their lanes are there.
         clients.iter_mut().for_each(|client| drop(client.call(&["GET", "other"]).unwrap()));
@@ -31,7 +31,7 @@ fn a_hundred_clients_of_three_processes_are_one_read_at_home() {
 #[test]
 fn a_dead_process_that_was_to_fill_blocks_nobody() {
     let mut scene = Scene::start(2, &[]);
-    scene.at_home(&["SET", "k", "v"]);
+    scene.set("k", "v");
     let mut doomed = scene.client(0);
     doomed.call(&["GET", "other"]).unwrap();
     scene.nodes[0].to_home.stall_part(Part::Lane2, Replies, true);
@@ -54,7 +54,7 @@ fn a_dead_process_that_was_to_fill_blocks_nobody() {
 #[test]
 fn a_slow_home_is_waited_for_only_so_long() {
     let scene = Scene::start(2, &[]);
-    scene.at_home(&["SET", "k", "v"]);
+    scene.set("k", "v");
     let mut slow = scene.client(0);
     slow.call(&["GET", "other"]).unwrap();
     scene.nodes[0].to_home.stall_part(Part::Lane2, Replies, true);

@@ -80,7 +80,10 @@ fn an_epoch_that_another_has_overtaken_does_not_vouch() {
     assert!(!ledger.vouched());
     let number = ledger.wants_epoch().expect("an epoch is wanted");
     ledger.vouch(number, SECOND);
-    assert_eq!((ledger.standing(&FIRST, 0), ledger.standing(&SECOND, 1)), (Standing::Unknown, Standing::Fresh));
+    assert_eq!(
+        (ledger.standing(&FIRST, 0), ledger.standing(&SECOND, 1)),
+        (Standing::Unknown, Standing::Fresh)
+    );
 }
 
 #[test]
@@ -133,7 +136,10 @@ fn copies_settle_with_a_confirmation_after_l2_was_asked() {
     ledger.confirm(2);
     assert_eq!(ledger.standing(&FIRST, 7), Standing::Fresh);
     confirmed(&ledger, 3);
-    assert_eq!((ledger.standing(&FIRST, 7), ledger.standing(&FIRST, 8)), (Standing::Settled, Standing::Fresh));
+    assert_eq!(
+        (ledger.standing(&FIRST, 7), ledger.standing(&FIRST, 8)),
+        (Standing::Settled, Standing::Fresh)
+    );
 }
 
 #[test]
@@ -144,7 +150,10 @@ fn an_older_epoch_settles_whole_when_l2_has_another() {
     ledger.polled(SECOND, 3);
     confirmed(&ledger, 2);
     assert_eq!(ledger.standing(&FIRST, 1 << 40), Standing::Settled);
-    assert_eq!((ledger.standing(&SECOND, 3), ledger.standing(&SECOND, 4)), (Standing::Settled, Standing::Fresh));
+    assert_eq!(
+        (ledger.standing(&SECOND, 3), ledger.standing(&SECOND, 4)),
+        (Standing::Settled, Standing::Fresh)
+    );
     for n in 0..EPOCHS as u8 {
         ledger.adopt(pass, [n + 10; 16]);
     }
