@@ -155,6 +155,8 @@ pub trait Client {
     /// L2 is asked for a read (or it is decided what becomes of that): until then what the client asks next must not go
     /// home before it.
     fn look_up(&self, begins: bool);
+    /// When it last had a reply from home.
+    fn seen(&self) -> u64;
 }
 
 /// Which lane.

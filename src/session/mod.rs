@@ -174,6 +174,10 @@ impl Client for Core {
         self.wake();
     }
 
+    fn seen(&self) -> u64 {
+        self.seen.get()
+    }
+
     fn look_up(&self, begins: bool) {
         let looking = self.looking.get();
         self.looking.set(if begins { looking + 1 } else { looking.saturating_sub(1) });

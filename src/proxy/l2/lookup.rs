@@ -317,8 +317,8 @@ impl Lookup {
                 client: &self.client,
                 session: self.session,
                 slot: self.slot,
-                // Other replies have come since it asked.
-                seen: now,
+                // Other replies may have come since it asked.
+                seen: self.client.seen(),
                 lane: self.lane,
                 lane_since: self.lane_since,
                 own: None,
