@@ -181,8 +181,7 @@ impl Direct {
         if let Some(copies) = copies {
             self.fence(copies);
             if self.strayed {
-                // The guard that vouches for copies of these keys says nothing of what another node answers.
-                self.keys.as_slice().iter().for_each(|hash| drop(copies.fence(*hash)));
+                copies.disown(self.keys.as_slice().iter().copied());
             }
         }
         match outcome {

@@ -162,8 +162,7 @@ impl Mget {
         self.proxy.counters.home_hits.add(1);
         self.proxy.counters.home_get.record(now.saturating_sub(self.sent), 1);
         if self.strayed.get() {
-            // The guard that vouches for copies of these keys says nothing of what another node answers.
-            self.keys.iter().for_each(|(hash, _)| drop(self.copies.fence(*hash)));
+            self.copies.disown(self.keys.iter().map(|(hash, _)| *hash));
         }
         // The reply may be newer than copies of its keys; those that it makes itself are as new.
         let held = self.keys.iter().any(|(hash, _)| self.copies.holds(*hash));

@@ -246,9 +246,7 @@ impl Read {
             _ => None,
         };
         if self.strayed.get() {
-            // The guard that vouches for copies of these keys says nothing of what another node answers.
-            let hashes = std::iter::once(self.flight.hash).chain(self.others.iter().copied());
-            hashes.for_each(|hash| drop(self.copies.fence(hash)));
+            self.copies.disown(std::iter::once(self.flight.hash).chain(self.others.iter().copied()));
         }
         // The copy that this reply becomes is as new as the reply itself.
         let held = holds_any(&self.copies, self.flight.hash, &self.others);

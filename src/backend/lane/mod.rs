@@ -22,9 +22,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::breaker::Unreachable;
 use super::cluster::Redirect;
-use super::connection::{Address, DialError};
+use super::connection::Address;
 use super::node::Node;
 use super::pool::Lease;
 use crate::clock;

@@ -127,7 +127,7 @@ impl Proxy {
             *owner = to;
         }
         ways.cluster.moved(slot, believed, to);
-        self.leave(ways, from, &[slot].into_iter().collect());
+        self.depart(ways, from, &[slot].into_iter().collect());
     }
 
     /// Sends a stray to the owner of its slot, after a pause, and not before those it is behind.

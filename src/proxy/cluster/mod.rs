@@ -222,13 +222,13 @@ impl Proxy {
         }
         ways.any.set(ways.cluster.any());
         for (node, slots) in left {
-            self.leave(ways, node, &slots);
+            self.depart(ways, node, &slots);
         }
         ways.waiting.borrow_mut().hurry();
     }
 
     /// A node no longer has these slots: what comes now waits until it has answered what it was sent before.
-    fn leave(&self, ways: &Ways, node: NodeId, slots: &SlotSet) {
+    fn depart(&self, ways: &Ways, node: NodeId, slots: &SlotSet) {
         for (lane, line) in self.lanes_of(node) {
             if let Some(mark) = line.mark() {
                 line.watch(mark);

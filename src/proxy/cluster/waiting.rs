@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::detour::finish;
 use super::{Leaving, Proxy, Ticket, Way, Ways};
 use crate::backend::cluster::NodeId;
-use crate::backend::lane::{Course, Lane, Stray};
+use crate::backend::lane::{Course, Stray};
 use crate::clock;
 use crate::proxy::LaneKey;
 
