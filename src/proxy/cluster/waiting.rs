@@ -113,9 +113,11 @@ impl Proxy {
         }
         let mut late = Vec::new();
         for queue in ways.waiting.borrow_mut().queues.values_mut() {
-            late.extend(queue.requests.extract_if(.., |_, stray| stray.due <= now));
+            let numbers: Vec<_> =
+                queue.requests.iter().filter(|(_, s)| s.due <= now).map(|(n, _)| *n).collect();
+            late.extend(numbers.iter().filter_map(|number| queue.requests.remove(number)));
         }
-        for (_, stray) in late {
+        for stray in late {
             self.counters.home_failures.add(1);
             finish(stray, now);
         }
