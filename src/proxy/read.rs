@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::l2::Claim;
-use super::{Ask, Client, LaneKey, Proxy, Receiver, Shows, Ticket, error_reply, failure_text, is_outage};
+use super::{Ask, Client, Proxy, Receiver, Shows, Ticket, Way, error_reply, failure_text, is_outage};
 use crate::backend::lane::{Failure, Outcome, Reply};
 use crate::clock;
 use crate::command::{Command, KeyRef};
@@ -30,10 +30,12 @@ pub struct Read {
     stale_cap: Duration,
     client: Rc<dyn Client>,
     slot: u64,
-    lane: LaneKey,
+    way: Way,
     request: Box<[u8]>,
     /// The permission to fill L2.
     claim: Cell<Option<Claim>>,
+    /// Another node of a cluster answered than the guard of its keys.
+    strayed: Cell<bool>,
     state: RefCell<State>,
 }
 
@@ -66,12 +68,15 @@ impl Proxy {
         let Some(identity) = self.identity(ask, command, arg(first)) else {
             return direct(self);
         };
+        let Ok(way) = self.way(ask, keys) else {
+            return self.refuse_crossing(ask);
+        };
         if !guarded {
             // Nothing becomes a copy now, but if home fails a copy from before may answer.
             let others = others(ask, &copies, keys);
             let token = copies.token(identity.hash, &others);
             let flight = copies.lone_flight(&identity, token, ask.now, self.worker, false);
-            return self.fly(ask, copies, flight, others, keys, None);
+            return self.fly(ask, way, copies, flight, others, keys, None);
         }
         let admitted = self.admit();
         if let [key] = keys
@@ -93,6 +98,9 @@ impl Proxy {
         admitted: bool,
         claim: Option<Claim>,
     ) {
+        let Ok(way) = self.way(ask, keys) else {
+            return self.refuse_crossing(ask);
+        };
         let others = others(ask, copies, keys);
         let asker = Asker {
             waiter: self.waiter(ask),
@@ -104,7 +112,7 @@ impl Proxy {
         };
         let start = copies.begin(identity, &others, &asker);
         if let Start::Begun(flight) = start {
-            return self.fly(ask, copies.clone(), flight, others, keys, claim);
+            return self.fly(ask, way, copies.clone(), flight, others, keys, claim);
         }
         if let Some(claim) = claim {
             self.abandon_l2(&claim);
@@ -126,6 +134,7 @@ impl Proxy {
     fn fly(
         self: &Rc<Self>,
         ask: &Ask<'_>,
+        way: Way,
         copies: Arc<Copies>,
         flight: Arc<Flight>,
         others: Box<[u64]>,
@@ -149,9 +158,10 @@ impl Proxy {
             stale_cap,
             client: ask.client.clone(),
             slot: ask.slot,
-            lane: ask.lane,
+            way,
             request: ask.request.raw().into(),
             claim: Cell::new(claim),
+            strayed: Cell::new(false),
             state: RefCell::new(State {
                 outstanding: 1 + if lives { keys.len() } else { 0 },
                 reply: None,
@@ -160,18 +170,18 @@ impl Proxy {
                 retried: false,
             }),
         });
-        self.send(ask.lane, &read.request, Ticket::Read(read.clone()), ask.now);
+        self.send(way, &read.request, Ticket::Read(read.clone()), ask.now);
         if lives {
             for key in keys {
-                self.send_pttl(ask.lane, arg(key), Ticket::ReadExpiry(read.clone()), ask.now);
+                self.send_pttl(way, arg(key), Ticket::ReadExpiry(read.clone()), ask.now);
             }
         }
     }
 
-    pub(super) fn send_pttl(&self, lane: LaneKey, key: &[u8], ticket: Ticket, now: u64) {
+    pub(super) fn send_pttl(&self, way: Way, key: &[u8], ticket: Ticket, now: u64) {
         let mut request = Vec::with_capacity(key.len() + 32);
         encode::command(&mut request, &[b"PTTL", key]);
-        self.send(lane, &request, ticket, now);
+        self.send(way, &request, ticket, now);
     }
 }
 
@@ -202,6 +212,10 @@ pub(super) fn expiry_of(outcome: &Outcome<'_>) -> Option<Expiry> {
 }
 
 impl Read {
+    pub(super) fn strayed(&self) {
+        self.strayed.set(true);
+    }
+
     pub(super) fn replied(self: Rc<Self>, outcome: Outcome<'_>, now: u64) {
         {
             let mut state = self.state.borrow_mut();
@@ -240,7 +254,7 @@ impl Read {
             (None, failure) => {
                 let failure = failure.unwrap_or_else(|| Failure::Lost("no reply".into()));
                 self.proxy.counters.errors.add(1);
-                self.stale_or(error_reply(&failure_text(&self.proxy.shared.node, &failure)), now);
+                self.stale_or(error_reply(&failure_text(&self.proxy.node(self.way.node), &failure)), now);
             }
         }
     }
@@ -257,7 +271,7 @@ impl Read {
             (state.retried, state.outstanding, state.expiry) = (true, 1, None);
         }
         self.proxy.counters.home_retries.add(1);
-        self.proxy.send(self.lane, &self.request, Ticket::Read(self.clone()), now);
+        self.proxy.send(self.way, &self.request, Ticket::Read(self.clone()), now);
     }
 
     fn land(&self, reply: Bytes, now: u64) {
@@ -266,12 +280,17 @@ impl Read {
         counters.home_hits.add(u64::from(!absent));
         counters.home_misses.add(u64::from(absent));
         counters.home_get.record(now.saturating_sub(self.flight.begun), 1);
-        let expiry = self.state.borrow().expiry.filter(|_| !reply::is_error(&reply));
+        let expiry = self.state.borrow().expiry;
+        let expiry = expiry.filter(|_| !reply::is_error(&reply) && !self.strayed.get());
         let life = expiry.filter(|_| self.flight.admitted).and_then(|expiry| {
             self.copies.policies().life(&self.flight.key, absent, expiry, self.flight.begun)
         });
         self.offer(&reply, absent, expiry);
-        self.copies.show(std::iter::once(self.flight.hash).chain(self.others.iter().copied()));
+        let keys = || std::iter::once(self.flight.hash).chain(self.others.iter().copied());
+        self.copies.show(keys());
+        if self.strayed.get() {
+            self.copies.disown(keys());
+        }
         // The copy that this reply becomes is as new as the reply itself.
         let held = holds_any(&self.copies, self.flight.hash, &self.others);
         let waiters = self.copies.land(&self.flight, life.map(|life| (reply.clone(), life)));

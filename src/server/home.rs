@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use redis_protocol::resp3::types::Resp3Frame;
 
+use crate::backend::cluster::{Cluster, NodeId};
 use crate::backend::connection::{Address, Control, Tls};
 use crate::backend::embedded::Embedded;
 use crate::backend::node::Node;
@@ -23,7 +24,10 @@ pub fn try_home(config: &Config) -> anyhow::Result<String> {
 
 async fn ask_home(config: &Config) -> anyhow::Result<String> {
     let embedded = embedded(config).await?;
-    let node = node(config.home(), embedded.as_ref())?;
+    let node = match cluster(config.home())? {
+        Some(cluster) => cluster.node(NodeId::FIRST),
+        None => Arc::new(node(config.home(), embedded.as_ref())?),
+    };
     let stream = node.dial.open(Proto::Resp3, 0, "strata-check").await?;
     let mut control = Control::new(stream);
     control.demand(&[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await?;
@@ -44,19 +48,36 @@ async fn ask_home(config: &Config) -> anyhow::Result<String> {
 /// Why it does not start.
 pub(super) async fn embedded(config: &Config) -> anyhow::Result<Option<Embedded>> {
     match &config.l2.upstream.topology {
-        Topology::Single(Endpoint::Embedded { binary }) if config.l2.enabled => {
+        Topology::Single(Endpoint::Embedded { binary }) if !config.l3.enabled || l2_holds_copies(config) => {
             Ok(Some(Embedded::start(binary, config.l2.max_size).await?))
         }
         _ => Ok(None),
     }
 }
 
-/// L2 as a tier of copies; None: it is home, or off, or there is no L1 to read them by.
+/// The nodes of home, if it is a cluster.
+///
+/// # Errors
+/// A file that the configuration names and that is of no use.
+pub(super) fn cluster(home: &Upstream) -> anyhow::Result<Option<Cluster>> {
+    match &home.topology {
+        Topology::Cluster { seeds, tls } => Ok(Some(Cluster::new(home, seeds, tls.clone())?)),
+        Topology::Single(_) | Topology::Sentinel { .. } => Ok(None),
+    }
+}
+
+/// Whether L2 is a tier of copies. It is none without an L1 to read them by, nor over a cluster, which has none either.
+fn l2_holds_copies(config: &Config) -> bool {
+    let cluster = matches!(config.home().topology, Topology::Cluster { .. });
+    config.l3.enabled && config.l2.enabled && config.l1.enabled && !cluster
+}
+
+/// L2 as a tier of copies; None: it is home, or off.
 ///
 /// # Errors
 /// A file that the configuration names and that is of no use.
 pub(super) fn copies(config: &Config, embedded: Option<&Embedded>) -> anyhow::Result<Option<Arc<L2>>> {
-    if !(config.l3.enabled && config.l2.enabled && config.l1.enabled) {
+    if !l2_holds_copies(config) {
         return Ok(None);
     }
     let upstream = &config.l2.upstream;
@@ -83,7 +104,8 @@ pub(super) fn node(home: &Upstream, embedded: Option<&Embedded>) -> anyhow::Resu
             Address::Tcp { host: host.clone(), port: *port, tls }
         }
         (Topology::Single(Endpoint::Embedded { .. }), None) => bail!("the embedded Redis is not running"),
-        (topology @ (Topology::Sentinel { .. } | Topology::Cluster { .. }), _) => {
+        (Topology::Cluster { .. }, _) => bail!("a cluster is more than one node"),
+        (topology @ Topology::Sentinel { .. }, _) => {
             bail!("{topology} is not available in this version yet")
         }
     };
