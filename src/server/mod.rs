@@ -4,7 +4,7 @@ mod worker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
-use worker::{Worker, spawn_workers};
+use worker::{Worker, spawn_workers, worker_count};
 
 use crate::acl::Users;
 use crate::backend::breaker::Breaker;
@@ -37,7 +37,7 @@ use crate::metrics::{Counters, Metrics};
 use crate::proxy::announce::Announcements;
 use crate::proxy::slow_log::SlowLog;
 use crate::proxy::watch::{Reason, Watch};
-use crate::proxy::{Message, Shared};
+use crate::proxy::{Message, Scripts, Shared};
 use crate::resp::Proto;
 use crate::session::clients::Clients;
 use crate::tier::copies::Copies;
@@ -127,7 +127,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let shared = Arc::new(Shared {
         copies: copies.clone(),
         node: node.clone(),
-        long_scripts: AtomicUsize::new(0),
+        scripts: Scripts::new(worker_count(&config)),
         places: Arc::new(Places::new(config.l2.max_connections, config.server.max_clients)),
         confirmations: confirmations.clone(),
         subscriptions: Arc::new(Subscriptions::default()),
