@@ -93,13 +93,8 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let shared = Arc::new(Shared {
         copies: copies.clone(),
         node: node.clone(),
-<<<<<<< HEAD
         scripts: Scripts::new(worker_count(&config)),
-        places: Arc::new(Places::new(config.l2.max_connections, config.server.max_clients)),
-=======
-        long_scripts: AtomicUsize::new(0),
         places: Arc::new(Places::new(config.home().max_connections, config.server.max_clients)),
->>>>>>> main
         confirmations: confirmations.clone(),
         subscriptions: Arc::new(Subscriptions::default()),
         facts: facts.clone(),

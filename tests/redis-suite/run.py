@@ -119,7 +119,7 @@ class Servers:
 
     def start_strata(self, strata):
         words = [strata, "--set", "server.listen=127.0.0.1:0", "--set", f"l2.url=unix://{self.socket}"]
-        words += ["--set", "server.admin_commands=pass"] if knows_admin_commands(strata) else []
+        words += ["--set", "server.admin_commands=pass"]
         self.start("strata", words)
         listens = re.compile(rb" listens on 127\.0\.0\.1:(\d+)")
         log = self.dir / "strata.log"
@@ -168,11 +168,6 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def knows_admin_commands(strata):
-    words = [strata, "check", "--set", "server.admin_commands=pass"]
-    return subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
 
 class Unit:
