@@ -77,7 +77,7 @@ fn without_address<A: Args + ?Sized>(
     address: &[(&'static str, String)],
 ) -> Result<Vec<Vec<u8>>, &'static str> {
     let arg = |index: usize| args.arg(index).unwrap_or_default();
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         // Home has words for it.
         return Ok((0..args.len()).map(|index| arg(index).to_vec()).collect());
     }
