@@ -1,12 +1,15 @@
 //! Home as the configuration describes it: the child that may have to be started, the node, and the trial of
 //! `strata check`.
 
+use std::sync::Arc;
+
 use anyhow::bail;
 use redis_protocol::resp3::types::Resp3Frame;
 
 use crate::backend::connection::{Address, Control, Tls};
 use crate::backend::embedded::Embedded;
 use crate::backend::node::Node;
+use crate::backend::sentinel::{Master, Sentinels, Watch};
 use crate::config::{Config, Endpoint, Topology, Upstream};
 use crate::resp::Proto;
 
@@ -20,7 +23,8 @@ pub fn try_home(config: &Config) -> anyhow::Result<String> {
 
 async fn ask_home(config: &Config) -> anyhow::Result<String> {
     let embedded = embedded(config).await?;
-    let node = node(config.home(), embedded.as_ref())?;
+    let node = Arc::new(node(config.home(), embedded.as_ref())?);
+    let _watch = watch(config.home(), &node).await;
     let stream = node.dial.open(Proto::Resp3, 0, "strata-check").await?;
     let mut control = Control::new(stream);
     control.demand(&[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await?;
@@ -29,6 +33,10 @@ async fn ask_home(config: &Config) -> anyhow::Result<String> {
     let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).unwrap_or("?").trim().to_owned();
     let found =
         format!("Redis {} ({} mode), client tracking works", field("redis_version:"), field("redis_mode:"));
+    let found = match &node.dial.address {
+        Address::Master(_) => format!("{}: {found}", node.dial.address),
+        Address::Tcp { .. } | Address::Unix(_) => found,
+    };
     if let Some(embedded) = embedded {
         embedded.stop().await;
     }
@@ -48,6 +56,16 @@ pub(super) async fn embedded(config: &Config) -> anyhow::Result<Option<Embedded>
     }
 }
 
+/// Who follows the sentinels of home, if it has any. The master is known by then, if it can be.
+pub(super) async fn watch(home: &Upstream, node: &Arc<Node>) -> Option<Watch> {
+    let (Address::Master(master), Some(sentinels)) = (&node.dial.address, Sentinels::of(home)) else {
+        return None;
+    };
+    let mut watch = Watch::new(sentinels, master.clone(), node.clone());
+    watch.first().await;
+    Some(watch)
+}
+
 /// How home is reached.
 ///
 /// # Errors
@@ -61,7 +79,8 @@ pub(super) fn node(home: &Upstream, embedded: Option<&Embedded>) -> anyhow::Resu
             Address::Tcp { host: host.clone(), port: *port, tls }
         }
         (Topology::Single(Endpoint::Embedded { .. }), None) => bail!("the embedded Redis is not running"),
-        (topology @ (Topology::Sentinel { .. } | Topology::Cluster { .. }), None) => {
+        (Topology::Sentinel { master, .. }, None) => Address::Master(Arc::new(Master::new(master))),
+        (topology @ Topology::Cluster { .. }, None) => {
             bail!("{topology} is not available in this version yet")
         }
     };
