@@ -17,9 +17,10 @@ use crate::backend::connection::{Address, Control, Credentials, Dial, DialError,
 use crate::backend::node::Node;
 use crate::config::{HostPort, Tls as TlsSettings, Topology, Upstream};
 use crate::resp::Proto;
+use crate::resp::reply::is_error;
 
-/// A sentinel that announces nothing is asked this often.
-const POLL: Duration = Duration::from_secs(1);
+/// A sentinel that announces nothing is asked this often, and one that does not let strata subscribe that often.
+const POLL: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(100)];
 /// A failover has promoted a replica; it has ended. The former is heard from the sentinel that leads it.
 const EVENTS: [&[u8]; 3] = [b"SUBSCRIBE", b"+promoted-slave", b"+switch-master"];
 /// After the first answer the others have so long to tell of a later failover.
@@ -243,16 +244,18 @@ impl Follower {
     async fn talk(&self, breaker: &Breaker) -> Result<Infallible, DialError> {
         let dial = self.sentinels.dial(&self.who)?;
         let mut control = Control::new(dial.open(Proto::Resp3, 0, "strata-sentinel").await?);
-        control.send(&EVENTS).await?;
+        let late = |_| DialError::Timeout(dial.timeout);
+        let subscribing = timeout(dial.timeout, control.ask_raw(&EVENTS)).await;
+        let answer = subscribing.map_err(late)??;
+        let poll = POLL[usize::from(is_error(&answer))];
         loop {
-            let asking = ask::report(&mut control, self.master.name());
-            let report = timeout(dial.timeout, asking).await;
-            let report = report.unwrap_or(Err(DialError::Timeout(dial.timeout)))?;
+            let asking = timeout(dial.timeout, ask::report(&mut control, self.master.name())).await;
+            let report = asking.map_err(late)??;
             breaker.succeeded();
             self.tell(Ok(report)).map_err(|()| DialError::Sentinel("nobody listens".to_owned()))?;
             tokio::select! {
                 event = control.read_raw() => drop(event?),
-                () = sleep(POLL) => {}
+                () = sleep(poll) => {}
                 () = self.master.doubted() => {}
             }
         }

@@ -11,7 +11,8 @@ use crate::support::{
 #[test]
 fn servers_and_sentinels_may_ask_for_users_of_their_own() {
     let options = [("user", "app on >secret ~* &* +@all")];
-    let lines = "user watcher on >other +@all";
+    let lines =
+        "user watcher on >other &* +@all\nuser limited on >other -@all +sentinel +client|setname +hello";
     let group = Sentinels::start_with(1, &options, lines);
     let settings = [
         ("l3.username", "app"),
@@ -34,6 +35,12 @@ fn servers_and_sentinels_may_ask_for_users_of_their_own() {
         let there = users(group.sentinel_client(sentinel));
         assert!(there.len() == 1 && there[0].contains(" user=watcher "), "{there:?}");
     }
+    // Who may not subscribe has to ask.
+    let limited = [settings[0], settings[1], ("l3.sentinel_username", "limited"), settings[3]];
+    let polling = group.strata(&limited);
+    assert_eq!(polling.connect().call(&["GET", "k"]).unwrap(), bulk("v"));
+    group.failover();
+    assert!(super::writes(&mut polling.connect(), "k", "w"));
     let wrong = [settings[0], settings[1], settings[2], ("l3.sentinel_password", "wrong")];
     let reply = group.strata(&wrong).connect().call(&["GET", "k"]).unwrap();
     let text = format!("{reply:?}");
