@@ -273,11 +273,8 @@ impl<S: Sink> Link<'_, S> {
             return Ok(());
         }
         if !self.awake {
-            return if self.demand.wakes(reads) || self.guard.sink.must_hear() {
-                self.wake().await
-            } else {
-                Ok(())
-            };
+            let wakes = self.demand.wakes(reads) || self.guard.sink.must_hear();
+            return if wakes { self.wake().await } else { Ok(()) };
         }
         if self.demand.stays_awake(reads, announced) || self.guard.sink.must_hear() {
             return Ok(());
