@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use redis_protocol::resp3::types::Resp3Frame;
 
+use crate::backend::cluster::{Cluster, NodeId};
 use crate::backend::connection::{Address, Control, Tls};
 use crate::backend::embedded::Embedded;
 use crate::backend::node::Node;
@@ -23,7 +24,10 @@ pub fn try_home(config: &Config) -> anyhow::Result<String> {
 
 async fn ask_home(config: &Config) -> anyhow::Result<String> {
     let embedded = embedded(config).await?;
-    let node = Arc::new(node(config.home(), embedded.as_ref())?);
+    let node = match cluster(config.home())? {
+        Some(cluster) => cluster.node(NodeId::FIRST),
+        None => Arc::new(node(config.home(), embedded.as_ref())?),
+    };
     let _watch = watch(config.home(), &node).await;
     let stream = node.dial.open(Proto::Resp3, 0, "strata-check").await?;
     let mut control = Control::new(stream);
@@ -66,6 +70,17 @@ pub(super) async fn watch(home: &Upstream, node: &Arc<Node>) -> Option<Watch> {
     Some(watch)
 }
 
+/// The nodes of home, if it is a cluster.
+///
+/// # Errors
+/// A file that the configuration names and that is of no use.
+pub(super) fn cluster(home: &Upstream) -> anyhow::Result<Option<Cluster>> {
+    match &home.topology {
+        Topology::Cluster { seeds, tls } => Ok(Some(Cluster::new(home, seeds, tls.clone())?)),
+        Topology::Single(_) | Topology::Sentinel { .. } => Ok(None),
+    }
+}
+
 /// How home is reached.
 ///
 /// # Errors
@@ -80,9 +95,7 @@ pub(super) fn node(home: &Upstream, embedded: Option<&Embedded>) -> anyhow::Resu
         }
         (Topology::Single(Endpoint::Embedded { .. }), None) => bail!("the embedded Redis is not running"),
         (Topology::Sentinel { master, .. }, None) => Address::Master(Arc::new(Master::new(master))),
-        (topology @ Topology::Cluster { .. }, None) => {
-            bail!("{topology} is not available in this version yet")
-        }
+        (Topology::Cluster { .. }, None) => bail!("a cluster is more than one node"),
     };
     Ok(Node::new(home, address))
 }
