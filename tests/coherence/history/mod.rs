@@ -24,16 +24,25 @@ mod commands;
 mod faults;
 mod field;
 mod link;
+mod logs;
+mod losses;
+mod many;
 mod model;
+mod one;
 mod report;
 mod run;
+mod stage;
 mod story;
 mod synthetic;
+mod ways;
+mod witness;
 
 use std::time::Duration;
 
 use crate::support::{Target, seed, setting};
 use checker::Wrong;
+use many::Many;
+use one::One;
 use run::{Between, Run};
 
 /// Of a proxy whose home is asked for more of the reads than this, nothing is proved.
@@ -43,7 +52,11 @@ const MOST_HOME_READS: f64 = 0.9;
 fn no_read_is_older_than_the_guarantee_allows_whatever_breaks() {
     let duration = Duration::from_secs(setting("STRATA_HISTORY_SECONDS", 60));
     let target = Target::chosen();
-    let mut run = Run::start(if target == Target::Strata { Between::Strata } else { Between::Nothing }, true);
+    let mut run = Run::start(
+        One::start,
+        if target == Target::Strata { Between::Strata } else { Between::Nothing },
+        true,
+    );
     let report = run.go(seed(), duration);
     println!("{report}");
     assert!(report.passed(), "{report}");
@@ -52,17 +65,27 @@ fn no_read_is_older_than_the_guarantee_allows_whatever_breaks() {
 
 #[test]
 fn redis_itself_passes() {
-    let report = Run::start(Between::Nothing, true).go(seed(), Duration::from_secs(6));
+    let report = Run::start(One::start, Between::Nothing, true).go(seed(), Duration::from_secs(6));
     assert!(report.passed(), "{report}");
     assert!(report.reads > 1_000, "{report}");
 }
 
 #[test]
 fn a_cache_that_hears_of_no_writes_is_found_out() {
-    let report = Run::start(Between::Forgetful, false).go(seed(), Duration::from_secs(4));
+    let report = Run::start(One::start, Between::Forgetful, false).go(seed(), Duration::from_secs(4));
     let found = report.kinds();
     for wrong in [Wrong::TooOld, Wrong::OwnWriteLost, Wrong::WentBack] {
         assert!(found.contains(&wrong), "{wrong:?} is missing:\n{report}");
     }
     assert!(!found.contains(&Wrong::Impossible), "{report}");
+}
+
+#[test]
+fn a_cluster_itself_passes() {
+    let duration = Duration::from_secs(setting("STRATA_HISTORY_SECONDS", 30));
+    let start = |strata| Many::start(2, strata);
+    let report = Run::start(start, Between::Nothing, true).go(seed(), duration);
+    println!("{report}");
+    assert!(report.passed(), "{report}");
+    assert!(report.reads > 1_000, "{report}");
 }

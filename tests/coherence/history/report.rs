@@ -7,7 +7,10 @@ use super::checker::{Limits, Violation, Wrong, check};
 use super::client::Record;
 use super::faults::Fault;
 use super::field::Field;
+use super::logs::{self, LogRecord};
 use super::model::{History, MILLISECOND, Nanos, Read, SECOND};
+
+use crate::support::{Arguments, Value};
 
 /// Violations told in full.
 const TOLD: usize = 5;
@@ -24,6 +27,8 @@ pub(super) struct Round {
     pub(super) calm_home_reads: u64,
     histories: Vec<History>,
     writes: usize,
+    added: usize,
+    races: usize,
     errors: usize,
     odd: Vec<String>,
 }
@@ -41,6 +46,24 @@ impl Round {
         self.histories = field.histories(reads);
     }
 
+    /// Takes in what was added to logs, and compares it with what home has at the end.
+    pub(super) fn collect_logs(
+        &mut self,
+        field: &Field,
+        records: Vec<LogRecord>,
+        ask: impl FnMut(&Arguments) -> Option<Value>,
+    ) {
+        let mut added = Vec::new();
+        for record in records {
+            added.extend(record.added);
+            self.races += record.races;
+            self.errors += record.errors;
+            self.odd.extend(record.odd);
+        }
+        self.added = added.len();
+        self.odd.extend(logs::check(&added, field, ask));
+    }
+
     /// Whether no fault is on at `at` or was shortly before.
     fn calm(&self, at: Nanos) -> bool {
         !self.faults.iter().any(|&(_, begin, end)| at >= begin && at < end + SETTLING)
@@ -53,6 +76,8 @@ pub(super) struct Report {
     registers: usize,
     pub(super) reads: usize,
     writes: usize,
+    added: usize,
+    races: usize,
     errors: usize,
     late: usize,
     calm_answers: usize,
@@ -73,6 +98,8 @@ impl Report {
             registers: 0,
             reads: 0,
             writes: 0,
+            added: 0,
+            races: 0,
             errors: 0,
             late: 0,
             calm_answers: 0,
@@ -89,6 +116,8 @@ impl Report {
     pub(super) fn add(&mut self, mut round: Round, limits: Limits) {
         self.rounds += 1;
         self.writes += round.writes;
+        self.added += round.added;
+        self.races += round.races;
         self.errors += round.errors;
         self.calm_answers += round.calm_answers;
         self.calm_home_reads += round.calm_home_reads;
@@ -130,6 +159,7 @@ impl fmt::Display for Report {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(to, "STRATA_SEED={}, {} rounds, {} registers", self.seed, self.rounds, self.registers)?;
         writeln!(to, "{} reads, {} writes, {} errors", self.reads, self.writes, self.errors)?;
+        writeln!(to, "{} added under WATCH, {} times too late", self.added, self.races)?;
         writeln!(to, "home executed {:.0} % of the reads in calm", 100.0 * self.home_share())?;
         writeln!(to, "overtaken when read, in calm: {}", distribution(&self.stale_in_calm))?;
         writeln!(to, "overtaken when read, in trouble: {}", distribution(&self.stale_in_trouble))?;
