@@ -9,6 +9,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::commands::{Query, Write, query, understand, write};
+use super::errors::Errors;
 use super::field::{self, Field, Register};
 use super::link::{Link, Outcome};
 use super::losses::Moment;
@@ -33,7 +34,7 @@ const AFTER_ERROR: Duration = Duration::from_millis(40);
 pub(super) struct Record {
     pub(super) reads: Vec<Read>,
     pub(super) writes: usize,
-    pub(super) errors: usize,
+    pub(super) errors: Errors,
     /// Replies to acknowledged writes that no correct server gives.
     pub(super) odd: Vec<String>,
 }
@@ -69,14 +70,14 @@ impl<'a> Worker<'a> {
             Route::Proxy(_) => WRITES_BY_PROXY,
         };
         while !over.load(Ordering::Relaxed) {
-            let errors = self.record.errors;
+            let errors = self.record.errors.total();
             match self.random.random_range(0..100) {
                 kind if kind >= writes => self.read(),
                 _ if self.field.terms.flushes && self.random.random_ratio(1, FLUSH) => self.flush(),
                 _ => self.write(),
             }
             let pause = Duration::from_micros(self.random.random_range(PAUSE_MICROS));
-            thread::sleep(if self.record.errors > errors { AFTER_ERROR } else { pause });
+            thread::sleep(if self.record.errors.total() > errors { AFTER_ERROR } else { pause });
         }
         self.record
     }
@@ -117,8 +118,7 @@ impl<'a> Worker<'a> {
         let reply = match outcome {
             Outcome::Said(reply) if !reply.is_error() => reply,
             Outcome::Said(_) | Outcome::Unsure | Outcome::NotSent => {
-                self.record.errors += 1;
-                return;
+                return self.record.errors.count(outcome);
             }
         };
         self.field.count_answered();
@@ -213,8 +213,8 @@ impl<'a> Worker<'a> {
             Outcome::Said(value) => value.is_error(),
             Outcome::Unsure | Outcome::NotSent => true,
         };
-        if outcomes.iter().any(|(outcome, _)| doubtful(outcome)) {
-            self.record.errors += 1;
+        if let Some((outcome, _)) = outcomes.iter().find(|(outcome, _)| doubtful(outcome)) {
+            self.record.errors.count(outcome);
             let never = outcomes.iter().all(|(outcome, _)| *outcome == Outcome::NotSent);
             return if never { Fate::Never } else { Fate::Doubt };
         }

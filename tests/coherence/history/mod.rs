@@ -26,6 +26,7 @@
 mod checker;
 mod client;
 mod commands;
+mod errors;
 mod faults;
 mod field;
 mod link;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::checker::{Limits, Violation, Wrong, check};
 use super::client::Record;
+use super::errors::Errors;
 use super::faults::Fault;
 use super::field::Field;
 use super::logs::{self, LogRecord};
@@ -29,7 +30,7 @@ pub(super) struct Round {
     writes: usize,
     added: usize,
     races: usize,
-    errors: usize,
+    errors: Errors,
     odd: Vec<String>,
 }
 
@@ -40,7 +41,7 @@ impl Round {
         for record in records {
             reads.extend(record.reads);
             self.writes += record.writes;
-            self.errors += record.errors;
+            self.errors.add(record.errors);
             self.odd.extend(record.odd);
         }
         self.histories = field.histories(reads);
@@ -57,7 +58,7 @@ impl Round {
         for record in records {
             added.extend(record.added);
             self.races += record.races;
-            self.errors += record.errors;
+            self.errors.add(record.errors);
             self.odd.extend(record.odd);
         }
         self.added = added.len();
@@ -78,7 +79,7 @@ pub(super) struct Report {
     writes: usize,
     added: usize,
     races: usize,
-    errors: usize,
+    errors: Errors,
     late: usize,
     calm_answers: usize,
     calm_home_reads: u64,
@@ -100,7 +101,7 @@ impl Report {
             writes: 0,
             added: 0,
             races: 0,
-            errors: 0,
+            errors: Errors::default(),
             late: 0,
             calm_answers: 0,
             calm_home_reads: 0,
@@ -118,7 +119,7 @@ impl Report {
         self.writes += round.writes;
         self.added += round.added;
         self.races += round.races;
-        self.errors += round.errors;
+        self.errors.add(std::mem::take(&mut round.errors));
         self.calm_answers += round.calm_answers;
         self.calm_home_reads += round.calm_home_reads;
         self.odd.append(&mut round.odd);
@@ -158,7 +159,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(to, "STRATA_SEED={}, {} rounds, {} registers", self.seed, self.rounds, self.registers)?;
-        writeln!(to, "{} reads, {} writes, {} errors", self.reads, self.writes, self.errors)?;
+        writeln!(to, "{} reads, {} writes, {}", self.reads, self.writes, self.errors)?;
         writeln!(to, "{} added under WATCH, {} times too late", self.added, self.races)?;
         writeln!(to, "home executed {:.0} % of the reads in calm", 100.0 * self.home_share())?;
         writeln!(to, "overtaken when read, in calm: {}", distribution(&self.stale_in_calm))?;
