@@ -51,9 +51,6 @@ use many::Many;
 use one::One;
 use run::{Between, Run};
 
-/// Two on each of two nodes.
-const PROXIES_OF_CLUSTER: usize = 4;
-
 /// Of a proxy whose home is asked for more of the reads than this, nothing is proved.
 const MOST_HOME_READS: f64 = 0.9;
 
@@ -87,18 +84,6 @@ fn a_cache_that_hears_of_no_writes_is_found_out() {
         assert!(found.contains(&wrong), "{wrong:?} is missing:\n{report}");
     }
     assert!(!found.contains(&Wrong::Impossible), "{report}");
-}
-
-#[test]
-fn no_read_is_older_than_the_guarantee_allows_over_a_cluster() {
-    let duration = Duration::from_secs(setting("STRATA_HISTORY_SECONDS", 60));
-    let target = Target::chosen();
-    let between = if target == Target::Strata { Between::Strata } else { Between::Nothing };
-    let mut run = Run::start(|strata| Many::start(PROXIES_OF_CLUSTER, strata), between, true);
-    let report = run.go(seed(), duration);
-    println!("{report}");
-    assert!(report.passed(), "{report}");
-    assert!(target == Target::Bare || report.home_share() < MOST_HOME_READS, "{report}");
 }
 
 #[test]

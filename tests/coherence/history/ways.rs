@@ -61,38 +61,30 @@ impl Ways {
     /// A batch whose keys are all in one slot.
     fn one_slot(&mut self, slot: u16, commands: &[Arguments]) -> Vec<(Outcome, Nanos)> {
         let mut outcomes = Vec::new();
-        let mut asked = None;
         for attempt in 0..ATTEMPTS {
-            if attempt > 0 {
-                thread::sleep(PAUSE * attempt);
-            }
-            let node = match self.owners.get(&slot) {
-                Some(&node) => node,
-                None => (self.last + usize::from(attempt > 0)) % self.links.len(),
-            };
-            let node = asked.take().unwrap_or(node);
+            thread::sleep(PAUSE * attempt);
+            let node = self.owners.get(&slot).copied().unwrap_or(self.last);
             self.last = node;
             outcomes = self.links[node].exchange(commands);
-            if outcomes.iter().any(|(outcome, _)| *outcome == Outcome::Unsure) {
+            let any = |bad: Outcome| outcomes.iter().any(|(outcome, _)| *outcome == bad);
+            if any(Outcome::Unsure) || any(Outcome::NotSent) {
+                // The next is to say whose the slot is now.
                 self.owners.remove(&slot);
                 self.last = (node + 1) % self.links.len();
-                return outcomes;
-            }
-            if outcomes.iter().any(|(outcome, _)| *outcome == Outcome::NotSent) {
-                self.owners.remove(&slot);
+                if any(Outcome::Unsure) {
+                    return outcomes;
+                }
                 continue;
             }
-            let refusals = outcomes.iter().filter_map(|(outcome, _)| self.refusal(outcome));
-            match refusals.last() {
+            let refusal = outcomes.iter().find_map(|(outcome, _)| self.refusal(outcome));
+            if refusal.is_some() && !self.nothing_done(commands, &outcomes) {
+                break;
+            }
+            match refusal {
                 None => {
                     self.owners.insert(slot, node);
                     return outcomes;
                 }
-                Some(_) if !self.nothing_done(commands, &outcomes) => break,
-                _ => {}
-            }
-            let refusals = outcomes.iter().filter_map(|(outcome, _)| self.refusal(outcome));
-            match refusals.into_iter().next() {
                 Some(Refusal::Moved(to)) => drop(self.owners.insert(slot, to)),
                 Some(Refusal::Ask(to)) if commands.len() == 1 => {
                     outcomes = self.links[to].exchange(&[arguments(&["ASKING"]), commands[0].clone()]);
@@ -101,7 +93,7 @@ impl Ways {
                         return outcomes;
                     }
                 }
-                _ => {}
+                Some(Refusal::Ask(_) | Refusal::Wait) => {}
             }
         }
         self.refused(outcomes)

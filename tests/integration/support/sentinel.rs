@@ -13,7 +13,7 @@ use super::process::Process;
 use super::{Client, Endpoint, RedisServer, Strata, Value, wait_until};
 
 /// How long anything may take that was asked of them.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the sentinels call the master.
 pub(crate) const NAME: &str = "main";
