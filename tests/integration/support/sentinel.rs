@@ -1,6 +1,7 @@
 //! A master with replicas and the sentinels that watch them.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -172,6 +173,16 @@ impl Sentinels {
         all.extend([("l3.master", NAME), ("l2.enabled", "false")]);
         all.extend(settings);
         Strata::start_bare(&all)
+    }
+
+    /// Where a sentinel listens.
+    pub(crate) fn sentinel(&self, number: usize) -> SocketAddr {
+        self.sentinels[number].port.address()
+    }
+
+    /// A connection to a sentinel.
+    pub(crate) fn sentinel_client(&self, number: usize) -> Client {
+        Client::connect(&self.sentinels[number].endpoint()).expect("the sentinel accepts")
     }
 
     pub(crate) fn server(&self, number: usize) -> &RedisServer {
