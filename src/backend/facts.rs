@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use parking_lot::Mutex;
-use redis_protocol::resp3::types::OwnedFrame;
+use redis_protocol::resp3::types::{OwnedFrame, Resp3Frame};
 
 use super::commands::{self, field, text};
 use super::connection::{Control, DialError};
@@ -87,6 +87,23 @@ impl Facts {
         self.hash_fields_expire.store(expire, Relaxed);
         self.learned.replace(commands::unknown(control, &names).await?);
         Ok(())
+    }
+}
+
+impl Control {
+    /// Sends one command that must be answered with a text.
+    ///
+    /// # Errors
+    /// As [`Control::demand`].
+    pub async fn demand_text(&mut self, command: &[&[u8]]) -> Result<String, DialError> {
+        let frame = self.demand(command).await?;
+        Ok(Resp3Frame::as_str(&frame).unwrap_or_default().to_owned())
+    }
+
+    /// Makes sure that this run of a server answers.
+    pub(super) async fn demand_run(&mut self, run: &str) -> Result<(), DialError> {
+        let info = self.demand_text(&[b"INFO", b"server"]).await?;
+        if info_field(&info, "run_id") == Some(run) { Ok(()) } else { Err(DialError::OtherRun) }
     }
 }
 

@@ -76,7 +76,7 @@ impl Proxy {
             let others = others(ask, &copies, keys);
             let token = copies.token(identity.hash, &others);
             let flight = copies.lone_flight(&identity, token, ask.now, self.worker, false);
-            return self.fly(ask, way, copies, flight, others, keys, None);
+            return self.fly(ask, way, copies, flight, keys, None);
         }
         let admitted = self.admit();
         if let [key] = keys
@@ -112,7 +112,7 @@ impl Proxy {
         };
         let start = copies.begin(identity, &others, &asker);
         if let Start::Begun(flight) = start {
-            return self.fly(ask, way, copies.clone(), flight, others, keys, claim);
+            return self.fly(ask, way, copies.clone(), flight, keys, claim);
         }
         if let Some(claim) = claim {
             self.abandon_l2(&claim);
@@ -137,11 +137,11 @@ impl Proxy {
         way: Way,
         copies: Arc<Copies>,
         flight: Arc<Flight>,
-        others: Box<[u64]>,
         keys: &[KeyRef],
         claim: Option<Claim>,
     ) {
         self.counters.home_reads.add(1);
+        let others = others(ask, &copies, keys);
         unsettle(ask, flight.hash, &others);
         let lives = flight.admitted || claim.is_some();
         let arg = |k: &KeyRef| ask.request.arg(k.index as usize).unwrap_or_default();

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::ticket::Ticket;
-use super::{Claim, L2};
+use super::{Claim, Held, L2};
 use crate::backend::lane::{Failure, Outcome, Reply};
 use crate::clock;
 use crate::command::{Command, KeyRef};
@@ -160,7 +160,10 @@ impl Lookup {
     fn hold(self: Rc<Self>, stored: &[u8], now: u64) {
         let proxy = self.proxy.clone();
         match proxy.shared.confirmations.ask() {
-            Some(number) => proxy.l2.held.borrow_mut().push_back((number, self, stored.into())),
+            Some(number) => {
+                let held = Held { number, lookup: self, stored: stored.into() };
+                proxy.l2.held.borrow_mut().push_back(held);
+            }
             None => self.go_home(None, now),
         }
     }

@@ -108,21 +108,31 @@ impl L2 {
     }
 }
 
+/// A lane, and the server it leads to.
+type Way = (Arc<Door>, Rc<Lane<Ticket>>);
+
+/// A record that waits for this confirmation of the guard.
+struct Held {
+    number: u64,
+    lookup: Rc<Lookup>,
+    stored: Box<[u8]>,
+}
+
 /// What a worker has of L2.
 pub(super) struct Worker {
-    lane: RefCell<Option<(Arc<Door>, Rc<Lane<Ticket>>)>>,
+    way: RefCell<Option<Way>>,
     /// Lanes to servers of before that still owe answers.
     retired: RefCell<Vec<Rc<Lane<Ticket>>>>,
     codec: RefCell<Codec>,
     admission: Admission,
-    /// Records that wait for a confirmation of the guard, by its number.
-    held: RefCell<VecDeque<(u64, Rc<Lookup>, Box<[u8]>)>>,
+    /// By rising number.
+    held: RefCell<VecDeque<Held>>,
 }
 
 impl Default for Worker {
     fn default() -> Self {
         Worker {
-            lane: RefCell::default(),
+            way: RefCell::default(),
             retired: RefCell::default(),
             codec: RefCell::default(),
             admission: Admission::over(WINDOW),
@@ -133,10 +143,10 @@ impl Default for Worker {
 
 impl Proxy {
     /// The lane to L2, and the server it leads to.
-    fn l2_lane(&self, l2: &L2) -> Option<(Arc<Door>, Rc<Lane<Ticket>>)> {
+    fn l2_lane(&self, l2: &L2) -> Option<Way> {
         let door = l2.door.read().clone()?;
-        let mut lane = self.l2.lane.borrow_mut();
-        if let Some((known, lane)) = &*lane
+        let mut way = self.l2.way.borrow_mut();
+        if let Some((known, lane)) = &*way
             && Arc::ptr_eq(known, &door)
         {
             return Some((door, lane.clone()));
@@ -144,7 +154,7 @@ impl Proxy {
         // Its failures are counted as L2's, not as home's.
         let apart = Arc::new(Counters::default());
         let new = Rc::new(Lane::new(door.node.clone(), Proto::Resp2, l2.database, apart));
-        let old = lane.replace((door.clone(), new.clone()));
+        let old = way.replace((door.clone(), new.clone()));
         self.l2.retired.borrow_mut().extend(old.map(|(_, lane)| lane));
         Some((door, new))
     }
@@ -170,18 +180,18 @@ impl Proxy {
         loop {
             let next = {
                 let mut held = self.l2.held.borrow_mut();
-                let due =
-                    held.front().is_some_and(|(n, ..)| !vouched || self.shared.confirmations.reached(*n));
+                let reached = |held: &Held| self.shared.confirmations.reached(held.number);
+                let due = held.front().is_some_and(|held| !vouched || reached(held));
                 if due { held.pop_front() } else { None }
             };
-            let Some((_, lookup, stored)) = next else { return };
-            lookup.confirmed(&stored, now);
+            let Some(held) = next else { return };
+            held.lookup.confirmed(&held.stored, now);
         }
     }
 
     /// Time-outs of what was asked of L2.
     pub(super) fn tick_l2(&self, now: u64) {
-        let current = self.l2.lane.borrow().as_ref().map(|(_, lane)| lane.clone());
+        let current = self.l2.way.borrow().as_ref().map(|(_, lane)| lane.clone());
         let retired = self.l2.retired.borrow().clone();
         for lane in retired.iter().chain(&current) {
             lane.tick(now);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::backend::tracking::Sink;
 use crate::config::Config;
 use crate::tier::l1::Policy;
 

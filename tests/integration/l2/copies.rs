@@ -7,16 +7,16 @@ use super::{LONG, SHORT, Scene, bulk, ok};
 use crate::support::{Value, encode, wait_until};
 
 #[test]
-fn what_one_process_read_another_has_from_l2() {
+fn what_one_process_read_another_has_read_in_l2() {
     let scene = Scene::start(2, &[]);
     scene.at_home(&["SET", "k", "v"]);
     assert_eq!(scene.fill(0, &["GET", "k"]), bulk("v"));
     let reads = scene.home.calls("get");
-    assert_eq!(scene.from_l2(1, &["GET", "k"]), bulk("v"));
+    assert_eq!(scene.read_in_l2(1, &["GET", "k"]), bulk("v"));
     assert_eq!(scene.home.calls("get"), reads);
     // Another request of the key, another protocol and another database are other copies.
     assert_eq!(scene.fill(1, &["STRLEN", "k"]), Value::Integer(1));
-    assert_eq!(scene.from_l2(0, &["STRLEN", "k"]), Value::Integer(1));
+    assert_eq!(scene.read_in_l2(0, &["STRLEN", "k"]), Value::Integer(1));
     let mut other = scene.client(0);
     other.call(&["SELECT", "1"]).unwrap();
     assert_eq!(other.call(&["GET", "k"]).unwrap(), Value::Nil);
@@ -42,7 +42,7 @@ fn replies_of_all_shapes_come_back_as_they_were() {
     for request in requests {
         let reply = scene.home.connect().call(request).unwrap();
         assert_eq!(scene.fill(0, request), reply);
-        assert_eq!(scene.from_l2(1, request), reply, "{request:?}");
+        assert_eq!(scene.read_in_l2(1, request), reply, "{request:?}");
     }
     // Compressed.
     let l2 = scene.nodes[0].stat("bytes_filled");
@@ -85,7 +85,7 @@ fn a_copy_of_l2_becomes_one_of_l1_and_is_dropped_with_it() {
     assert_eq!(scene.client(0).call(&["GET", "k"]).unwrap(), bulk("old"));
     assert!(wait_until(LONG, || scene.copies("k") == 1));
     let mut client = scene.client(1);
-    assert_eq!(scene.from_l2(1, &["GET", "k"]), bulk("old"));
+    assert_eq!(scene.read_in_l2(1, &["GET", "k"]), bulk("old"));
     let hits = || scene.nodes[1].stat("hits");
     assert!(wait_until(LONG, || {
         let before = hits();

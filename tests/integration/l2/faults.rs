@@ -30,7 +30,7 @@ fn an_l2_that_is_killed_is_passed_by_and_used_again() {
     scene.l2.start_again();
     scene.nodes.iter().for_each(|member| member.await_vouched());
     scene.fill(0, &["GET", "k"]);
-    assert_eq!(scene.from_l2(1, &["GET", "k"]), bulk("w"));
+    assert_eq!(scene.read_in_l2(1, &["GET", "k"]), bulk("w"));
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn an_l2_that_stops_is_passed_by_within_a_tenth_of_a_second() {
     let mut scene = Scene::start(2, &[]);
     scene.at_home(&["SET", "k", "v"]);
     scene.fill(0, &["GET", "k"]);
-    assert_eq!(scene.from_l2(1, &["GET", "k"]), bulk("v"));
+    assert_eq!(scene.read_in_l2(1, &["GET", "k"]), bulk("v"));
     scene.l2.pause();
     let mut client = scene.client(1);
     let began = Instant::now();
@@ -57,7 +57,7 @@ fn an_l2_that_stops_is_passed_by_within_a_tenth_of_a_second() {
     scene.nodes.iter().for_each(|member| member.await_vouched());
     assert_eq!(client.call(&["GET", "k"]).unwrap(), bulk("w"));
     scene.fill(0, &["GET", "k"]);
-    assert_eq!(scene.from_l2(1, &["GET", "k"]), bulk("w"));
+    assert_eq!(scene.read_in_l2(1, &["GET", "k"]), bulk("w"));
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn an_l2_that_is_away_at_the_start_is_used_when_it_comes() {
     assert!(slowest(&mut scene.client(0), 100, "v") < Duration::from_millis(200));
     scene.l2.start_again();
     scene.nodes[0].await_vouched();
-    assert_eq!(scene.from_l2(0, &["GET", "k"]), bulk("v"));
+    assert_eq!(scene.read_in_l2(0, &["GET", "k"]), bulk("v"));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_silent_connection_of_deletes_ends_the_epoch() {
     scene.nodes[0].to_l2.stall_part(Part::Other, Direction::Replies, false);
     assert!(wait_until(LONG, || scene.nodes[0].state() == "up"));
     assert!(scene.nodes[0].stat("epochs") >= epochs);
-    assert_eq!(scene.from_l2(0, &["GET", "k"]), bulk("new"));
+    assert_eq!(scene.read_in_l2(0, &["GET", "k"]), bulk("new"));
 }
 
 #[test]
@@ -139,5 +139,5 @@ fn an_l2_that_was_made_to_forget_the_scripts_gets_them_again() {
     let scene = Scene::start(1, &[]);
     scene.at_home(&["SET", "k", "v"]);
     scene.l2.connect().call(&["SCRIPT", "FLUSH"]).unwrap();
-    assert_eq!(scene.from_l2(0, &["GET", "k"]), bulk("v"));
+    assert_eq!(scene.read_in_l2(0, &["GET", "k"]), bulk("v"));
 }

@@ -104,7 +104,7 @@ impl Scene {
     }
 
     /// Reads by way of one process until the reply comes from L2, and returns it.
-    fn from_l2(&self, node: usize, words: &[&str]) -> Value {
+    fn read_in_l2(&self, node: usize, words: &[&str]) -> Value {
         let mut client = self.client(node);
         let mut reply = Value::Nil;
         let hit = wait_until(LONG, || {

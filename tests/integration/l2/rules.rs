@@ -18,7 +18,7 @@ fn with_old(scene: &Scene) {
     scene.at_home(&["SET", "k", "old"]);
     scene.fill(0, &["GET", "k"]);
     for node in 0..scene.nodes.len() {
-        assert_eq!(scene.from_l2(node, &["GET", "k"]), bulk("old"));
+        assert_eq!(scene.read_in_l2(node, &["GET", "k"]), bulk("old"));
     }
 }
 
@@ -27,7 +27,7 @@ fn what_home_announces_is_deleted_in_l2() {
     let scene = Scene::start(2, &[]);
     with_old(&scene);
     scene.at_home(&["SET", "k", "new"]);
-    assert!(wait_until(LONG, || scene.copies("k") == 0 || scene.from_l2(1, &["GET", "k"]) == bulk("new")));
+    assert!(wait_until(LONG, || scene.copies("k") == 0 || scene.read_in_l2(1, &["GET", "k"]) == bulk("new")));
     assert_eq!(scene.client(0).call(&["GET", "k"]).unwrap(), bulk("new"));
     assert_eq!(scene.client(1).call(&["GET", "k"]).unwrap(), bulk("new"));
 }
@@ -119,7 +119,7 @@ fn a_nonce_that_was_evicted_takes_the_fill_with_it() {
     assert!(wait_until(LONG, || scene.nodes[0].stat("refused") == 1));
     assert_eq!(scene.copies("k"), 0);
     // A missing epoch is replaced by a random one.
-    assert_eq!(scene.from_l2(0, &["GET", "k"]), bulk("old"));
+    assert_eq!(scene.read_in_l2(0, &["GET", "k"]), bulk("old"));
 }
 
 /// Whoever was not told of changes believes nothing that was in L2 then.
@@ -138,10 +138,10 @@ fn coverage_that_was_lost_begins_an_epoch() {
     for _ in 0..20 {
         assert_eq!(client.call(&["GET", "k"]).unwrap(), bulk("new"));
     }
-    assert_eq!(scene.from_l2(1, &["GET", "k"]), bulk("new"));
+    assert_eq!(scene.read_in_l2(1, &["GET", "k"]), bulk("new"));
     scene.nodes[0].strata.resume();
     assert!(wait_until(LONG, || scene.client(0).call(&["GET", "k"]).unwrap() == bulk("new")));
-    assert_eq!(scene.from_l2(0, &["GET", "k"]), bulk("new"));
+    assert_eq!(scene.read_in_l2(0, &["GET", "k"]), bulk("new"));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn all_processes_gone_leave_nothing_that_the_next_believes() {
         scene.nodes[node].strata.start_again();
         scene.nodes[node].await_vouched();
         assert_eq!(scene.client(node).call(&["GET", "k"]).unwrap(), bulk("new"));
-        assert_eq!(scene.from_l2(node, &["GET", "k"]), bulk("new"));
+        assert_eq!(scene.read_in_l2(node, &["GET", "k"]), bulk("new"));
     }
 }
 
@@ -170,12 +170,12 @@ fn a_process_that_starts_costs_the_others_nothing_but_fills() {
     scene.nodes[1].strata.start_again();
     scene.nodes[1].await_vouched();
     let reads = scene.home.calls("get");
-    assert_eq!(scene.from_l2(0, &["GET", "k"]), bulk("old"));
+    assert_eq!(scene.read_in_l2(0, &["GET", "k"]), bulk("old"));
     assert_eq!(scene.home.calls("get"), reads);
     // What the new one fills, the old one believes.
     assert_eq!(scene.client(1).call(&["GET", "k"]).unwrap(), bulk("old"));
-    assert_eq!(scene.from_l2(0, &["GET", "k"]), bulk("old"));
-    assert_eq!(scene.from_l2(1, &["GET", "k"]), bulk("old"));
+    assert_eq!(scene.read_in_l2(0, &["GET", "k"]), bulk("old"));
+    assert_eq!(scene.read_in_l2(1, &["GET", "k"]), bulk("old"));
 }
 
 /// What L2 forgot to delete because it was started from an older snapshot.
@@ -194,7 +194,7 @@ fn a_server_that_was_started_anew_is_not_believed() {
     for _ in 0..20 {
         assert_eq!(client.call(&["GET", "k"]).unwrap(), bulk("new"));
     }
-    assert_eq!(scene.from_l2(0, &["GET", "k"]), bulk("new"));
+    assert_eq!(scene.read_in_l2(0, &["GET", "k"]), bulk("new"));
 }
 
 /// L2 has not been told yet of what a client of this process wrote, and been told was written.
@@ -250,7 +250,7 @@ fn what_comes_from_l2_is_no_copy_of_l1_before_the_guard_confirms() {
 }
 
 #[test]
-fn a_lease_that_ran_out_ends_reading_from_l2() {
+fn a_lease_that_ran_out_ends_reading_read_in_l2() {
     let mut scene = Scene::start(2, &[]);
     with_old(&scene);
     scene.nodes[0].strata.pause();
@@ -274,7 +274,7 @@ fn what_changes_everything_begins_an_epoch() {
     assert_eq!(client.call(&["SWAPDB", "0", "1"]).unwrap(), ok());
     assert_eq!(client.call(&["GET", "k"]).unwrap(), Value::Nil);
     assert_eq!(client.call(&["SWAPDB", "0", "1"]).unwrap(), ok());
-    assert_eq!(scene.from_l2(0, &["GET", "k"]), bulk("old"));
+    assert_eq!(scene.read_in_l2(0, &["GET", "k"]), bulk("old"));
     scene.at_home(&["FLUSHALL"]);
     assert!(wait_until(LONG, || client.call(&["GET", "k"]).unwrap() == Value::Nil));
     for _ in 0..20 {

@@ -48,7 +48,7 @@ fn a_dead_process_that_was_to_fill_blocks_nobody() {
         assert_eq!(reader.join().unwrap(), bulk("v"));
     }
     assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
-    assert_eq!(scene.from_l2(1, &["GET", "k"]), bulk("v"));
+    assert_eq!(scene.read_in_l2(1, &["GET", "k"]), bulk("v"));
 }
 
 #[test]

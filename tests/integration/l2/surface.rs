@@ -60,6 +60,6 @@ fn copies_in_l2_are_dropped_by_name_by_pattern_and_all() {
     assert!(!scene.knows("c1"));
     scene.nodes[0].await_vouched();
     fill(&["c1"]);
-    assert_eq!(scene.from_l2(0, &["GET", "c1"]), bulk("v"));
+    assert_eq!(scene.read_in_l2(0, &["GET", "c1"]), bulk("v"));
     assert!(client.call(&["CACHE", "CLEAR", "L3"]).unwrap().is_error());
 }
