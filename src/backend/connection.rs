@@ -18,7 +18,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::config::{Secret, Tls as TlsSettings};
+use super::password::Password;
+use crate::config::Tls as TlsSettings;
 use crate::resp::{Proto, ReplyScanner, Scan, encode};
 
 /// A reply of the opening conversation may be this long.
@@ -110,8 +111,8 @@ impl fmt::Debug for Address {
 pub struct Credentials {
     /// ACL user; None: the default user.
     pub username: Option<String>,
-    /// Password; None: no AUTH is sent.
-    pub password: Option<Secret>,
+    /// Password; none: no AUTH is sent.
+    pub password: Password,
 }
 
 /// Everything that a dial needs.
@@ -170,7 +171,8 @@ impl Dial {
     pub async fn open(&self, proto: Proto, db: u16, name: &str) -> Result<Box<dyn Stream>, DialError> {
         let opening = async {
             let mut control = Control::new(self.stream().await?);
-            control.greet(&self.credentials, proto, db, name).await?;
+            let greeted = control.greet(&self.credentials, proto, db, name).await;
+            greeted.inspect_err(|error| self.credentials.password.review(error))?;
             Ok(control.into_stream())
         };
         tokio::time::timeout(self.timeout, opening).await.unwrap_or(Err(DialError::Timeout(self.timeout)))
@@ -303,7 +305,7 @@ impl Control {
     ) -> Pin<Box<dyn Future<Output = Result<(), DialError>> + Send + 'a>> {
         Box::pin(async move {
             let user = credentials.username.as_deref().unwrap_or("default").as_bytes();
-            match (proto, &credentials.password) {
+            match (proto, &credentials.password.get()) {
                 (Proto::Resp3, Some(p)) => {
                     self.demand(&[b"HELLO", b"3", b"AUTH", user, p.expose().as_bytes()]).await?;
                 }

@@ -41,6 +41,7 @@ use crate::backend::health::Health;
 use crate::backend::lane::{Lane, Reply};
 use crate::backend::node::Node;
 use crate::backend::pool::Places;
+pub use crate::backend::subscriptions::Space;
 use crate::backend::subscriptions::{Batch, Subscriptions};
 use crate::clock;
 use crate::command::Command;
@@ -123,10 +124,24 @@ pub enum Message {
     Wake,
     /// Messages for clients of this worker, and answers of home about their subscriptions.
     Heard(Batch),
+    /// A user has lost channels: who hears one of them is to be cut.
+    Revoked(Arc<Revoked>),
     /// End this session after what it has been answered.
     Close(u64),
     /// Accept no more, end what is idle, finish what is in flight.
     Drain,
+}
+
+/// What channels a user has left.
+pub struct Revoked {
+    /// The user's number.
+    pub user: u64,
+    /// Who took the others away: it is answered before it is cut.
+    pub by: u64,
+    /// Whether a topic is left.
+    pub may: Box<dyn Fn(Space, &[u8]) -> bool + Send + Sync>,
+    /// Dropped by every worker that has cut its clients.
+    pub done: tokio::sync::mpsc::Sender<()>,
 }
 
 /// A session, as replies see it.
@@ -192,6 +207,8 @@ pub struct Ask<'a> {
 /// Who gets a reply.
 enum Receiver {
     Client(Rc<dyn Client>, u64),
+    /// The same, once all have heard what was published before.
+    AfterMessages(Rc<dyn Client>, u64),
     Waiters(Vec<Waiter>),
 }
 
@@ -321,6 +338,7 @@ impl Proxy {
     fn hand(&self, receiver: Receiver, reply: &Bytes, now: u64) {
         match receiver {
             Receiver::Client(client, slot) => client.deliver(slot, Reply::Owned(reply.clone()), now),
+            Receiver::AfterMessages(client, slot) => self.after_messages(client, slot, reply.clone()),
             Receiver::Waiters(waiters) => self.answer(waiters, reply, now),
         }
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::held::Shows;
 use super::lease::Own;
-use super::{Ask, Client, LaneKey, Proxy, Receiver, Ticket, error_reply, failure_text};
+use super::{Ask, Client, LaneKey, Proxy, Receiver, Space, Ticket, error_reply, failure_text};
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Command, KeyRef};
 use crate::resp::{Request, encode, reply};
@@ -23,6 +23,8 @@ pub struct Effects {
     writes_all: bool,
     scripts: bool,
     counted: Counted,
+    /// Where in home's reply it is said who received a message, and of which channel.
+    published: Vec<(u32, Space, Box<[u8]>)>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -66,6 +68,11 @@ impl Effects {
         }
     }
 
+    /// Adds a PUBLISH, whose reply is at `index` of home's.
+    pub fn publishes(&mut self, index: u32, space: Space, channel: &[u8]) {
+        self.published.push((index, space, channel.into()));
+    }
+
     /// Adds what only shows keys (None: many), such as that one of those watched was changed.
     pub fn shows(&mut self, hashes: Option<&[u64]>) {
         match hashes {
@@ -81,7 +88,8 @@ impl Effects {
 
     /// Bytes it takes.
     pub fn size(&self) -> usize {
-        (self.writes.len() + self.reads.len()) * size_of::<u64>()
+        let channels = self.published.iter().map(|(_, _, channel)| channel.len() + 32).sum::<usize>();
+        (self.writes.len() + self.reads.len()) * size_of::<u64>() + channels
     }
 
     fn pack(&mut self) {
@@ -209,6 +217,7 @@ impl Transaction {
             }
             Outcome::Reply(reply) => self.worded(reply),
         };
+        let (reply, heard) = proxy.with_receivers(reply, &self.effects.published);
         let took = now.saturating_sub(self.sent);
         let latency =
             if self.effects.counted.writes > 0 { &proxy.counters.home_set } else { &proxy.counters.home_get };
@@ -217,8 +226,12 @@ impl Transaction {
         let told =
             || (self.effects.writes() && !proxy.shared.listeners.is_empty()).then(|| Shows::Keys([].into()));
         match copies.and_then(|copies| self.effects.must_wait(copies)).or_else(told) {
+            None if heard => proxy.after_messages(self.client, self.slot, reply.into_bytes()),
             Some(shows) => {
-                let receiver = Receiver::Client(self.client, self.slot);
+                let receiver = match heard {
+                    true => Receiver::AfterMessages(self.client, self.slot),
+                    false => Receiver::Client(self.client, self.slot),
+                };
                 proxy.after_confirmation(vec![receiver], reply.into_bytes(), shows, now);
             }
             None => self.client.deliver(self.slot, reply, now),

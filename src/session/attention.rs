@@ -36,7 +36,7 @@ impl Session {
     pub(super) fn look_around(&mut self) {
         let watch = &self.context.proxy.shared.watch;
         self.alert = watch.any() || self.monitoring;
-        self.one_by_one = self.alert && watch.has(Reason::Pause);
+        self.one_by_one = self.hurried || self.alert && watch.has(Reason::Pause);
     }
 
     /// Runs a command, asking in Redis' own order (`processCommand`) what may stand in its way.
