@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::held::Shows;
 use super::lease::Own;
-use super::{Ask, Client, LaneKey, Proxy, Receiver, Space, Ticket, error_reply, failure_text};
+use super::{Ask, Client, Crossed, LaneKey, Proxy, Receiver, Space, Ticket, Way, error_reply, failure_text};
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Command, KeyRef};
 use crate::resp::{Request, encode, reply};
@@ -22,9 +22,20 @@ pub struct Effects {
     writes_unnamed: bool,
     writes_all: bool,
     scripts: bool,
+    slot: Slot,
     counted: Counted,
     /// Where in home's reply it is said who received a message, and of which channel.
     published: Vec<(u32, Space, Box<[u8]>)>,
+}
+
+/// The slot of all keys.
+#[derive(Debug, Default, Clone, Copy)]
+enum Slot {
+    /// There are no keys so far, or home is no cluster.
+    #[default]
+    Any,
+    One(u16),
+    Crossed,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -71,6 +82,28 @@ impl Effects {
     /// Adds a PUBLISH, whose reply is at `index` of home's.
     pub fn publishes(&mut self, index: u32, space: Space, channel: &[u8]) {
         self.published.push((index, space, channel.into()));
+    }
+
+    /// Something in it is about this slot.
+    pub fn at(&mut self, slot: Option<u16>) {
+        self.slot = match (self.slot, slot) {
+            (same, None) => same,
+            (Slot::Any, Some(slot)) => Slot::One(slot),
+            (Slot::One(before), Some(slot)) if before == slot => Slot::One(slot),
+            _ => Slot::Crossed,
+        };
+    }
+
+    /// The slot of all its keys, if there are any.
+    ///
+    /// # Errors
+    /// They are in several slots.
+    pub fn slot(&self) -> Result<Option<u16>, Crossed> {
+        match self.slot {
+            Slot::Any => Ok(None),
+            Slot::One(slot) => Ok(Some(slot)),
+            Slot::Crossed => Err(Crossed),
+        }
     }
 
     /// Adds what only shows keys (None: many), such as that one of those watched was changed.
@@ -144,6 +177,9 @@ pub struct Transaction {
     slot: u64,
     effects: Effects,
     sent: u64,
+    way: Way,
+    /// Another node of a cluster answered than the guard of its keys.
+    strayed: bool,
     /// Replies so far.
     parts: u32,
     /// Home's error to MULTI, by which the commands were run one by one.
@@ -162,6 +198,9 @@ impl Proxy {
         commands: u32,
         mut effects: Effects,
     ) {
+        let lane = LaneKey { scripts: effects.scripts, ..ask.lane };
+        let Ok(slot) = effects.slot() else { return self.refuse_crossing(ask) };
+        let way = self.way_of_slot(lane, slot);
         effects.pack();
         let Counted { reads, writes, deletes } = effects.counted;
         self.counters.home_reads.add(reads);
@@ -171,13 +210,14 @@ impl Proxy {
         if let (Some(copies), true) = (self.fenced_copies(), effects.touches_all(self)) {
             copies.fence_all();
         }
-        let lane = LaneKey { scripts: effects.scripts, ..ask.lane };
         let transaction = Transaction {
             proxy: self.clone(),
             client: ask.client.clone(),
             slot: ask.slot,
             effects,
             sent: ask.now,
+            way,
+            strayed: false,
             parts: 0,
             unopened: None,
             unqueued: None,
@@ -186,12 +226,17 @@ impl Proxy {
         let parts = commands + 1;
         match own {
             Some(own) => own.send(block, parts, ticket, ask.now),
-            None => self.lane(lane).send_parts(block, parts, ticket, ask.now),
+            None => self.send_parts(way, block, parts, ticket, ask.now),
         }
     }
 }
 
 impl Transaction {
+    /// It begins anew elsewhere.
+    pub(super) fn strayed(&mut self) {
+        (self.strayed, self.parts, self.unopened, self.unqueued) = (true, 0, None, None);
+    }
+
     pub(super) fn part(&mut self, reply: &[u8]) {
         if reply::is_error(reply) {
             let words = || super::errand::error_text(reply);
@@ -208,11 +253,14 @@ impl Transaction {
         let copies = proxy.fenced_copies();
         if let Some(copies) = copies {
             self.effects.fence(&proxy, copies);
+            if self.strayed {
+                copies.disown(self.effects.reads.iter().copied());
+            }
         }
         let reply = match outcome {
             Outcome::Failed(failure) => {
                 proxy.counters.errors.add(1);
-                let text = failure_text(&proxy.shared.node, &failure);
+                let text = failure_text(&proxy.node(self.way.node), &failure);
                 return self.client.deliver(self.slot, Reply::Owned(error_reply(&text)), now);
             }
             Outcome::Reply(reply) => self.worded(reply),
