@@ -18,6 +18,7 @@ mod held;
 mod lanes;
 mod lease;
 mod mget;
+mod overheard;
 mod read;
 mod scripts;
 pub mod slow_log;
@@ -70,6 +71,7 @@ use lanes::Lanes;
 use lease::Leases;
 pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
+pub use overheard::Overheard;
 pub use read::Read;
 use slow_log::SlowLog;
 pub use subscribers::Order;
@@ -110,6 +112,8 @@ pub struct Shared {
     pub listeners: Listeners,
     /// What sessions have to be attentive for.
     pub watch: Watch,
+    /// What scripts run at home.
+    pub overheard: Overheard,
     /// Requests that took long.
     pub slow: SlowLog,
     /// The workers' doors.
