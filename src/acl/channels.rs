@@ -31,7 +31,7 @@ mod tests {
 
     fn user(rules: &str) -> User {
         let mut user = User::new(b"u", 1);
-        let rules = super::super::join_selectors(rules.split(' ').map(str::as_bytes)).expect("rules");
+        let rules = crate::acl::join_selectors(rules.split(' ').map(str::as_bytes)).expect("rules");
         rules.iter().for_each(|rule| user.apply(rule).expect("a rule"));
         user
     }

@@ -34,7 +34,6 @@ fn what_was_queued_is_asked_about_again_at_exec() {
         "off",
         "resetkeys (~b* +@all) -set",
         "+@all",
-        "nocommands +multi +exec +get ~a",
     ] {
         let [bare, strata] = [stage.bare.tcp(), stage.strata.endpoint()].map(|endpoint| {
             let mut admin = Client::connect(&endpoint).unwrap();
