@@ -32,7 +32,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -73,6 +72,7 @@ pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
 pub use overheard::Overheard;
 pub use read::Read;
+pub use scripts::Scripts;
 use slow_log::SlowLog;
 pub use subscribers::Order;
 pub use ticket::Ticket;
@@ -92,8 +92,8 @@ pub struct Shared {
     pub cluster: Option<Arc<Cluster>>,
     /// How many connections to it clients may have for themselves.
     pub places: Arc<Places>,
-    /// Workers of which a script has been running for a while.
-    pub long_scripts: AtomicUsize,
+    /// Scripts that home has not answered.
+    pub scripts: Scripts,
     /// Confirmations of the guard.
     pub confirmations: Arc<Confirmations>,
     /// What is subscribed to at home.
@@ -144,6 +144,9 @@ pub enum Message {
     Drain,
 }
 
+/// Whether a topic may be heard.
+pub type May = dyn Fn(Space, &[u8]) -> bool + Send + Sync;
+
 /// What channels a user has left.
 pub struct Revoked {
     /// The user's number.
@@ -151,7 +154,7 @@ pub struct Revoked {
     /// Who took the others away: it is answered before it is cut.
     pub by: u64,
     /// Whether a topic is left.
-    pub may: Box<dyn Fn(Space, &[u8]) -> bool + Send + Sync>,
+    pub may: Box<May>,
     /// Dropped by every worker that has cut its clients.
     pub done: tokio::sync::mpsc::Sender<()>,
 }
@@ -240,7 +243,6 @@ pub struct Proxy {
     clients: RefCell<HashMap<u64, Rc<dyn Client>>>,
     held: RefCell<VecDeque<Held>>,
     leases: Leases,
-    long_script: Cell<bool>,
     admission: Admission,
     touched: RefCell<Vec<(u32, Box<[u8]>)>>,
     touching: Cell<bool>,
@@ -263,7 +265,6 @@ impl Proxy {
             clients: RefCell::default(),
             held: RefCell::default(),
             leases: Leases::default(),
-            long_script: Cell::new(false),
             admission: Admission::default(),
             touched: RefCell::default(),
             touching: Cell::new(false),
@@ -376,7 +377,7 @@ impl Proxy {
         lanes.iter().for_each(|(_, lane)| lane.tick(now));
         self.tick_ways(now);
         self.tick_leases(now);
-        self.notice_long_scripts(&lanes, now);
+        self.note_scripts();
         self.release_confirmed(now);
         self.expire_subscriptions(now);
         let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);
