@@ -19,6 +19,8 @@ pub struct L2 {
     pub ttl: Duration,
     /// What names its copies: processes with the same one share them. Empty: how home is reached.
     pub namespace: String,
+    /// Whether strata sets how much memory it may use, what it evicts, and what it keeps on disk.
+    pub manage: bool,
 }
 
 impl Default for L2 {
@@ -30,6 +32,7 @@ impl Default for L2 {
             max_size: 100_000_000,
             ttl: Duration::from_secs(300),
             namespace: String::new(),
+            manage: false,
         }
     }
 }
@@ -45,6 +48,8 @@ pub struct L3 {
     pub max_size: usize,
     /// Lifetime of what strata itself stores in it.
     pub ttl: Duration,
+    /// Whether strata sets how much memory it may use, what it evicts, and what it keeps on disk.
+    pub manage: bool,
 }
 
 impl Default for L3 {
@@ -55,6 +60,7 @@ impl Default for L3 {
             upstream: Upstream::new("l3", topology),
             max_size: 10_000_000_000,
             ttl: Duration::from_secs(3600),
+            manage: false,
         }
     }
 }

@@ -37,7 +37,7 @@ use crate::proxy::announce::Announcements;
 use crate::proxy::l2::L2;
 use crate::proxy::slow_log::SlowLog;
 use crate::proxy::watch::{Reason, Watch};
-use crate::proxy::{Message, Scripts, Shared};
+use crate::proxy::{Message, Overheard, Scripts, Shared};
 use crate::session::clients::Clients;
 use crate::tier::copies::Copies;
 use crate::tier::l1::{L1Options, Policy as L1Policy};
@@ -115,6 +115,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         metrics,
         listeners: Listeners::new(config.server.tracking_table_max_keys),
         watch: Watch::default(),
+        overheard: Overheard::default(),
         slow: slow_log(&config),
         inboxes: parking_lot::RwLock::default(),
     });
@@ -198,6 +199,9 @@ fn spawn_monitor(config: &Config, shared: &Shared) {
     let interval = config.home().health_interval;
     let (node, health, facts) = (shared.node.clone(), shared.health.clone(), shared.facts.clone());
     tokio::task::spawn_local(Monitor::new(node, health, facts, interval, slow).run());
+    if let Some(steward) = home::steward(config, shared) {
+        tokio::task::spawn_local(steward.run());
+    }
 }
 
 /// Waits until home has said what it is, or was found to be away: a client that comes at once may SELECT at once.
