@@ -18,6 +18,7 @@ mod held;
 pub mod l2;
 mod lanes;
 mod lease;
+mod message;
 mod mget;
 mod overheard;
 mod read;
@@ -35,7 +36,6 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::backend::cluster::Cluster;
@@ -46,7 +46,7 @@ use crate::backend::lane::Reply;
 use crate::backend::node::Node;
 use crate::backend::pool::Places;
 pub use crate::backend::subscriptions::Space;
-use crate::backend::subscriptions::{Batch, Subscriptions};
+use crate::backend::subscriptions::Subscriptions;
 use crate::clock;
 use crate::command::Command;
 use crate::metrics::{Counters, Metrics};
@@ -70,6 +70,7 @@ use held::{Held, Shows};
 use lanes::Lanes;
 use lease::Leases;
 pub use lease::{Farewell, Follow, Own, turns};
+pub use message::{May, Message, Revoked};
 pub use mget::Mget;
 pub use overheard::Overheard;
 pub use read::Read;
@@ -121,45 +122,6 @@ pub struct Shared {
     pub slow: SlowLog,
     /// The workers' doors.
     pub inboxes: parking_lot::RwLock<Vec<UnboundedSender<Message>>>,
-}
-
-/// What a worker is told from outside.
-pub enum Message {
-    /// A client has connected, and takes one of the places there are.
-    Accept(std::net::TcpStream, OwnedSemaphorePermit),
-    /// A reply for clients of this worker who joined another's flight.
-    Answer(Vec<Waiter>, Bytes),
-    /// What sessions of this worker that listen are to be told, in this order.
-    Notices(Vec<(u64, Notice)>),
-    /// What this session is to be told without having asked: whole elements in its protocol.
-    Push(u64, Bytes),
-    /// What this session is to be told for one that redirects its notices here: an encoded array of keys, or null.
-    Redirected(u64, Bytes),
-    /// Whatever held sessions back may be over.
-    Wake,
-    /// Messages for clients of this worker, and answers of home about their subscriptions.
-    Heard(Batch),
-    /// A user has lost channels: who hears one of them is to be cut.
-    Revoked(Arc<Revoked>),
-    /// End this session after what it has been answered.
-    Close(u64),
-    /// Accept no more, end what is idle, finish what is in flight.
-    Drain,
-}
-
-/// Whether a topic may be heard.
-pub type May = dyn Fn(Space, &[u8]) -> bool + Send + Sync;
-
-/// What channels a user has left.
-pub struct Revoked {
-    /// The user's number.
-    pub user: u64,
-    /// Who took the others away: it is answered before it is cut.
-    pub by: u64,
-    /// Whether a topic is left.
-    pub may: Box<May>,
-    /// Dropped by every worker that has cut its clients.
-    pub done: tokio::sync::mpsc::Sender<()>,
 }
 
 /// A session, as replies see it.
