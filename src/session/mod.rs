@@ -46,7 +46,7 @@ use noloop::AtHome;
 use parked::Parked;
 use pubsub::Behind;
 use queue::{Queue, Replay};
-use replies::{Replies, Shape};
+use replies::Replies;
 use slow::Timings;
 use tracking::{Deferred, Mode, PrefixSet};
 use transaction::Watch;
