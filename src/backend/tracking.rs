@@ -17,7 +17,8 @@
 //! While nobody reads what home announces, the guard rests: tracking is off and nothing is kept ([`super::demand`]).
 //!
 //! The probe is `INFO commandstats`, since SWAPDB announces nothing: its call count moving (or being reset)
-//! drops all copies.
+//! drops all copies. In a cluster, which has no SWAPDB, it is CLUSTER INFO and CLUSTER SLOTS: a node that was replaced, or
+//! cut off from the others, no longer vouches for anything, and one that gave slots away does not for these.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -28,6 +29,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::cluster::{Cluster, NodeId, SlotSet, from_slots};
 use super::confirmations::{Confirmations, Guarding};
 use super::connection::{Control, DialError, Stream};
 use super::demand::{Demand, Reads};
@@ -46,7 +48,7 @@ const CALM: Duration = Duration::from_millis(1);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// What the guard tells the copies. Calls come from one task, in the order of the guard's stream.
-pub trait Sink: Send + Sync + 'static {
+pub trait Sink: Send + Sync {
     /// Tracking is on: whatever was kept before is to be dropped.
     fn covered(&self);
     /// Coverage is lost: nothing kept may be served as current.
@@ -59,8 +61,8 @@ pub trait Sink: Send + Sync + 'static {
     fn gather(&self, round: u64);
     /// The confirmation of `round` (and of all before) arrived.
     fn confirm(&self, round: u64);
-    /// Copies may be served until then ([`clock::now`]).
-    fn lease(&self, until: u64);
+    /// Copies may be served until then ([`clock::now`]); in a cluster those of these slots.
+    fn lease(&self, until: u64, slots: Option<&SlotSet>);
     /// Nothing will be announced until it is covered again: what is kept is to be dropped.
     fn resting(&self);
     /// Whether announcements are needed even if no reads are answered from copies.
@@ -81,6 +83,8 @@ pub struct Guard<S: Sink> {
     pub counters: Arc<Counters>,
     /// How long a copy may be served after the sending of the last answered probe.
     pub lease: Duration,
+    /// Which node of a cluster it is; None: home is no cluster.
+    pub ward: Option<(Arc<Cluster>, NodeId)>,
     /// The cacheable reads of this process so far. None: the guard never rests.
     pub reads: Option<Box<dyn Fn() -> Reads + Send>>,
 }
@@ -89,6 +93,9 @@ enum Asked {
     Tracking,
     Rest,
     Probe,
+    /// In a cluster: whether it is well, and who owns which slots in the node's own eyes.
+    State,
+    Slots,
     Ping,
 }
 
@@ -114,6 +121,8 @@ struct Link<'a, S: Sink> {
     next_probe: Instant,
     probe_by_info: bool,
     swaps: Swaps,
+    /// The node says that its cluster is well.
+    well: bool,
     /// Tracking is on.
     awake: bool,
     demand: Demand,
@@ -162,6 +171,7 @@ impl<S: Sink> Guard<S> {
             next_probe: now + Duration::from_secs(3600),
             probe_by_info: true,
             swaps: Swaps::default(),
+            well: false,
             awake: false,
             demand: Demand::default(),
             next_look: now + LOOK,
@@ -293,8 +303,12 @@ impl<S: Sink> Link<'_, S> {
 
     async fn probe(&mut self) -> Result<(), String> {
         self.next_probe = Instant::now() + self.guard.lease / 4;
-        if self.questions.iter().any(|q| matches!(q.what, Asked::Probe)) {
+        if self.questions.iter().any(|q| matches!(q.what, Asked::Probe | Asked::State | Asked::Slots)) {
             return Ok(());
+        }
+        if self.guard.ward.is_some() {
+            self.put(Asked::State, &[b"CLUSTER", b"INFO"]).await?;
+            return self.put(Asked::Slots, &[b"CLUSTER", b"SLOTS"]).await;
         }
         let command: &[&[u8]] = if self.probe_by_info { &[b"INFO", b"commandstats"] } else { &[b"PING"] };
         self.put(Asked::Probe, command).await
@@ -375,12 +389,32 @@ impl<S: Sink> Link<'_, S> {
                 self.watch_swaps(frame);
                 self.settle(question.round, question.fences);
                 if self.awake {
-                    self.guard.sink.lease(question.sent + clock::nanos(self.guard.lease));
+                    self.guard.sink.lease(question.sent + clock::nanos(self.guard.lease), None);
                 }
+            }
+            (Asked::State, None) => {
+                self.well = find(frame, b"cluster_state:ok\r");
+                self.settle(question.round, question.fences);
+            }
+            (Asked::Slots, None) => {
+                self.settle(question.round, question.fences);
+                self.renew_tenure(question.sent, frame);
             }
             (Asked::Ping, None) => self.settle(question.round, question.fences),
         }
         Ok(())
+    }
+
+    /// A node vouches for copies of the slots that it owns in its own eyes, while its cluster is well.
+    fn renew_tenure(&self, sent: u64, frame: &[u8]) {
+        let Some((cluster, me)) = &self.guard.ward else { return };
+        if !self.awake || !self.well {
+            return;
+        }
+        let ranges = from_slots(frame, &cluster.place(*me)).unwrap_or_default();
+        let own = ranges.iter().filter(|range| cluster.number(&range.master) == Some(*me));
+        let slots: SlotSet = own.flat_map(|range| range.first..=range.last).collect();
+        self.guard.sink.lease(sent + clock::nanos(self.guard.lease), Some(&slots));
     }
 
     fn settle(&self, round: u64, fences: u64) {
@@ -394,4 +428,8 @@ impl<S: Sink> Link<'_, S> {
             self.guard.sink.invalidate_all();
         }
     }
+}
+
+fn find(text: &[u8], what: &[u8]) -> bool {
+    text.windows(what.len()).any(|window| window == what)
 }

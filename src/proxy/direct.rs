@@ -124,7 +124,7 @@ impl Direct {
     /// then copies of the old value are right for everybody but this client, whose requests follow it home.
     fn fence_before(&self, copies: &Copies) {
         match self.effect {
-            Effect::WritesUnnamed if !self.proxy.shared.confirmations.guarded() => copies.fence_all(),
+            Effect::WritesUnnamed if !self.proxy.shared.guards.guarded(self.way.node) => copies.fence_all(),
             Effect::WritesAll => copies.fence_all(),
             _ => {}
         }
@@ -134,7 +134,7 @@ impl Direct {
     fn fence(&self, copies: &Copies) {
         match self.effect {
             Effect::Writes if matches!(self.keys, Keys::Unhashed) => copies.fence_all(),
-            Effect::WritesUnnamed if !self.proxy.shared.confirmations.guarded() => copies.fence_all(),
+            Effect::WritesUnnamed if !self.proxy.shared.guards.guarded(self.way.node) => copies.fence_all(),
             Effect::Writes | Effect::WritesUnnamed => {
                 let dropped: usize = self.keys.as_slice().iter().map(|hash| copies.fence(*hash)).sum();
                 self.proxy.counters.l1_deletes.add(dropped as u64);
@@ -188,7 +188,7 @@ impl Direct {
             Outcome::Reply(reply) => {
                 self.note(&reply, now);
                 if copies.is_some_and(|c| self.must_wait(c)) || self.is_news() {
-                    let receiver = Receiver::Client(self.client, self.slot);
+                    let (node, receiver) = (self.way.node, Receiver::Client(self.client, self.slot));
                     let shows = match self.effect {
                         Effect::WritesUnnamed => Shows::UnnamedWrite,
                         // Fenced above.
@@ -197,7 +197,7 @@ impl Direct {
                         _ if matches!(self.keys, Keys::Unhashed) => Shows::Unnamed,
                         _ => Shows::Keys(self.keys.as_slice().into()),
                     };
-                    proxy.after_confirmation(vec![receiver], reply.into_bytes(), shows, now);
+                    proxy.after_confirmation(node, vec![receiver], reply.into_bytes(), shows, now);
                 } else {
                     self.client.deliver(self.slot, reply, now);
                 }

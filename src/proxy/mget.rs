@@ -75,12 +75,12 @@ impl Proxy {
     /// Reads all keys at home in one request; those without a copy get one.
     pub fn multi_get(self: &Rc<Self>, ask: &Ask<'_>, keys: &[KeyRef]) {
         let kind = kind(id::GET, ask.lane.proto, ask.lane.db);
-        let copies = self.shared.copies.clone().filter(|_| self.shared.confirmations.guarded());
-        let (Some(copies), Some(kind)) = (copies, kind) else {
-            return self.direct(ask, Effect::Reads, keys);
-        };
         let Ok(way) = self.way(ask, keys) else {
             return self.refuse_crossing(ask);
+        };
+        let copies = self.shared.copies.clone().filter(|_| self.shared.guards.guarded(way.node));
+        let (Some(copies), Some(kind)) = (copies, kind) else {
+            return self.direct_by(ask, way, Effect::Reads, keys);
         };
         self.counters.home_reads.add(1);
         let admitted = self.admit();
@@ -92,7 +92,8 @@ impl Proxy {
             let kept = reader.get(identity.hash, key, kind, b"", ask.now).is_some();
             let wanted = admitted && !kept && copies.policies().cacheable(key);
             let flight = || {
-                copies.lone_flight(&identity, copies.token(identity.hash, &[]), ask.now, self.worker, true)
+                let token = copies.token(identity.hash, &[]);
+                copies.lone_flight(&identity, token, ask.now, (self.worker, way.node), true)
             };
             (identity.hash, wanted.then(flight))
         });
@@ -176,7 +177,7 @@ impl Mget {
         if held {
             let receiver = Receiver::Client(self.client.clone(), self.slot);
             let shows = Shows::Keys(self.keys.iter().map(|(hash, _)| *hash).collect());
-            self.proxy.after_confirmation(vec![receiver], reply, shows, now);
+            self.proxy.after_confirmation(self.way.node, vec![receiver], reply, shows, now);
         } else {
             self.client.deliver(self.slot, Reply::Owned(reply), now);
         }

@@ -37,9 +37,9 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::backend::cluster::Cluster;
-use crate::backend::confirmations::Confirmations;
+use crate::backend::cluster::{Cluster, NodeId};
 use crate::backend::facts::Facts;
+use crate::backend::guards::Guards;
 use crate::backend::health::Health;
 use crate::backend::lane::Reply;
 use crate::backend::node::Node;
@@ -57,6 +57,7 @@ use crate::tier::listeners::{Listeners, Notice};
 
 pub use crate::backend::pool::{Purpose, Tag};
 use admission::Admission;
+use announce::Coverage;
 use cluster::Ways;
 pub use cluster::{Crossed, Way, common_slot};
 pub use counted::Counted;
@@ -91,8 +92,10 @@ pub struct Shared {
     pub places: Arc<Places>,
     /// Workers of which a script has been running for a while.
     pub long_scripts: AtomicUsize,
-    /// Confirmations of the guard.
-    pub confirmations: Arc<Confirmations>,
+    /// Confirmations of the guards.
+    pub guards: Arc<Guards>,
+    /// Until when changes are announced by each node of a cluster.
+    pub coverage: Coverage,
     /// What is subscribed to at home.
     pub subscriptions: Arc<Subscriptions>,
     /// What home said of itself.
@@ -217,7 +220,8 @@ pub struct Proxy {
     /// None: home is no cluster.
     ways: Option<Ways>,
     clients: RefCell<HashMap<u64, Rc<dyn Client>>>,
-    held: RefCell<VecDeque<Held>>,
+    /// By node.
+    held: RefCell<HashMap<NodeId, VecDeque<Held>>>,
     leases: Leases,
     long_script: Cell<bool>,
     admission: Admission,
@@ -279,13 +283,16 @@ impl Proxy {
 
     /// The copies, unless there are none and none can come to be.
     fn fenced_copies(&self) -> Option<&Arc<Copies>> {
-        let guarded = self.shared.confirmations.guarded();
+        let guarded = self.shared.guards.any();
         self.shared.copies.as_ref().filter(|c| guarded || c.policies().any_stale())
     }
 
     /// Answers a read of one key from its copy.
     pub fn copy<'r>(&self, reader: &'r Reader<'_>, id: &Identity<'_>, now: u64) -> Option<&'r [u8]> {
         let hit = reader.get(id.hash, id.key, id.kind, id.tail, now)?;
+        if self.ways.is_some() && !self.shared.copies.as_ref()?.vouches_for(id.key, now) {
+            return None;
+        }
         if self.sampler.due() {
             self.sample(id, now);
         }
@@ -308,7 +315,7 @@ impl Proxy {
         self.counters.l1_hits.add(hits);
         self.counters.l1_misses.add(misses);
         // While nothing can be copied, misses say nothing of what copies are worth.
-        if self.shared.confirmations.guarded() {
+        if self.shared.guards.any() {
             self.admission.tally(hits, misses);
         }
     }

@@ -49,8 +49,11 @@ struct State {
 impl Proxy {
     /// Reads what has no copy. `keys` are the request's keys, the first names the copy.
     pub fn read(self: &Rc<Self>, ask: &Ask<'_>, command: &Command, keys: &[KeyRef]) {
-        let direct = |proxy: &Rc<Self>| proxy.direct(ask, Effect::Reads, keys);
-        let guarded = self.shared.confirmations.guarded();
+        let Ok(way) = self.way(ask, keys) else {
+            return self.refuse_crossing(ask);
+        };
+        let guarded = self.shared.guards.guarded(way.node);
+        let direct = |proxy: &Rc<Self>| proxy.direct_by(ask, way, Effect::Reads, keys);
         let Some(copies) = self.shared.copies.clone().filter(|c| guarded || c.policies().any_stale()) else {
             return direct(self);
         };
@@ -65,14 +68,11 @@ impl Proxy {
         let Some(identity) = self.identity(ask, command, arg(first)) else {
             return direct(self);
         };
-        let Ok(way) = self.way(ask, keys) else {
-            return self.refuse_crossing(ask);
-        };
         let others: Box<[u64]> = keys[1..].iter().map(|k| copies.l1().hash(arg(k))).collect();
         if !guarded {
             // Nothing becomes a copy now, but if home fails a copy from before may answer.
             let token = copies.token(identity.hash, &others);
-            let flight = copies.lone_flight(&identity, token, ask.now, self.worker, false);
+            let flight = copies.lone_flight(&identity, token, ask.now, (self.worker, way.node), false);
             return self.fly(ask, way, copies, flight, others, keys);
         }
         let asker = Asker {
@@ -80,6 +80,7 @@ impl Proxy {
             seen: ask.seen,
             lane_since: ask.lane_since,
             now: ask.now,
+            node: way.node,
             follows: ask.follows,
             admitted: self.admit(),
         };
@@ -272,7 +273,13 @@ impl Read {
         let receivers = if waiters.is_empty() { vec![own] } else { vec![own, Receiver::Waiters(waiters)] };
         if held {
             let hashes = std::iter::once(self.flight.hash).chain(self.others.iter().copied());
-            self.proxy.after_confirmation(receivers, reply, Shows::Keys(hashes.collect()), now);
+            self.proxy.after_confirmation(
+                self.way.node,
+                receivers,
+                reply,
+                Shows::Keys(hashes.collect()),
+                now,
+            );
         } else {
             receivers.into_iter().for_each(|r| self.proxy.hand(r, &reply, now));
         }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::held::Shows;
 use super::lease::Own;
 use super::{Ask, Client, Crossed, LaneKey, Proxy, Receiver, Ticket, Way, error_reply, failure_text};
+use crate::backend::cluster::NodeId;
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Command, KeyRef};
 use crate::resp::{Request, encode, reply};
@@ -135,13 +136,13 @@ impl Effects {
     }
 
     /// Whether it may change what nobody names or announces.
-    fn touches_all(&self, proxy: &Proxy) -> bool {
-        self.writes_all || self.writes_unnamed && !proxy.shared.confirmations.guarded()
+    fn touches_all(&self, proxy: &Proxy, node: NodeId) -> bool {
+        self.writes_all || self.writes_unnamed && !proxy.shared.guards.guarded(node)
     }
 
     /// When the reply is about to be released.
-    fn fence(&self, proxy: &Proxy, copies: &Copies) {
-        if self.touches_all(proxy) {
+    fn fence(&self, proxy: &Proxy, node: NodeId, copies: &Copies) {
+        if self.touches_all(proxy, node) {
             return copies.fence_all();
         }
         let dropped: usize = self.writes.iter().map(|hash| copies.fence(*hash)).sum();
@@ -199,7 +200,7 @@ impl Proxy {
         self.counters.home_sets.add(writes);
         self.counters.home_deletes.add(deletes);
         ask.client.unsettle(ask.slot, effects.keys().as_deref());
-        if let (Some(copies), true) = (self.fenced_copies(), effects.touches_all(self)) {
+        if let (Some(copies), true) = (self.fenced_copies(), effects.touches_all(self, way.node)) {
             copies.fence_all();
         }
         let transaction = Transaction {
@@ -244,7 +245,7 @@ impl Transaction {
         let proxy = self.proxy.clone();
         let copies = proxy.fenced_copies();
         if let Some(copies) = copies {
-            self.effects.fence(&proxy, copies);
+            self.effects.fence(&proxy, self.way.node, copies);
             if self.strayed {
                 copies.disown(self.effects.reads.iter().copied());
             }
@@ -267,7 +268,7 @@ impl Transaction {
         match copies.and_then(|copies| self.effects.must_wait(copies)).or_else(told) {
             Some(shows) => {
                 let receiver = Receiver::Client(self.client, self.slot);
-                proxy.after_confirmation(vec![receiver], reply.into_bytes(), shows, now);
+                proxy.after_confirmation(self.way.node, vec![receiver], reply.into_bytes(), shows, now);
             }
             None => self.client.deliver(self.slot, reply, now),
         }

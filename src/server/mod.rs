@@ -1,5 +1,6 @@
 //! The composition root: builds everything from a configuration, accepts clients, and takes it down again.
 
+mod guards;
 mod home;
 mod worker;
 
@@ -22,18 +23,16 @@ use worker::{Worker, spawn_workers};
 
 use crate::acl::Users;
 use crate::backend::cluster::NodeId;
-use crate::backend::confirmations::Confirmations;
-use crate::backend::demand::Reads;
 use crate::backend::embedded::Embedded;
 use crate::backend::facts::Facts;
+use crate::backend::guards::Guards;
 use crate::backend::health::{Health, Monitor};
 use crate::backend::pool::Places;
 use crate::backend::subscriptions::Subscriptions;
-use crate::backend::tracking::Guard;
 use crate::clock;
-use crate::config::{Config, Eviction};
+use crate::config::{Config, Eviction, Topology};
 use crate::metrics::{Counters, Metrics};
-use crate::proxy::announce::Announcements;
+use crate::proxy::announce::Coverage;
 use crate::proxy::slow_log::SlowLog;
 use crate::proxy::watch::{Reason, Watch};
 use crate::proxy::{Message, Shared};
@@ -92,17 +91,17 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         Some(cluster) => cluster.node(NodeId::FIRST),
         None => Arc::new(home::node(config.home(), embedded.as_ref())?),
     };
-    let confirmations = Arc::new(Confirmations::default());
+    let guards = Arc::new(Guards::new());
     let facts = Arc::new(Facts::default());
-    let copies = (config.l1.enabled && cluster.is_none())
-        .then(|| Arc::new(copies(&config, &confirmations, &counters)));
+    let copies = config.l1.enabled.then(|| Arc::new(copies(&config, &guards, &counters)));
     let shared = Arc::new(Shared {
         copies: copies.clone(),
         node: node.clone(),
         cluster,
         long_scripts: AtomicUsize::new(0),
         places: Arc::new(Places::new(config.home().max_connections, config.server.max_clients)),
-        confirmations: confirmations.clone(),
+        guards,
+        coverage: Coverage::default(),
         subscriptions: Arc::new(Subscriptions::default()),
         facts: facts.clone(),
         health: Arc::new(Health::default()),
@@ -120,7 +119,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.server.listen)
         .await
         .with_context(|| format!("cannot listen on {} (server.listen)", config.server.listen))?;
-    let workers = spawn_workers(&config, &shared, &clients, &users, guard(&config, &shared))?;
+    let workers = spawn_workers(&config, &shared, &clients, &users)?;
     spawn_monitor(&config, &shared);
     first_contact(&config, &shared).await;
     banner(&config, &listener, &shared, embedded.as_ref(), workers.len());
@@ -138,43 +137,29 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn copies(config: &Config, confirmations: &Arc<Confirmations>, counters: &Arc<Counters>) -> Copies {
+fn copies(config: &Config, guards: &Arc<Guards>, counters: &Arc<Counters>) -> Copies {
     let policy = match config.l1.policy {
         Eviction::S3Fifo => L1Policy::S3Fifo,
         Eviction::Lru => L1Policy::Lru,
     };
     let options = L1Options { max_bytes: config.l1.max_size, policy, shards: None };
     let policies = Policies::new(&config.l1, config.policies.clone());
-    Copies::new(options, policies, confirmations.clone(), counters.clone())
+    match &config.home().topology {
+        Topology::Cluster { .. } => {
+            // What is absent here may be written where the slot went, and nobody says so.
+            let policies = policies.with_absence_up_to(config.home().lease);
+            Copies::new(options, policies, guards.clone(), counters.clone()).of_cluster()
+        }
+        Topology::Single(_) | Topology::Sentinel { .. } => {
+            Copies::new(options, policies, guards.clone(), counters.clone())
+        }
+    }
 }
 
 fn slow_log(config: &Config) -> SlowLog {
     let server = &config.server;
     let micros = i64::try_from(server.slowlog_log_slower_than.as_micros()).unwrap_or(i64::MAX);
     SlowLog::new(if server.slowlog_max_len == 0 { -1 } else { micros }, server.slowlog_max_len)
-}
-
-fn guard(config: &Config, shared: &Arc<Shared>) -> Guard<Announcements> {
-    // Without copies reads need no announcements; clients that keep caches of their own do.
-    let none: fn() -> Reads = Reads::default;
-    let without_copies: Option<Box<dyn Fn() -> Reads + Send>> = Some(Box::new(none));
-    let of_copies = config.l1.rest.then(|| reads(shared.metrics.clone()));
-    Guard {
-        node: shared.node.clone(),
-        sink: Arc::new(Announcements::new(shared.clone())),
-        confirmations: shared.confirmations.clone(),
-        facts: shared.facts.clone(),
-        counters: shared.metrics.block(),
-        lease: config.home().lease,
-        reads: if shared.copies.is_some() { of_copies } else { without_copies },
-    }
-}
-
-fn reads(metrics: Metrics) -> Box<dyn Fn() -> Reads + Send> {
-    Box::new(move || {
-        let (hits, misses) = metrics.reads();
-        Reads { hits, misses }
-    })
 }
 
 fn spawn_monitor(config: &Config, shared: &Shared) {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::fence::Token;
+use crate::backend::cluster::NodeId;
 
 const SHARDS: usize = 64;
 
@@ -74,6 +75,8 @@ pub struct Flight {
     pub begun: u64,
     /// The worker whose lane carries it.
     pub worker: u16,
+    /// The node that is asked.
+    pub node: NodeId,
     /// Whether a reply is wanted as a copy.
     pub admitted: bool,
     stage: Mutex<Stage>,
@@ -81,7 +84,13 @@ pub struct Flight {
 
 impl Flight {
     /// A flight that nobody has joined.
-    pub fn new(id: &Identity<'_>, token: Token, begun: u64, worker: u16, admitted: bool) -> Self {
+    pub fn new(
+        id: &Identity<'_>,
+        token: Token,
+        begun: u64,
+        (worker, node): (u16, NodeId),
+        admitted: bool,
+    ) -> Self {
         Flight {
             hash: id.hash,
             key: id.key.into(),
@@ -90,6 +99,7 @@ impl Flight {
             token,
             begun,
             worker,
+            node,
             admitted,
             stage: Mutex::new(Stage::Waiting(Vec::new())),
         }
@@ -128,6 +138,8 @@ pub struct Asker {
     pub lane_since: u64,
     /// Now.
     pub now: u64,
+    /// The node that is to be asked.
+    pub node: NodeId,
     /// Other requests of the reader about these keys are on their way home: only what is asked now is new enough.
     pub follows: bool,
     /// Whether a copy is wanted.

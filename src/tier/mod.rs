@@ -9,3 +9,4 @@ pub mod hotkeys;
 pub mod l1;
 pub mod listeners;
 pub mod policy;
+mod wards;

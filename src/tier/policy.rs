@@ -53,6 +53,16 @@ impl Policies {
         Policies { ttl: l1.ttl, negative_ttl: l1.negative_ttl, rules }
     }
 
+    /// What says "absent" lives so long at most.
+    #[must_use]
+    pub fn with_absence_up_to(mut self, most: Duration) -> Self {
+        self.negative_ttl = self.negative_ttl.min(most);
+        for ttl in self.rules.iter_mut().filter_map(|rule| rule.negative_ttl.as_mut()) {
+            *ttl = most.min(*ttl);
+        }
+        self
+    }
+
     fn rule(&self, key: &[u8]) -> Option<&Rule> {
         self.rules.iter().find(|r| glob::matches(r.pattern.as_bytes(), key))
     }

@@ -180,12 +180,14 @@ impl Session {
 
 /// Waits until changes are announced, and those have been that were under way.
 async fn coverage(proxy: Rc<Proxy>) {
-    let (listeners, confirmations) = (&proxy.shared.listeners, &proxy.shared.confirmations);
+    let (listeners, guards) = (&proxy.shared.listeners, &proxy.shared.guards);
     while !listeners.covered(clock::now()) {
         tokio::time::sleep(LOOK).await;
     }
-    if let Some(number) = confirmations.ask() {
-        while !confirmations.reached(number) {
+    let asked: Vec<_> =
+        proxy.masters().into_iter().filter_map(|node| Some((node, guards.ask(node)?))).collect();
+    for (node, number) in asked {
+        while !guards.reached(node, number) {
             tokio::time::sleep(LOOK).await;
         }
     }

@@ -1,5 +1,6 @@
 //! A Redis Cluster as home: clients see one Redis.
 
+mod copies;
 mod failover;
 mod moving;
 mod words;
