@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::{Ask, Client, Counted, Proxy, Receiver, Shows, Ticket, Way, error_reply, failure_text};
+use crate::backend::cluster::Redirect;
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Command, KeyRef, id};
 use crate::resp::reply;
@@ -93,8 +94,8 @@ impl Proxy {
         let counted = if effect == Effect::None { Counted::of(self, ask) } else { None };
         let ticket = counted.map_or(Ticket::Direct(direct), Ticket::Counted);
         match ask.own {
-            Some(own) => own.send(ask.request.raw(), 0, ticket, ask.now),
-            None => self.send(way, ask.request.raw(), ticket, ask.now),
+            Some(own) if own.takes(way) => own.send(ask.request.raw(), 0, ticket, ask.now),
+            _ => self.send(way, ask.request.raw(), ticket, ask.now),
         }
     }
 
@@ -157,6 +158,10 @@ impl Direct {
     /// Whether home may be asked again.
     pub(super) fn repeatable(&self) -> bool {
         matches!(self.effect, Effect::Reads | Effect::ReadsUnnamed)
+    }
+
+    pub(super) fn goes_elsewhere(&self, redirect: &Redirect) -> bool {
+        self.client.goes_elsewhere(self.slot, redirect)
     }
 
     pub(super) fn strayed(&mut self) {

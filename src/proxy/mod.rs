@@ -37,13 +37,13 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::backend::cluster::{Cluster, NodeId};
+use crate::backend::cluster::{Cluster, NodeId, Redirect};
 use crate::backend::facts::Facts;
 use crate::backend::guards::Guards;
 use crate::backend::health::Health;
 use crate::backend::lane::Reply;
 use crate::backend::node::Node;
-use crate::backend::pool::Places;
+use crate::backend::pool::AllPlaces;
 use crate::backend::subscriptions::{Batch, Subscriptions};
 use crate::clock;
 use crate::command::Command;
@@ -88,8 +88,8 @@ pub struct Shared {
     pub node: Arc<Node>,
     /// The nodes of home; None: it is no cluster.
     pub cluster: Option<Arc<Cluster>>,
-    /// How many connections to it clients may have for themselves.
-    pub places: Arc<Places>,
+    /// How many connections to a node of it clients may have for themselves.
+    pub places: Arc<AllPlaces>,
     /// Workers of which a script has been running for a while.
     pub long_scripts: AtomicUsize,
     /// Confirmations of the guards.
@@ -156,6 +156,9 @@ pub trait Client {
     fn redirected(&self, keys: &Bytes);
     /// How many channels, patterns and shards it is subscribed to from now on.
     fn subscribed(&self, counts: [usize; 3]);
+    /// A node of a cluster said to the request at `slot`, by a connection of the client's own, that another is to be
+    /// asked. False: the client does not ask again by itself.
+    fn goes_elsewhere(&self, slot: u64, redirect: &Redirect) -> bool;
     /// Ends the session once its replies are out.
     fn close(&self);
     /// Has the session look at what changed around it.

@@ -230,6 +230,13 @@ impl Transaction {
         (self.strayed, self.parts, self.unopened, self.unqueued) = (true, 0, None, None);
     }
 
+    /// The keys that its client watches are on another node now.
+    pub(super) fn lost_watch(self, now: u64) {
+        let mut reply = Vec::new();
+        encode::null_array(&mut reply, self.way.lane.proto);
+        self.complete(Outcome::Reply(Reply::Owned(reply.into())), now);
+    }
+
     pub(super) fn part(&mut self, reply: &[u8]) {
         if reply::is_error(reply) {
             let words = || super::errand::error_text(reply);

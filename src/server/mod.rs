@@ -27,7 +27,7 @@ use crate::backend::embedded::Embedded;
 use crate::backend::facts::Facts;
 use crate::backend::guards::Guards;
 use crate::backend::health::{Health, Monitor};
-use crate::backend::pool::Places;
+use crate::backend::pool::AllPlaces;
 use crate::backend::subscriptions::Subscriptions;
 use crate::clock;
 use crate::config::{Config, Eviction, Topology};
@@ -99,7 +99,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         node: node.clone(),
         cluster,
         long_scripts: AtomicUsize::new(0),
-        places: Arc::new(Places::new(config.home().max_connections, config.server.max_clients)),
+        places: Arc::new(AllPlaces::new(config.home().max_connections, config.server.max_clients)),
         guards,
         coverage: Coverage::default(),
         subscriptions: Arc::new(Subscriptions::default()),

@@ -16,6 +16,7 @@ use tokio::task::LocalSet;
 use super::guards::{Watch, guard};
 use crate::acl::Users;
 use crate::backend::cluster::{Keeper, NodeId};
+use crate::backend::node::Node;
 use crate::backend::subscriptions::{Batch, Link};
 use crate::clock;
 use crate::config::Config;
@@ -48,7 +49,7 @@ pub(super) fn spawn_workers(
             (config.clone(), shared.clone(), clients.clone(), users.clone());
         // The last one, which is another where there are several, has the subscriptions.
         let link = (index + 1 == count).then(|| Link {
-            node: shared.node.clone(),
+            node: a_node(&shared),
             register: shared.subscriptions.clone(),
             post: shared.clone(),
             counters: shared.metrics.block(),
@@ -60,6 +61,18 @@ pub(super) fn spawn_workers(
         workers.push(worker);
     }
     Ok(workers)
+}
+
+/// Where messages of home come from: any node of a cluster passes on what is published at another.
+fn a_node(shared: &Arc<Shared>) -> Box<dyn Fn() -> Arc<Node> + Send> {
+    let shared = shared.clone();
+    match &shared.cluster {
+        None => Box::new(move || shared.node.clone()),
+        Some(cluster) => {
+            let cluster = cluster.clone();
+            Box::new(move || cluster.node(cluster.any()))
+        }
+    }
 }
 
 /// One worker thread, until it is told to drain and its last session has ended.

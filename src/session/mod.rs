@@ -36,6 +36,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use crate::acl::Users;
+use crate::backend::cluster::Redirect;
 use crate::backend::lane::Reply;
 use crate::config::Config;
 use crate::proxy::{Client, LaneKey, Message, Proxy};
@@ -44,7 +45,7 @@ use crate::tier::listeners::Notice;
 use access::Access;
 use clients::{ClientInfo, Clients};
 use noloop::AtHome;
-use parked::Parked;
+use parked::{Elsewhere, Parked};
 use pubsub::Behind;
 use queue::{Queue, Replay};
 use replies::{Replies, Shape};
@@ -108,6 +109,8 @@ struct Core {
     info: Arc<ClientInfo>,
     /// Home's reply to a transaction, of which the session makes EXEC's.
     executed: RefCell<Option<Bytes>>,
+    /// A parked command that another node of a cluster is to be asked.
+    elsewhere: RefCell<Elsewhere>,
     context: Rc<Context>,
 }
 
@@ -165,6 +168,13 @@ impl Client for Core {
 
     fn subscribed(&self, counts: [usize; 3]) {
         self.note_subscriptions(counts);
+    }
+
+    fn goes_elsewhere(&self, slot: u64, redirect: &Redirect) -> bool {
+        self.elsewhere.borrow_mut().take(slot, redirect) && {
+            self.wake();
+            true
+        }
     }
 
     fn close(&self) {
@@ -261,6 +271,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         overrun: Cell::new(false),
         info: info.clone(),
         executed: RefCell::default(),
+        elsewhere: RefCell::default(),
         context: context.clone(),
     });
     let client: Rc<dyn Client> = core.clone();

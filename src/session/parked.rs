@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as Cx, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -13,13 +14,18 @@ use super::batch::Tally;
 use super::queue::Queue;
 use super::replies::Shape;
 use super::socket::poll_into;
-use super::transaction::with_request;
+use super::transaction::{Watch, with_request};
+use crate::backend::cluster::Redirect;
 use crate::backend::lane::Reply;
 use crate::clock;
-use crate::command::{Flags, Unknown, id, longest_wait};
-use crate::proxy::{Client, Own, Purpose};
+use crate::command::{Flags, Unknown, extract, id, longest_wait};
+use crate::proxy::{Client, Crossed, Own, Purpose};
 use crate::resp::{Request, reply};
 use crate::router::{Effect, Route, route};
+
+/// So often a command is tried at other nodes, and after so long where it was refused for now.
+const MOST_TRIES: u32 = 64;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What is to be done with it.
 pub(super) enum What {
@@ -51,6 +57,27 @@ enum Stage {
     Asking(Task<Result<Bytes, String>>),
     /// It was sent by this connection.
     Sent(Rc<Own>),
+}
+
+/// A command that its node does not answer, in a cluster: it is tried again at another, by another connection.
+#[derive(Default)]
+pub(super) struct Elsewhere {
+    /// The slot of its reply.
+    slot: Option<u64>,
+    to: Option<Redirect>,
+    tries: u32,
+}
+
+impl Elsewhere {
+    /// Takes a redirection, if it is about the command.
+    pub(super) fn take(&mut self, slot: u64, redirect: &Redirect) -> bool {
+        let takes = self.slot == Some(slot) && self.tries < MOST_TRIES;
+        if takes {
+            self.to = Some(redirect.clone());
+            self.tries += 1;
+        }
+        takes
+    }
 }
 
 /// See the module's text.
@@ -106,6 +133,9 @@ impl Session {
                 Stage::Settling => Some(Next::Stage(self.start(&parked))),
                 Stage::Leasing(task) => task.poll(cx).map(Next::Leased),
                 Stage::Asking(task) => task.poll(cx).map(Next::Told),
+                Stage::Sent(own) if self.core.elsewhere.borrow().to.is_some() => {
+                    Some(Next::Elsewhere(own.clone()))
+                }
                 Stage::Sent(_) | Stage::Confirming
                     if self.core.replies.borrow().shape(parked.slot).is_some() =>
                 {
@@ -125,9 +155,14 @@ impl Session {
                 Some(Next::Leased(Err(text))) => self.conclude(parked.slot, |s| s.reply_error(text)),
                 Some(Next::Told(answer)) => self.vetted(parked, answer),
                 Some(Next::Done) => {}
+                Some(Next::Elsewhere(own)) => self.go_elsewhere(parked, own),
                 Some(Next::Answered(own)) => {
-                    self.info.blocked.lock().take();
-                    self.give_back(own, true);
+                    *self.core.elsewhere.borrow_mut() = Elsewhere::default();
+                    // What watches keys is kept for EXEC.
+                    if !matches!(parked.what, What::Watch) {
+                        self.info.blocked.lock().take();
+                        self.give_back(own, true);
+                    }
                 }
             }
         }
@@ -157,7 +192,59 @@ impl Session {
         // What is let through while a script runs is not kept out by a SELECT that is not.
         let busy = |r: &Request<'_>| self.resolve(r).is_ok_and(|c| c.flags.contains(Flags::ALLOW_BUSY));
         let anywhere = matches!(parked.what, What::Lease) && with_request(&parked.raw, busy) == Some(true);
-        Stage::Leasing(Task::start(async move { proxy.lease(purpose, lane, anywhere).await }))
+        match self.slot_of(parked) {
+            Err(crossed) => Stage::Leasing(Task::start(async move { Err(crossed.to_string()) })),
+            Ok(slot) => {
+                let way = proxy.way_of_slot(lane, slot);
+                Stage::Leasing(Task::start(async move { proxy.lease(purpose, way, anywhere).await }))
+            }
+        }
+    }
+
+    /// The slot of a cluster that it is about.
+    fn slot_of(&self, parked: &Parked) -> Result<Option<u16>, Crossed> {
+        if let What::Exec(queue) = &parked.what {
+            return queue.effects.slot();
+        }
+        let of = |request: &Request<'_>| {
+            let mut keys = Vec::new();
+            let command = self.resolve(request).ok();
+            if let Some(command) = command {
+                // Refused keys are home's to refuse.
+                let _ = extract(command, request, &mut keys);
+            }
+            self.context.proxy.slot_of(command, request, &keys)
+        };
+        with_request(&parked.raw, of).unwrap_or(Ok(None))
+    }
+
+    /// Leases a connection to the node that is to be asked instead.
+    fn go_elsewhere(&mut self, parked: Parked, own: Rc<Own>) {
+        let to = self.core.elsewhere.borrow_mut().to.take();
+        self.info.blocked.lock().take();
+        self.watch = Watch::None;
+        self.give_back(own, true);
+        let (proxy, lane) = (self.context.proxy.clone(), self.lane);
+        let purpose = if parked.waits() { Purpose::Wait } else { Purpose::State };
+        let slot = self.slot_of(&parked).unwrap_or_default();
+        let asks = matches!(to, Some(Redirect::Ask { .. }));
+        let stage = Stage::Leasing(Task::start(async move {
+            let way = match to {
+                Some(redirect @ (Redirect::Moved { .. } | Redirect::Ask { .. })) => {
+                    proxy.way_by(lane, &redirect).unwrap_or_else(|| proxy.way_of_slot(lane, slot))
+                }
+                _ => {
+                    tokio::time::sleep(PAUSE).await;
+                    proxy.way_of_slot(lane, slot)
+                }
+            };
+            let own = proxy.lease(purpose, way, false).await?;
+            if asks {
+                own.send_aside(&[b"ASKING"], clock::now());
+            }
+            Ok(own)
+        }));
+        self.parked = Some(Parked { stage, ..parked });
     }
 
     /// Runs a command that only had to wait for what came before it.
@@ -175,13 +262,22 @@ impl Session {
         let Parked { what, raw, slot, .. } = parked;
         let now = clock::now();
         match what {
-            What::Watch => drop(with_request(&raw, |request| self.watch_by(own, request, slot, now))),
+            What::Watch => {
+                with_request(&raw, |request| self.watch_by(own.clone(), request, slot, now));
+                if self.context.proxy.is_cluster() {
+                    self.core.elsewhere.borrow_mut().slot = Some(slot);
+                    self.parked = Some(Parked { what, raw, slot, stage: Stage::Sent(own) });
+                }
+            }
             What::Exec(queue) => {
                 with_request(&raw, |request| self.exec_at_home(request, slot, *queue, Some(own), now));
             }
             What::Wait | What::Lease | What::Later | What::Vet(_) | What::Subscription => {
                 with_request(&raw, |request| self.send_by(&own, request, slot, now));
-                self.parked = Some(Parked { what, raw: Vec::new(), slot, stage: Stage::Sent(own) });
+                let cluster = self.context.proxy.is_cluster();
+                self.core.elsewhere.borrow_mut().slot = cluster.then_some(slot);
+                let raw = if cluster { raw } else { Vec::new() };
+                self.parked = Some(Parked { what, raw, slot, stage: Stage::Sent(own) });
             }
         }
     }
@@ -204,7 +300,7 @@ impl Session {
         }
         self.with_ask_by(Some(own), request, Some(command), slot, true, now, |ask| match command.id {
             id::SHUTDOWN => self.context.proxy.farewell(ask, own),
-            _ => self.context.proxy.direct(ask, effect, &keys),
+            _ => self.context.proxy.direct_by(ask, own.way(), effect, &keys),
         });
     }
 
@@ -279,6 +375,7 @@ enum Next {
     Told(Result<Bytes, String>),
     Done,
     Answered(Rc<Own>),
+    Elsewhere(Rc<Own>),
 }
 
 impl<T> Task<T> {

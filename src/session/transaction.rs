@@ -16,7 +16,7 @@ use super::{ReplyMode, Session};
 use crate::clock;
 use crate::command::{Command, id};
 use crate::proxy::watch::Reason;
-use crate::proxy::{LaneKey, Own, turns};
+use crate::proxy::{Crossed, LaneKey, Own, common_slot, turns};
 use crate::resp::{Limits, Request, RequestParser, Step, encode, reply};
 use crate::router::Effect;
 use crate::tier::listeners::Notice;
@@ -38,6 +38,14 @@ pub(super) enum Watch {
     Held { own: Rc<Own>, keys: Option<Vec<u64>> },
     /// The connection that did is lost: EXEC will do nothing.
     Lost,
+}
+
+/// Why no node of a cluster can run a transaction.
+enum Torn {
+    /// Its keys, or those that are watched, are in several places.
+    Crossed(Crossed),
+    /// What is watched is elsewhere now, and so was changed.
+    Moved,
 }
 
 impl Session {
@@ -82,9 +90,12 @@ impl Session {
         } else if matches!(self.watch, Watch::Lost) {
             self.end_transaction();
             self.say(encode::null_array);
-        } else if let Err(crossed) = queue.effects.slot() {
+        } else if let Some(torn) = self.torn(&queue) {
             self.end_transaction();
-            self.reply_error(crossed.to_string());
+            match torn {
+                Torn::Crossed(crossed) => self.reply_error(crossed.to_string()),
+                Torn::Moved => self.say(encode::null_array),
+            }
         } else if queue.sent == 0 && !watching {
             // Nothing of it concerns home.
             self.watch_queue(&queue, now);
@@ -98,6 +109,19 @@ impl Session {
             let slot = self.open_for(&queue);
             self.exec_at_home(request, slot, *queue, None, now);
         }
+    }
+
+    /// Why a transaction cannot be run by one node of a cluster.
+    fn torn(&self, queue: &Queue) -> Option<Torn> {
+        let slot = match queue.effects.slot() {
+            Ok(slot) => slot?,
+            Err(crossed) => return Some(Torn::Crossed(crossed)),
+        };
+        let Watch::Held { own, .. } = &self.watch else { return None };
+        if self.context.proxy.way_of_slot(self.lane, Some(slot)).node == own.node() {
+            return None;
+        }
+        Some(if own.way().slot == slot { Torn::Moved } else { Torn::Crossed(Crossed) })
     }
 
     /// The place of EXEC's reply.
@@ -239,6 +263,7 @@ impl Session {
                 }
                 None => self.park(request, What::Watch),
             },
+            Watch::Held { .. } if !self.may_watch(request) => self.reply_error(Crossed.to_string()),
             Watch::Held { .. } => {
                 self.note_watched(request);
                 self.send(request, Some(command), Effect::None, now, &[]);
@@ -246,6 +271,16 @@ impl Session {
             // Redis, too, does not care what a client watches that has lost.
             Watch::Lost => self.ok(),
         }
+    }
+
+    /// Whether these keys can be watched where others are already.
+    fn may_watch(&self, request: &Request<'_>) -> bool {
+        let (Watch::Held { own, .. }, proxy) = (&self.watch, &self.context.proxy) else { return true };
+        if !proxy.is_cluster() {
+            return true;
+        }
+        let slot = common_slot(request.iter().skip(1));
+        slot.is_ok_and(|slot| proxy.way_of_slot(self.lane, slot).node == own.node())
     }
 
     /// The client has a connection on which home can watch keys for it.
@@ -301,8 +336,14 @@ impl Session {
     }
 
     fn notice_loss(&mut self) {
-        if matches!(&self.watch, Watch::Held { own, .. } if own.is_gone()) {
-            self.watch = Watch::Lost;
+        match &self.watch {
+            Watch::Held { own, .. } if own.is_gone() => self.watch = Watch::Lost,
+            // What was watched is on another node now.
+            Watch::Held { own, .. } if own.is_astray() => {
+                self.context.proxy.give_back(own.clone(), false);
+                self.watch = Watch::Lost;
+            }
+            _ => {}
         }
     }
 

@@ -117,7 +117,7 @@ impl Proxy {
     }
 
     /// A node says who owns a slot that it was thought to own.
-    fn learn(&self, ways: &Ways, slot: u16, from: NodeId, to: NodeId) {
+    pub(super) fn learn(&self, ways: &Ways, slot: u16, from: NodeId, to: NodeId) {
         let place = usize::from(slot);
         let believed = ways.owners.borrow().get(place).copied().unwrap_or(NodeId::NONE);
         if from == to || believed != from && believed != NodeId::NONE {

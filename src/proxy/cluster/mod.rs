@@ -6,6 +6,7 @@
 //! or when a node says so first.
 
 mod detour;
+mod own;
 mod waiting;
 
 use std::cell::{Cell, RefCell};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Ask, LaneKey, Proxy, Ticket, error_reply};
-use crate::backend::cluster::{Cluster, NodeId, SLOTS, SlotSet, slot};
+use crate::backend::cluster::{Cluster, NodeId, Redirect, SLOTS, SlotSet, slot};
 use crate::backend::lane::{Block, Course, Lane, Reply};
 use crate::backend::node::Node;
 use crate::clock;
@@ -22,6 +23,7 @@ use crate::command::{Command, KeyRef, id};
 use crate::resp::Request;
 
 pub(super) use detour::Detour;
+pub(super) use own::OwnDetour;
 use waiting::Waiting;
 
 /// Where a request goes.
@@ -139,6 +141,13 @@ impl Proxy {
             Some(slot) => Way { lane, node: ways.owner(slot), slot },
             None => Way { lane, node: ways.any.get(), slot: Course::NO_SLOT },
         }
+    }
+
+    /// The way to where a redirection points. None: it cannot be used.
+    pub fn way_by(&self, lane: LaneKey, redirect: &Redirect) -> Option<Way> {
+        let (Redirect::Moved { slot, to } | Redirect::Ask { slot, to }) = redirect else { return None };
+        let node = self.ways.as_ref()?.cluster.meet(to).ok()?;
+        Some(Way { lane, node, slot: *slot })
     }
 
     /// The way of what goes to this node, whatever it is about.
