@@ -92,6 +92,7 @@ pub struct Guard<S: Sink> {
 enum Asked {
     Tracking,
     Rest,
+    Role,
     Probe,
     /// In a cluster: whether it is well, and who owns which slots in the node's own eyes.
     State,
@@ -145,8 +146,8 @@ impl<S: Sink> Guard<S> {
                     tracing::warn!(node = %self.node.dial.address, reason, "guard connection lost; copies are not served");
                 }
             }
-            let pause = self.node.breaker.check().err().map_or(Duration::ZERO, |u| u.retry_in);
-            tokio::time::sleep(pause.max(Duration::from_millis(10))).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            self.node.breaker.allowed().await;
         }
     }
 
@@ -282,11 +283,8 @@ impl<S: Sink> Link<'_, S> {
             return Ok(());
         }
         if !self.awake {
-            return if self.demand.wakes(reads) || self.guard.sink.must_hear() {
-                self.wake().await
-            } else {
-                Ok(())
-            };
+            let wakes = self.demand.wakes(reads) || self.guard.sink.must_hear();
+            return if wakes { self.wake().await } else { Ok(()) };
         }
         if self.demand.stays_awake(reads, announced) || self.guard.sink.must_hear() {
             return Ok(());
@@ -309,6 +307,10 @@ impl<S: Sink> Link<'_, S> {
         if self.guard.ward.is_some() {
             self.put(Asked::State, &[b"CLUSTER", b"INFO"]).await?;
             return self.put(Asked::Slots, &[b"CLUSTER", b"SLOTS"]).await;
+        }
+        // A master that was demoted goes on to answer, but announces too late what happens where writes go now.
+        if self.guard.node.dial.may_be_demoted() {
+            self.put(Asked::Role, &[b"ROLE"]).await?;
         }
         let command: &[&[u8]] = if self.probe_by_info { &[b"INFO", b"commandstats"] } else { &[b"PING"] };
         self.put(Asked::Probe, command).await
@@ -400,6 +402,7 @@ impl<S: Sink> Link<'_, S> {
                 self.settle(question.round, question.fences);
                 self.renew_tenure(question.sent, frame);
             }
+            (Asked::Role, None) => self.guard.node.dial.check_role(frame)?,
             (Asked::Ping, None) => self.settle(question.round, question.fences),
         }
         Ok(())

@@ -91,6 +91,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         Some(cluster) => cluster.node(NodeId::FIRST),
         None => Arc::new(home::node(config.home(), embedded.as_ref())?),
     };
+    let watch = home::watch(config.home(), &node).await;
     let guards = Arc::new(Guards::new());
     let facts = Arc::new(Facts::default());
     let copies = config.l1.enabled.then(|| Arc::new(copies(&config, &guards, &counters)));
@@ -128,6 +129,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         () = accept(&config, &listener, &shared, &users, &counters) => Ok("the listener failed"),
         () = async { match &mut embedded { Some(e) => e.keep().await, None => std::future::pending().await } } => Ok("the embedded Redis ended"),
         () = sweep(copies) => Ok("unreachable"),
+        () = async { match watch { Some(watch) => watch.run().await, None => std::future::pending().await } } => Ok("nobody follows the sentinels"),
     }?;
     drop(listener);
     drain(&config, &shared, &clients, ending, workers).await;
