@@ -20,6 +20,8 @@
 //! drops all copies. In a cluster, which has no SWAPDB, it is CLUSTER INFO and CLUSTER SLOTS: a node that was replaced, or
 //! cut off from the others, no longer vouches for anything, and one that gave slots away does not for these.
 
+mod sink;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,34 +42,14 @@ use crate::clock;
 use crate::metrics::Counters;
 use crate::resp::{Proto, ReplyScanner, Scan, encode, reply};
 
+pub use sink::Sink;
+
 /// Confirmations that nobody waits for are asked at most this often, and pushes read at most this often while they
 /// keep coming: each wake-up costs more than what it reads. Copies may be that much older.
 const CALM: Duration = Duration::from_millis(1);
 
 /// Whether announcements are worth their cost is looked at this often.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// What the guard tells the copies. Calls come from one task, in the order of the guard's stream.
-pub trait Sink: Send + Sync {
-    /// Tracking is on: whatever was kept before is to be dropped.
-    fn covered(&self);
-    /// Coverage is lost: nothing kept may be served as current.
-    fn lost(&self);
-    /// These keys changed, in some database.
-    fn invalidate(&self, keys: &mut dyn Iterator<Item = &[u8]>);
-    /// Everything may have changed.
-    fn invalidate_all(&self);
-    /// A confirmation is about to be asked: what has landed by now belongs to `round`.
-    fn gather(&self, round: u64);
-    /// The confirmation of `round` (and of all before) arrived.
-    fn confirm(&self, round: u64);
-    /// Copies may be served until then ([`clock::now`]); in a cluster those of these slots.
-    fn lease(&self, until: u64, slots: Option<&SlotSet>);
-    /// Nothing will be announced until it is covered again: what is kept is to be dropped.
-    fn resting(&self);
-    /// Whether announcements are needed even if no reads are answered from copies.
-    fn must_hear(&self) -> bool;
-}
 
 /// What the guard needs.
 pub struct Guard<S: Sink> {

@@ -5,27 +5,22 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as Cx, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::Session;
 use super::batch::Tally;
+use super::elsewhere::Elsewhere;
 use super::queue::Queue;
 use super::replies::Shape;
 use super::socket::poll_into;
-use super::transaction::{Watch, with_request};
-use crate::backend::cluster::Redirect;
+use super::transaction::with_request;
 use crate::backend::lane::Reply;
 use crate::clock;
-use crate::command::{Flags, Unknown, extract, id, longest_wait};
-use crate::proxy::{Client, Crossed, Own, Purpose};
+use crate::command::{Flags, Unknown, id, longest_wait};
+use crate::proxy::{Client, Own, Purpose};
 use crate::resp::{Request, reply};
 use crate::router::{Effect, Route, route};
-
-/// So often a command is tried at other nodes, and after so long where it was refused for now.
-const MOST_TRIES: u32 = 64;
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// What is to be done with it.
 pub(super) enum What {
@@ -46,7 +41,7 @@ pub(super) enum What {
     Vet(Option<Unknown>),
 }
 
-enum Stage {
+pub(super) enum Stage {
     /// Earlier replies are outstanding.
     Settling,
     /// A connection is being leased.
@@ -59,33 +54,12 @@ enum Stage {
     Sent(Rc<Own>),
 }
 
-/// A command that its node does not answer, in a cluster: it is tried again at another, by another connection.
-#[derive(Default)]
-pub(super) struct Elsewhere {
-    /// The slot of its reply.
-    slot: Option<u64>,
-    to: Option<Redirect>,
-    tries: u32,
-}
-
-impl Elsewhere {
-    /// Takes a redirection, if it is about the command.
-    pub(super) fn take(&mut self, slot: u64, redirect: &Redirect) -> bool {
-        let takes = self.slot == Some(slot) && self.tries < MOST_TRIES;
-        if takes {
-            self.to = Some(redirect.clone());
-            self.tries += 1;
-        }
-        takes
-    }
-}
-
 /// See the module's text.
 pub(super) struct Parked {
-    what: What,
-    raw: Vec<u8>,
-    slot: u64,
-    stage: Stage,
+    pub(super) what: What,
+    pub(super) raw: Vec<u8>,
+    pub(super) slot: u64,
+    pub(super) stage: Stage,
 }
 
 impl Parked {
@@ -96,10 +70,10 @@ impl Parked {
 }
 
 /// Work that the session's own task does when it is polled: mostly it is done at once. Dropped it is given up.
-struct Task<T>(Pin<Box<dyn Future<Output = T>>>);
+pub(super) struct Task<T>(Pin<Box<dyn Future<Output = T>>>);
 
 impl<T> Task<T> {
-    fn start(work: impl Future<Output = T> + 'static) -> Self {
+    pub(super) fn start(work: impl Future<Output = T> + 'static) -> Self {
         Task(Box::pin(work))
     }
 }
@@ -199,52 +173,6 @@ impl Session {
                 Stage::Leasing(Task::start(async move { proxy.lease(purpose, way, anywhere).await }))
             }
         }
-    }
-
-    /// The slot of a cluster that it is about.
-    fn slot_of(&self, parked: &Parked) -> Result<Option<u16>, Crossed> {
-        if let What::Exec(queue) = &parked.what {
-            return queue.effects.slot();
-        }
-        let of = |request: &Request<'_>| {
-            let mut keys = Vec::new();
-            let command = self.resolve(request).ok();
-            if let Some(command) = command {
-                // Refused keys are home's to refuse.
-                let _ = extract(command, request, &mut keys);
-            }
-            self.context.proxy.slot_of(command, request, &keys)
-        };
-        with_request(&parked.raw, of).unwrap_or(Ok(None))
-    }
-
-    /// Leases a connection to the node that is to be asked instead.
-    fn go_elsewhere(&mut self, parked: Parked, own: Rc<Own>) {
-        let to = self.core.elsewhere.borrow_mut().to.take();
-        self.info.blocked.lock().take();
-        self.watch = Watch::None;
-        self.give_back(own, true);
-        let (proxy, lane) = (self.context.proxy.clone(), self.lane);
-        let purpose = if parked.waits() { Purpose::Wait } else { Purpose::State };
-        let slot = self.slot_of(&parked).unwrap_or_default();
-        let asks = matches!(to, Some(Redirect::Ask { .. }));
-        let stage = Stage::Leasing(Task::start(async move {
-            let way = match to {
-                Some(redirect @ (Redirect::Moved { .. } | Redirect::Ask { .. })) => {
-                    proxy.way_by(lane, &redirect).unwrap_or_else(|| proxy.way_of_slot(lane, slot))
-                }
-                _ => {
-                    tokio::time::sleep(PAUSE).await;
-                    proxy.way_of_slot(lane, slot)
-                }
-            };
-            let own = proxy.lease(purpose, way, false).await?;
-            if asks {
-                own.send_aside(&[b"ASKING"], clock::now());
-            }
-            Ok(own)
-        }));
-        self.parked = Some(Parked { stage, ..parked });
     }
 
     /// Runs a command that only had to wait for what came before it.

@@ -32,17 +32,17 @@ impl Onward<Ticket> for OwnDetour {
         let Some(ways) = &proxy.ways else { return finish(stray, now) };
         proxy.counters.home_redirects.add(1);
         ways.cluster.ask_around();
-        if stray.ticket.goes_elsewhere(redirect) {
-            return;
-        }
-        if let Some(own) = self.own.upgrade() {
-            own.stray();
-        }
         if let Redirect::Moved { slot, to } | Redirect::Ask { slot, to } = redirect {
             stray.course.slot = *slot;
             if let (Redirect::Moved { .. }, Ok(to)) = (redirect, ways.cluster.meet(to)) {
                 proxy.learn(ways, *slot, self.way.node, to);
             }
+        }
+        if stray.ticket.goes_elsewhere(redirect) {
+            return;
+        }
+        if let Some(own) = self.own.upgrade() {
+            own.stray();
         }
         match stray.ticket {
             Ticket::Transaction(transaction) => transaction.lost_watch(now),
