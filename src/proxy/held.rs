@@ -1,9 +1,13 @@
 //! Replies that are held back until the guard has confirmed everything that they may show.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 
-use super::{Proxy, Receiver};
+use super::{Client, Proxy, Receiver};
 use crate::backend::cluster::NodeId;
+use crate::backend::lane::Reply;
+use crate::clock;
 
 /// Of what a reply that is held back may be newer than copies.
 pub(super) enum Shows {
@@ -38,6 +42,29 @@ impl Proxy {
         match self.shared.guards.ask(node) {
             Some(number) => self.held.borrow_mut().entry(node).or_default().push_back(held(number)),
             None => self.release(held(0), false, now),
+        }
+    }
+
+    /// Gives a client a reply behind everything that the guards were announced before now.
+    pub fn once_confirmed(&self, client: Rc<dyn Client>, slot: u64, reply: Bytes) {
+        self.pass(self.masters(), client, slot, &reply, clock::now());
+    }
+
+    /// The same of the guards of these nodes, one after the other.
+    pub(super) fn pass(
+        &self,
+        mut nodes: Vec<NodeId>,
+        client: Rc<dyn Client>,
+        slot: u64,
+        reply: &Bytes,
+        now: u64,
+    ) {
+        match nodes.pop() {
+            None => client.deliver(slot, Reply::Owned(reply.clone()), now),
+            Some(node) => {
+                let next = vec![Receiver::Behind(nodes, client, slot)];
+                self.after_confirmation(node, next, reply.clone(), Shows::Keys([].into()), now);
+            }
         }
     }
 

@@ -31,7 +31,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -71,6 +70,7 @@ use lease::Leases;
 pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
 pub use read::Read;
+pub use scripts::Scripts;
 use slow_log::SlowLog;
 pub use subscribers::Order;
 pub use ticket::Ticket;
@@ -90,8 +90,8 @@ pub struct Shared {
     pub cluster: Option<Arc<Cluster>>,
     /// How many connections to a node of it clients may have for themselves.
     pub places: Arc<AllPlaces>,
-    /// Workers of which a script has been running for a while.
-    pub long_scripts: AtomicUsize,
+    /// Scripts that home has not answered.
+    pub scripts: Scripts,
     /// Confirmations of the guards.
     pub guards: Arc<Guards>,
     /// Until when changes are announced by each node of a cluster.
@@ -207,6 +207,8 @@ pub struct Ask<'a> {
 enum Receiver {
     Client(Rc<dyn Client>, u64),
     Waiters(Vec<Waiter>),
+    /// A client, behind the confirmations of these nodes' guards.
+    Behind(Vec<NodeId>, Rc<dyn Client>, u64),
 }
 
 /// One worker's half of the program.
@@ -226,7 +228,6 @@ pub struct Proxy {
     /// By node.
     held: RefCell<HashMap<NodeId, VecDeque<Held>>>,
     leases: Leases,
-    long_script: Cell<bool>,
     admission: Admission,
     touched: RefCell<Vec<(u32, Box<[u8]>)>>,
     touching: Cell<bool>,
@@ -249,7 +250,6 @@ impl Proxy {
             clients: RefCell::default(),
             held: RefCell::default(),
             leases: Leases::default(),
-            long_script: Cell::new(false),
             admission: Admission::default(),
             touched: RefCell::default(),
             touching: Cell::new(false),
@@ -336,6 +336,7 @@ impl Proxy {
         match receiver {
             Receiver::Client(client, slot) => client.deliver(slot, Reply::Owned(reply.clone()), now),
             Receiver::Waiters(waiters) => self.answer(waiters, reply, now),
+            Receiver::Behind(nodes, client, slot) => self.pass(nodes, client, slot, reply, now),
         }
     }
 
@@ -364,7 +365,7 @@ impl Proxy {
         lanes.iter().for_each(|(_, lane)| lane.tick(now));
         self.tick_ways(now);
         self.tick_leases(now);
-        self.notice_long_scripts(&lanes, now);
+        self.note_scripts();
         self.release_confirmed(now);
         self.expire_subscriptions(now);
         let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);

@@ -6,7 +6,7 @@ mod worker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
 pub use home::try_home;
-use worker::{Worker, spawn_workers};
+use worker::{Worker, spawn_workers, worker_count};
 
 use crate::acl::Users;
 use crate::backend::cluster::NodeId;
@@ -35,7 +35,7 @@ use crate::metrics::{Counters, Metrics};
 use crate::proxy::announce::Coverage;
 use crate::proxy::slow_log::SlowLog;
 use crate::proxy::watch::{Reason, Watch};
-use crate::proxy::{Message, Shared};
+use crate::proxy::{Message, Scripts, Shared};
 use crate::session::clients::Clients;
 use crate::tier::copies::Copies;
 use crate::tier::l1::{L1Options, Policy as L1Policy};
@@ -99,7 +99,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         copies: copies.clone(),
         node: node.clone(),
         cluster,
-        long_scripts: AtomicUsize::new(0),
+        scripts: Scripts::new(worker_count(&config)),
         places: Arc::new(AllPlaces::new(config.home().max_connections, config.server.max_clients)),
         guards,
         coverage: Coverage::default(),

@@ -3,7 +3,10 @@
 mod copies;
 mod failover;
 mod leases;
+mod members;
 mod moving;
+mod places;
+mod reshard;
 mod words;
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
