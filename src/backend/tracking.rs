@@ -21,6 +21,7 @@
 //! cut off from the others, no longer vouches for anything, and one that gave slots away does not for these.
 
 mod sink;
+mod tenure;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -31,7 +32,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::cluster::{Cluster, NodeId, SlotSet, from_slots};
+use super::cluster::{Cluster, NodeId};
 use super::confirmations::{Confirmations, Guarding};
 use super::connection::{Control, DialError, Stream};
 use super::demand::{Demand, Reads};
@@ -377,7 +378,7 @@ impl<S: Sink> Link<'_, S> {
                 }
             }
             (Asked::State, None) => {
-                self.well = find(frame, b"cluster_state:ok\r");
+                self.well = tenure::is_well(frame);
                 self.settle(question.round, question.fences);
             }
             (Asked::Slots, None) => {
@@ -388,18 +389,6 @@ impl<S: Sink> Link<'_, S> {
             (Asked::Ping, None) => self.settle(question.round, question.fences),
         }
         Ok(())
-    }
-
-    /// A node vouches for copies of the slots that it owns in its own eyes, while its cluster is well.
-    fn renew_tenure(&self, sent: u64, frame: &[u8]) {
-        let Some((cluster, me)) = &self.guard.ward else { return };
-        if !self.awake || !self.well {
-            return;
-        }
-        let ranges = from_slots(frame, &cluster.place(*me)).unwrap_or_default();
-        let own = ranges.iter().filter(|range| cluster.number(&range.master) == Some(*me));
-        let slots: SlotSet = own.flat_map(|range| range.first..=range.last).collect();
-        self.guard.sink.lease(sent + clock::nanos(self.guard.lease), Some(&slots));
     }
 
     fn settle(&self, round: u64, fences: u64) {
@@ -413,8 +402,4 @@ impl<S: Sink> Link<'_, S> {
             self.guard.sink.invalidate_all();
         }
     }
-}
-
-fn find(text: &[u8], what: &[u8]) -> bool {
-    text.windows(what.len()).any(|window| window == what)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::task::{JoinHandle, spawn_local};
 
+use super::monitor;
 use crate::backend::cluster::{NodeId, SlotSet, Tenure};
 use crate::backend::confirmations::Guarding;
 use crate::backend::demand::Reads;
@@ -19,7 +20,8 @@ use crate::proxy::announce::Announcements;
 pub(super) struct Watch {
     config: Arc<Config>,
     shared: Arc<Shared>,
-    running: RefCell<HashMap<NodeId, JoinHandle<()>>>,
+    /// The guard and the monitor of each master.
+    running: RefCell<HashMap<NodeId, [JoinHandle<()>; 2]>>,
 }
 
 impl Watch {
@@ -35,17 +37,21 @@ impl Tenure for Watch {
 
     fn settle(&self, masters: &[NodeId]) {
         let mut running = self.running.borrow_mut();
-        running.retain(|node, task| {
+        running.retain(|node, tasks| {
             let stays = masters.contains(node);
             if !stays {
-                task.abort();
+                tasks.iter().for_each(JoinHandle::abort);
+                self.shared.health.forget(*node);
                 Announcements::new(self.shared.clone(), *node).lost();
                 self.shared.guards.of(*node).set_guarding(Guarding::Down);
             }
             stays
         });
         for node in masters {
-            let start = || spawn_local(guard(self.config.clone(), self.shared.clone(), *node));
+            let start = || {
+                let guard = guard(self.config.clone(), self.shared.clone(), *node);
+                [spawn_local(guard), spawn_local(monitor(&self.config, &self.shared, *node))]
+            };
             running.entry(*node).or_insert_with(start);
         }
     }

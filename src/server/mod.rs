@@ -121,7 +121,9 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {} (server.listen)", config.server.listen))?;
     let workers = spawn_workers(&config, &shared, &clients, &users)?;
-    spawn_monitor(&config, &shared);
+    if shared.cluster.is_none() {
+        tokio::task::spawn_local(monitor(&config, &shared, NodeId::FIRST));
+    }
     first_contact(&config, &shared).await;
     banner(&config, &listener, &shared, embedded.as_ref(), workers.len());
     let ending = tokio::select! {
@@ -164,12 +166,16 @@ fn slow_log(config: &Config) -> SlowLog {
     SlowLog::new(if server.slowlog_max_len == 0 { -1 } else { micros }, server.slowlog_max_len)
 }
 
-fn spawn_monitor(config: &Config, shared: &Shared) {
+/// Looks at home, or at one master of a cluster, for as long as the task lives.
+fn monitor(config: &Config, shared: &Shared, number: NodeId) -> impl Future<Output = ()> + 'static {
     let latency = &config.targets.latency;
     let slow = if config.l3.enabled { latency.l3 } else { latency.l2 };
-    let interval = config.home().health_interval;
-    let (node, health, facts) = (shared.node.clone(), shared.health.clone(), shared.facts.clone());
-    tokio::task::spawn_local(Monitor::new(node, health, facts, interval, slow).run());
+    let node = match &shared.cluster {
+        None => shared.node.clone(),
+        Some(cluster) => cluster.node(number),
+    };
+    let (health, facts) = (shared.health.clone(), shared.facts.clone());
+    Monitor::new((number, node), health, facts, config.home().health_interval, slow).run()
 }
 
 /// Waits until home has said what it is, or was found to be away: a client that comes at once may SELECT at once.
