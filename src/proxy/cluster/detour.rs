@@ -14,6 +14,8 @@ use crate::proxy::LaneKey;
 const MOST_HOPS: u8 = 16;
 /// From so many on it rests in between: nodes that disagree need time.
 const MANY_HOPS: u8 = 4;
+/// For so long what a node said counts more than a map that may be older.
+const FRESH: Duration = Duration::from_secs(1);
 /// Before a request is tried again where it was refused.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -126,6 +128,8 @@ impl Proxy {
         if let Some(owner) = ways.owners.borrow_mut().get_mut(place) {
             *owner = to;
         }
+        let until = clock::now().saturating_add(clock::nanos(FRESH));
+        ways.learned.borrow_mut().insert(slot, (to, until));
         ways.cluster.moved(slot, believed, to);
         self.depart(ways, from, &[slot].into_iter().collect());
     }

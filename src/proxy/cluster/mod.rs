@@ -10,6 +10,7 @@ mod own;
 mod waiting;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -58,6 +59,8 @@ pub(super) struct Ways {
     /// The version of the map that was taken over last.
     seen: Cell<u64>,
     owners: RefCell<Box<[NodeId]>>,
+    /// What nodes said that the shared map may not know yet, and until when that counts more.
+    learned: RefCell<HashMap<u16, (NodeId, u64)>>,
     any: Cell<NodeId>,
     leaving: RefCell<Vec<Leaving>>,
     waiting: RefCell<Waiting>,
@@ -73,6 +76,7 @@ impl Ways {
         Ways {
             seen: Cell::new(0),
             owners: RefCell::new(vec![NodeId::NONE; SLOTS].into()),
+            learned: RefCell::default(),
             any: Cell::new(cluster.any()),
             leaving: RefCell::default(),
             waiting: RefCell::default(),
@@ -215,10 +219,12 @@ impl Proxy {
     #[cold]
     fn take_over(&self, ways: &Ways, version: u64) {
         ways.seen.set(version);
-        let now = ways.cluster.owners();
+        let (now, at) = (ways.cluster.owners(), clock::now());
+        let mut learned = ways.learned.borrow_mut();
+        learned.retain(|slot, (to, until)| *until > at && now.get(usize::from(*slot)) != Some(to));
         let mut left: Vec<(NodeId, SlotSet)> = Vec::new();
         for (slot, (before, owner)) in ways.owners.borrow_mut().iter_mut().zip(now).enumerate() {
-            if owner == NodeId::NONE || *before == owner {
+            if owner == NodeId::NONE || *before == owner || learned.contains_key(&(slot as u16)) {
                 continue;
             }
             let before = std::mem::replace(before, owner);
@@ -229,6 +235,7 @@ impl Proxy {
                 None => left.push((before, [slot as u16].into_iter().collect())),
             }
         }
+        drop(learned);
         ways.any.set(ways.cluster.any());
         for (node, slots) in left {
             self.depart(ways, node, &slots);
