@@ -19,6 +19,7 @@ use super::cluster::NodeId;
 use super::connection::Control;
 use super::facts::Facts;
 use super::node::Node;
+use super::steward::Findings;
 use super::vitals::Vitals;
 use crate::clock;
 use crate::resp::Proto;
@@ -67,6 +68,8 @@ pub struct Checkup {
 #[derive(Debug, Default)]
 pub struct Health {
     nodes: Mutex<BTreeMap<NodeId, Arc<Checkup>>>,
+    /// Settings that are not as configured.
+    pub differs: Arc<Findings>,
 }
 
 impl Health {

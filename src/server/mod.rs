@@ -124,6 +124,9 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     if shared.cluster.is_none() {
         tokio::task::spawn_local(monitor(&config, &shared, NodeId::FIRST));
     }
+    if let Some(steward) = home::steward(&config, &shared) {
+        tokio::task::spawn_local(steward.run());
+    }
     first_contact(&config, &shared).await;
     banner(&config, &listener, &shared, embedded.as_ref(), workers.len());
     let ending = tokio::select! {
