@@ -20,6 +20,7 @@
 //! drops all copies. In a cluster, which has no SWAPDB, it is CLUSTER INFO and CLUSTER SLOTS: a node that was replaced, or
 //! cut off from the others, no longer vouches for anything, and one that gave slots away does not for these.
 
+mod question;
 mod sink;
 mod tenure;
 
@@ -43,6 +44,7 @@ use crate::clock;
 use crate::metrics::Counters;
 use crate::resp::{Proto, ReplyScanner, Scan, encode, reply};
 
+use question::{Asked, Question};
 pub use sink::Sink;
 
 /// Confirmations that nobody waits for are asked at most this often, and pushes read at most this often while they
@@ -70,24 +72,6 @@ pub struct Guard<S: Sink> {
     pub ward: Option<(Arc<Cluster>, NodeId)>,
     /// The cacheable reads of this process so far. None: the guard never rests.
     pub reads: Option<Box<dyn Fn() -> Reads + Send>>,
-}
-
-enum Asked {
-    Tracking,
-    Rest,
-    Role,
-    Probe,
-    /// In a cluster: whether it is well, and who owns which slots in the node's own eyes.
-    State,
-    Slots,
-    Ping,
-}
-
-struct Question {
-    what: Asked,
-    sent: u64,
-    round: u64,
-    fences: u64,
 }
 
 /// One connection's life.

@@ -62,7 +62,9 @@ impl Proxy {
         self.counters.home_redirects.add(1);
         stray.ticket.strayed();
         stray.course.asking = false;
-        stray.course.hops = stray.course.hops.saturating_add(1);
+        // Nodes between which a slot's keys are on their way may send a request back and forth for as long as it takes.
+        let later = matches!(stray.why, Why::Redirected(Redirect::Later, _));
+        stray.course.hops = if later { 0 } else { stray.course.hops.saturating_add(1) };
         self.catch_up(ways);
         let to = match &stray.why {
             Why::Redirected(Redirect::Moved { to, .. } | Redirect::Ask { to, .. }, _) => {
