@@ -12,6 +12,7 @@ pub mod guards;
 pub mod health;
 pub mod lane;
 pub mod node;
+pub mod password;
 pub mod pool;
 pub mod sentinel;
 pub mod steward;
