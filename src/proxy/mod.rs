@@ -20,6 +20,7 @@ mod lease;
 mod mget;
 mod overheard;
 mod read;
+mod receiver;
 mod scripts;
 pub mod slow_log;
 mod subscribers;
@@ -73,6 +74,7 @@ pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
 pub use overheard::Overheard;
 pub use read::Read;
+use receiver::Receiver;
 pub use scripts::Scripts;
 use slow_log::SlowLog;
 pub use subscribers::Order;
@@ -225,16 +227,6 @@ pub struct Ask<'a> {
     pub now: u64,
 }
 
-/// Who gets a reply.
-enum Receiver {
-    Client(Rc<dyn Client>, u64),
-    /// The same, once all have heard what was published before.
-    AfterMessages(Rc<dyn Client>, u64),
-    Waiters(Vec<Waiter>),
-    /// A client, behind the confirmations of these nodes' guards.
-    Behind(Vec<NodeId>, Rc<dyn Client>, u64),
-}
-
 /// One worker's half of the program.
 pub struct Proxy {
     /// Index of the worker.
@@ -354,34 +346,6 @@ impl Proxy {
 
     fn waiter(&self, ask: &Ask<'_>) -> Waiter {
         Waiter { worker: self.worker, session: ask.session, slot: ask.slot }
-    }
-
-    fn hand(&self, receiver: Receiver, reply: &Bytes, now: u64) {
-        match receiver {
-            Receiver::Client(client, slot) => client.deliver(slot, Reply::Owned(reply.clone()), now),
-            Receiver::AfterMessages(client, slot) => self.after_messages(client, slot, reply.clone()),
-            Receiver::Waiters(waiters) => self.answer(waiters, reply, now),
-            Receiver::Behind(nodes, client, slot) => self.pass(nodes, client, slot, reply, now),
-        }
-    }
-
-    /// Gives a reply to waiters, wherever they are.
-    pub fn answer(&self, waiters: Vec<Waiter>, reply: &Bytes, now: u64) {
-        let mut elsewhere: HashMap<u16, Vec<Waiter>> = HashMap::new();
-        for waiter in waiters {
-            if waiter.worker != self.worker {
-                elsewhere.entry(waiter.worker).or_default().push(waiter);
-            } else if let Some(client) = self.session(waiter.session) {
-                client.deliver(waiter.slot, Reply::Owned(reply.clone()), now);
-            }
-        }
-        let inboxes = self.shared.inboxes.read();
-        for (worker, waiters) in elsewhere {
-            if let Some(inbox) = inboxes.get(worker as usize) {
-                // A worker that is gone has no clients.
-                let _ = inbox.send(Message::Answer(waiters, reply.clone()));
-            }
-        }
     }
 
     /// Housekeeping: time-outs of lanes, confirmations that will not come, hits to be reported.

@@ -127,7 +127,6 @@ struct Core {
     info: Arc<ClientInfo>,
     /// Home's reply to a transaction, of which the session makes EXEC's.
     executed: RefCell<Option<Bytes>>,
-    /// A parked command that another node of a cluster is to be asked.
     elsewhere: RefCell<Elsewhere>,
     context: Rc<Context>,
 }
@@ -189,10 +188,9 @@ impl Client for Core {
     }
 
     fn goes_elsewhere(&self, slot: u64, redirect: &Redirect) -> bool {
-        self.elsewhere.borrow_mut().take(slot, redirect) && {
-            self.wake();
-            true
-        }
+        let takes = self.elsewhere.borrow_mut().take(slot, redirect);
+        self.wake();
+        takes
     }
 
     fn close(&self) {

@@ -6,7 +6,7 @@ use crate::clock;
 
 /// Whether a reply to CLUSTER INFO says that the cluster is served.
 pub(super) fn is_well(info: &[u8]) -> bool {
-    info.split(|b| *b == b'\n').any(|line| line.trim_ascii_end() == b"cluster_state:ok")
+    info.split(|b| *b == b'\n').any(|line| line.trim_ascii_end().ends_with(b"cluster_state:ok"))
 }
 
 impl<S: Sink> Link<'_, S> {
@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn only_a_cluster_that_is_served_is_well() {
-        assert!(is_well(b"$40\r\ncluster_enabled:1\r\ncluster_state:ok\r\n\r\n"));
+        assert!(is_well(b"=40\r\ntxt:cluster_state:ok\r\ncluster_size:3\r\n\r\n"));
         assert!(!is_well(b"$40\r\ncluster_state:fail\r\n") && !is_well(b"-ERR cluster_state:okay\r\n"));
     }
 }
