@@ -212,6 +212,18 @@ counters! {
     guard_fences => "l2", "fences";
     /// Connections made to home.
     home_connects => "l2", "connects";
+    /// Values compressed on their way home.
+    packed => "l2", "compressed";
+    /// Their bytes.
+    packed_from => "l2", "compressed_from_bytes";
+    /// What was left of them.
+    packed_to => "l2", "compressed_to_bytes";
+    /// Nanoseconds spent on it, and on trying.
+    packing_nanos => "l2", "compressing_nanoseconds";
+    /// Values of home that were decompressed.
+    unpacked => "l2", "decompressed";
+    /// Nanoseconds spent on it.
+    unpacking_nanos => "l2", "decompressing_nanoseconds";
 }
 
 /// All counter blocks of the process.

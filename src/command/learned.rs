@@ -120,6 +120,7 @@ impl Learned {
             }),
             session: session(&description),
             reach: reach(&description),
+            values: Values::Unseen,
             admin: if description.flags.contains(Flags::ADMIN) { Admin::Changes } else { Admin::No },
             turns: session(&description) == SessionNeed::Wait,
             hash_fields: false,

@@ -325,6 +325,10 @@ pub struct Policy {
     pub mget: Mget,
     /// These keys are never copied.
     pub no_cache: bool,
+    /// Whether home keeps string values compressed; false: those that are, are read. None: as `[l3]` says.
+    pub compress: Option<bool>,
+    /// Files of zstd dictionaries: the first one is for new values, all are for reading.
+    pub dictionary: Vec<PathBuf>,
 }
 
 /// How MGET is answered from copies.

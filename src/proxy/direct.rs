@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::compressed::Shown;
 use super::{Ask, Client, Counted, LaneKey, Proxy, Receiver, Shows, Ticket, error_reply, failure_text};
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Command, KeyRef, id};
@@ -38,6 +39,7 @@ pub struct Direct {
     effect: Effect,
     keys: Keys,
     sent: u64,
+    shown: Option<Box<Shown>>,
 }
 
 impl Proxy {
@@ -66,6 +68,7 @@ impl Proxy {
             _ if self.shared.copies.is_none() => {}
             _ => ask.client.unsettle(ask.slot, None),
         }
+        let outgoing = self.outgoing(ask.command, ask.request, &[]);
         let direct = Direct {
             proxy: self.clone(),
             client: ask.client.clone(),
@@ -73,6 +76,7 @@ impl Proxy {
             effect,
             keys,
             sent: ask.now,
+            shown: outgoing.shown,
         };
         if let Some(copies) = copies {
             direct.fence_before(copies);
@@ -80,8 +84,8 @@ impl Proxy {
         let counted = if effect == Effect::None { Counted::of(self, ask) } else { None };
         let ticket = counted.map_or(Ticket::Direct(direct), Ticket::Counted);
         match ask.own {
-            Some(own) => own.send(ask.request.raw(), 0, ticket, ask.now),
-            None => self.send(ask.lane, ask.request.raw(), ticket, ask.now),
+            Some(own) => own.send(&outgoing.raw, 0, ticket, ask.now),
+            None => self.send(ask.lane, &outgoing.raw, ticket, ask.now),
         }
     }
 
@@ -159,7 +163,7 @@ impl Direct {
         if let Some(copies) = copies {
             self.fence(copies);
         }
-        match outcome {
+        match proxy.shown(self.shown.as_deref(), outcome) {
             Outcome::Reply(reply) => {
                 self.note(&reply, now);
                 if copies.is_some_and(|c| self.must_wait(c)) || self.is_news() {

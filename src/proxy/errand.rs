@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::lease::Own;
 use super::{LaneKey, Proxy, Ticket, failure_text};
 use crate::backend::lane::{Failure, Outcome};
 use crate::clock;
@@ -32,6 +33,23 @@ impl Proxy {
         encode::command(&mut request, command);
         let (sender, answer) = oneshot::channel();
         self.send(lane, &request, Ticket::Errand(Errand(sender)), clock::now());
+        self.answer_to(answer).await
+    }
+
+    /// The same by a client's own connection. The question is on its way when this returns.
+    pub(super) fn ask_by(
+        &self,
+        own: &Own,
+        command: &[&[u8]],
+    ) -> impl Future<Output = Result<Bytes, String>> + use<'_> {
+        let mut request = Vec::new();
+        encode::command(&mut request, command);
+        let (sender, answer) = oneshot::channel();
+        own.send(&request, 0, Ticket::Errand(Errand(sender)), clock::now());
+        self.answer_to(answer)
+    }
+
+    async fn answer_to(&self, answer: oneshot::Receiver<Result<Bytes, Failure>>) -> Result<Bytes, String> {
         let lost = || Failure::Lost("the connection was given up".to_owned());
         match answer.await.unwrap_or_else(|_| Err(lost())) {
             Ok(reply) if reply::is_error(&reply) => Err(error_text(&reply)),

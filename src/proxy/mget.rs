@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::compressed::Shown;
 use super::read::expiry_of;
 use super::{Ask, Client, Proxy, Receiver, Shows, Ticket, error_reply, failure_text};
 use crate::backend::lane::{Failure, Outcome, Reply};
@@ -26,6 +27,7 @@ pub struct Mget {
     sent: u64,
     /// Every key, in order: its hash, and its flight if a copy is wanted.
     keys: Vec<(u64, Option<Arc<Flight>>)>,
+    shown: Option<Box<Shown>>,
     state: RefCell<State>,
 }
 
@@ -95,7 +97,9 @@ impl Proxy {
         for (hash, _) in &flights {
             ask.client.unsettle(ask.slot, Some(&[*hash]));
         }
+        let outgoing = self.outgoing(ask.command, ask.request, &[]);
         let mget = Rc::new(Mget {
+            shown: outgoing.shown,
             proxy: self.clone(),
             client: ask.client.clone(),
             slot: ask.slot,
@@ -109,7 +113,7 @@ impl Proxy {
             keys: flights,
             copies,
         });
-        self.send(ask.lane, ask.request.raw(), Ticket::Mget(mget.clone()), ask.now);
+        self.send(ask.lane, &outgoing.raw, Ticket::Mget(mget.clone()), ask.now);
         for (index, (key, (_, flight))) in keys.iter().zip(&mget.keys).enumerate() {
             if flight.is_some() {
                 self.send_pttl(ask.lane, arg(key), Ticket::MgetExpiry(mget.clone(), index), ask.now);
@@ -120,7 +124,7 @@ impl Proxy {
 
 impl Mget {
     pub(super) fn replied(self: Rc<Self>, outcome: Outcome<'_>, now: u64) {
-        match outcome {
+        match self.proxy.shown(self.shown.as_deref(), outcome) {
             Outcome::Reply(reply) => self.state.borrow_mut().reply = Some(reply.into_bytes()),
             Outcome::Failed(failure) => self.state.borrow_mut().failure = Some(failure),
         }

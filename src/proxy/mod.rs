@@ -8,6 +8,7 @@
 
 mod admission;
 pub mod announce;
+mod compressed;
 mod counted;
 mod direct;
 mod errand;
@@ -22,6 +23,7 @@ mod subscribers;
 mod ticket;
 mod touch;
 mod transaction;
+mod unpacked;
 pub mod watch;
 
 use std::cell::{Cell, RefCell};
@@ -50,9 +52,12 @@ use crate::tier::flight::{Identity, Waiter};
 use crate::tier::hotkeys::{HotKeys, Sampler};
 use crate::tier::l1::Reader;
 use crate::tier::listeners::{Listeners, Notice};
+use crate::tier::packing::Packings;
 
 pub use crate::backend::pool::{Purpose, Tag};
 use admission::Admission;
+use compressed::Compressed;
+pub use compressed::Inside;
 pub use counted::Counted;
 pub use direct::Direct;
 pub use errand::Errand;
@@ -66,6 +71,7 @@ use slow_log::SlowLog;
 pub use subscribers::Order;
 pub use ticket::Ticket;
 pub use transaction::{Effects, Transaction};
+pub use unpacked::Job;
 use watch::Watch;
 
 /// Hits of one copy are reported to a home that evicts by use at most this often, in seconds.
@@ -101,6 +107,8 @@ pub struct Shared {
     pub watch: Watch,
     /// Requests that took long.
     pub slow: SlowLog,
+    /// Whose values home keeps compressed; None: nobody's.
+    pub packings: Option<Arc<Packings>>,
     /// The workers' doors.
     pub inboxes: parking_lot::RwLock<Vec<UnboundedSender<Message>>>,
 }
@@ -211,13 +219,16 @@ pub struct Proxy {
     touching: Cell<bool>,
     sampler: Sampler,
     subscribers: subscribers::Subscribers,
+    compressed: Option<Compressed>,
 }
 
 impl Proxy {
     /// A worker without clients.
     pub fn new(worker: u16, shared: Arc<Shared>) -> Rc<Self> {
         let counters = shared.metrics.block();
+        let compressed = shared.packings.clone().map(|packings| Compressed::new(packings, counters.clone()));
         Rc::new(Proxy {
+            compressed,
             worker,
             shared,
             counters,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::compressed::Shown;
 use super::{Ask, Client, LaneKey, Proxy, Receiver, Shows, Ticket, error_reply, failure_text, is_outage};
 use crate::backend::lane::{Failure, Outcome, Reply};
 use crate::clock;
@@ -31,6 +32,7 @@ pub struct Read {
     slot: u64,
     lane: LaneKey,
     request: Box<[u8]>,
+    shown: Option<Box<Shown>>,
     state: RefCell<State>,
 }
 
@@ -110,6 +112,7 @@ impl Proxy {
             true => keys.iter().map(|k| policies.stale_cap(arg(k))).min().unwrap_or_default(),
             false => Duration::ZERO,
         };
+        let outgoing = self.outgoing(ask.command, ask.request, &[]);
         let read = Rc::new(Read {
             proxy: self.clone(),
             copies,
@@ -119,7 +122,8 @@ impl Proxy {
             client: ask.client.clone(),
             slot: ask.slot,
             lane: ask.lane,
-            request: ask.request.raw().into(),
+            request: outgoing.raw.into(),
+            shown: outgoing.shown,
             state: RefCell::new(State {
                 outstanding: 1 + if admitted { keys.len() } else { 0 },
                 reply: None,
@@ -167,7 +171,7 @@ impl Read {
     pub(super) fn replied(self: Rc<Self>, outcome: Outcome<'_>, now: u64) {
         {
             let mut state = self.state.borrow_mut();
-            match outcome {
+            match self.proxy.shown(self.shown.as_deref(), outcome) {
                 Outcome::Reply(reply) => state.reply = Some(reply.into_bytes()),
                 Outcome::Failed(failure) => state.failure = Some(failure),
             }

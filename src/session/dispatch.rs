@@ -72,6 +72,9 @@ impl Session {
         if self.must_settle(command.runs_script()) {
             return self.park(request, What::Later);
         }
+        if self.goes_inside(request, command, keys) {
+            return;
+        }
         let arity_ok = command.arity_ok(request.len());
         match route(command, request, keys) {
             Route::Local => self.run_local(command, request, now),

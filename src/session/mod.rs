@@ -8,6 +8,7 @@ mod attention;
 mod batch;
 pub mod clients;
 mod dispatch;
+mod inside;
 mod local;
 mod monitor;
 mod parked;

@@ -10,10 +10,11 @@ use bytes::Bytes;
 
 use super::Session;
 use super::batch::Tally;
+use super::inside::Working;
 use super::queue::Queue;
 use super::replies::Shape;
 use super::socket::poll_into;
-use super::transaction::with_request;
+use super::transaction::{Watch, with_request};
 use crate::backend::lane::Reply;
 use crate::clock;
 use crate::command::{Flags, Unknown, id, longest_wait};
@@ -29,6 +30,8 @@ pub(super) enum What {
     Wait,
     /// It needs a connection of its own for itself alone.
     Lease,
+    /// It works on the bytes that home has: the values of these keys are to be plain.
+    Inside(Vec<Box<[u8]>>),
     /// EXEC of a transaction that may not go by a connection that is shared.
     Exec(Box<Queue>),
     /// It begins or ends subscriptions. Commands that do, and all others, wait for one another: so nothing is heard
@@ -51,6 +54,8 @@ enum Stage {
     Asking(Task<Result<Bytes, String>>),
     /// It was sent by this connection.
     Sent(Rc<Own>),
+    /// It runs where values are plain.
+    Working(Working),
 }
 
 /// See the module's text.
@@ -62,6 +67,10 @@ pub(super) struct Parked {
 }
 
 impl Parked {
+    fn working(slot: u64, working: Working) -> Self {
+        Parked { what: What::Lease, raw: Vec::new(), slot, stage: Stage::Working(working) }
+    }
+
     /// Whether it waits for data: nothing is lost if its client goes.
     pub(super) fn waits(&self) -> bool {
         matches!(self.what, What::Wait)
@@ -69,10 +78,10 @@ impl Parked {
 }
 
 /// Work that the session's own task does when it is polled: mostly it is done at once. Dropped it is given up.
-struct Task<T>(Pin<Box<dyn Future<Output = T>>>);
+pub(super) struct Task<T>(Pin<Box<dyn Future<Output = T>>>);
 
 impl<T> Task<T> {
-    fn start(work: impl Future<Output = T> + 'static) -> Self {
+    pub(super) fn start(work: impl Future<Output = T> + 'static) -> Self {
         Task(Box::pin(work))
     }
 }
@@ -107,6 +116,7 @@ impl Session {
                 }
                 Stage::Confirming => Some(Next::Done),
                 Stage::Sent(own) => Some(Next::Answered(own.clone())),
+                Stage::Working(working) => working.task.poll(cx).map(Next::Worked),
             };
             match moved {
                 None => {
@@ -119,6 +129,11 @@ impl Session {
                 Some(Next::Leased(Err(text))) => self.conclude(parked.slot, |s| s.reply_error(text)),
                 Some(Next::Told(answer)) => self.vetted(parked, answer),
                 Some(Next::Done) => {}
+                Some(Next::Worked(reply)) => {
+                    if let Stage::Working(working) = parked.stage {
+                        self.worked(parked.slot, working, reply);
+                    }
+                }
                 Some(Next::Answered(own)) => {
                     self.info.blocked.lock().take();
                     self.context.proxy.give_back(own, true);
@@ -143,6 +158,10 @@ impl Session {
                 proxy.ask_home(lane, &[b"COMMAND", b"INFO", &name]).await
             }));
         }
+        if let (What::Exec(_), Watch::Held { own, .. }) = (&parked.what, &self.watch) {
+            let own = own.clone();
+            return Stage::Leasing(Task::start(async move { Ok(own) }));
+        }
         let purpose = if parked.waits() { Purpose::Wait } else { Purpose::State };
         // What is let through while a script runs is not kept out by a SELECT that is not.
         let busy = |r: &Request<'_>| self.resolve(r).is_ok_and(|c| c.flags.contains(Flags::ALLOW_BUSY));
@@ -166,6 +185,14 @@ impl Session {
         let now = clock::now();
         match what {
             What::Watch => drop(with_request(&raw, |request| self.watch_by(own, request, slot, now))),
+            What::Inside(plain) => match self.work_inside(own, &raw, plain) {
+                Some(working) => self.parked = Some(Parked::working(slot, working)),
+                None => self.conclude(slot, |s| s.reply_error(super::local::SYNTAX)),
+            },
+            What::Exec(queue) if !queue.plain.is_empty() => {
+                let working = self.work_on_queue(own, *queue);
+                self.parked = Some(Parked::working(slot, working));
+            }
             What::Exec(queue) => {
                 with_request(&raw, |request| self.exec_at_home(request, slot, *queue, Some(own), now));
             }
@@ -269,6 +296,7 @@ enum Next {
     Told(Result<Bytes, String>),
     Done,
     Answered(Rc<Own>),
+    Worked(Bytes),
 }
 
 impl<T> Task<T> {

@@ -7,11 +7,11 @@ use super::parked::What;
 use super::pause::writes;
 use super::transaction::with_request;
 use crate::command::{Command, CommandId, Flags, KeyRef, Unknown, id, lookup};
-use crate::proxy::{Effects, LaneKey, turns};
+use crate::proxy::{Effects, Inside, LaneKey, turns};
 use crate::resp::{Proto, Request, encode, parse_i64};
 use crate::router::{Effect, Route, route};
 
-const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+pub(super) const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 /// Commands that are not queued.
 const AT_ONCE: [CommandId; 6] = [id::EXEC, id::DISCARD, id::MULTI, id::WATCH, id::QUIT, id::RESET];
 
@@ -37,6 +37,8 @@ pub(super) struct Queue {
     pub(super) apart: bool,
     /// EXEC's reply is dropped.
     pub(super) silent: bool,
+    /// Keys whose values are to be plain at home before it runs; known from EXEC on.
+    pub(super) plain: Vec<Box<[u8]>>,
 }
 
 /// What EXEC is about to run, in order: the commands that home gets, and those that strata answers itself.
@@ -104,6 +106,7 @@ impl Queue {
             lane,
             apart: false,
             silent: false,
+            plain: Vec::new(),
         }
     }
 
@@ -226,6 +229,10 @@ impl Session {
         keys: &[KeyRef],
     ) {
         let context = self.context.clone();
+        let inside = command.and_then(|c| context.proxy.inside(c, request, &mut Vec::new()));
+        if let Some(Inside::Refused(text)) = inside {
+            return self.reject(command, text);
+        }
         self.enqueue(request, |queue, raw| {
             queue.send(raw);
             queue.replicates |= command.is_none_or(|c| writes(c, request));

@@ -75,6 +75,7 @@ impl Session {
         self.notice_loss();
         let watching = matches!(self.watch, Watch::Held { .. });
         queue.silent = self.core.replies.borrow().is_silent();
+        self.note_inside(&mut queue);
         if queue.doomed {
             self.end_transaction();
             self.reply_error(ABORTED);
@@ -87,8 +88,10 @@ impl Session {
             self.end_transaction();
             self.replay = Some(queue.into_replay());
             self.run_replay(b"*0\r\n");
-        } else if queue.apart && !watching {
-            self.end_transaction();
+        } else if !queue.plain.is_empty() || queue.apart && !watching {
+            if !watching {
+                self.end_transaction();
+            }
             self.park(request, What::Exec(queue));
         } else {
             let slot = self.open_for(&queue);
@@ -125,6 +128,7 @@ impl Session {
             Watch::None | Watch::Lost => own,
         };
         let unguarded = self.watch_queue(&queue, now);
+        self.pack(&mut queue);
         queue.block.extend_from_slice(EXEC);
         let (block, effects) = (std::mem::take(&mut queue.block), std::mem::take(&mut queue.effects));
         self.with_ask(request, None, slot, true, now, |ask| {
@@ -143,7 +147,7 @@ impl Session {
 
     /// Shows the commands of a transaction to those who monitor, and remembers what they are about to read. Returns what
     /// is to be said behind EXEC's reply.
-    fn watch_queue(&self, queue: &Queue, now: u64) -> Vec<Notice> {
+    pub(super) fn watch_queue(&self, queue: &Queue, now: u64) -> Vec<Notice> {
         let monitored = self.context.proxy.shared.watch.has(Reason::Monitor);
         if !monitored && self.core.tracking.get().is_none() {
             return Vec::new();

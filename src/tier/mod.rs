@@ -9,4 +9,5 @@ pub mod glob;
 pub mod hotkeys;
 pub mod l1;
 pub mod listeners;
+pub mod packing;
 pub mod policy;
