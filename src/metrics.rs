@@ -192,38 +192,40 @@ counters! {
     l1_flushes => "l1", "flushes";
     /// Unvouched copies served under `stale_if_error`.
     l1_stale => "l1", "stale_served";
+    /// Copies renewed before they ended.
+    l1_renewed => "l1", "renewed";
     /// Reads that waited for another client's flight.
     flight_joins => "l1", "joined";
     /// Reads sent home.
-    home_reads => "l2", "reads";
+    home_reads => "home", "reads";
     /// Reads that home answered with a value.
-    home_hits => "l2", "hits";
+    home_hits => "home", "hits";
     /// Reads that home answered with "absent".
-    home_misses => "l2", "misses";
+    home_misses => "home", "misses";
     /// Commands that write, sent home.
-    home_sets => "l2", "sets";
+    home_sets => "home", "sets";
     /// Of these, commands that delete.
-    home_deletes => "l2", "deletes";
+    home_deletes => "home", "deletes";
     /// Requests that home did not answer: lost connection, time-out, unreachable.
-    home_failures => "l2", "failures";
+    home_failures => "home", "failures";
     /// Requests sent home again after a lost connection.
-    home_retries => "l2", "retries";
+    home_retries => "home", "retries";
     /// Confirmations asked of the guard connection.
-    guard_fences => "l2", "fences";
+    guard_fences => "home", "fences";
     /// Connections made to home.
-    home_connects => "l2", "connects";
+    home_connects => "home", "connects";
     /// Values compressed on their way home.
-    packed => "l2", "compressed";
+    packed => "home", "compressed";
     /// Their bytes.
-    packed_from => "l2", "compressed_from_bytes";
+    packed_from => "home", "compressed_from_bytes";
     /// What was left of them.
-    packed_to => "l2", "compressed_to_bytes";
+    packed_to => "home", "compressed_to_bytes";
     /// Nanoseconds spent on it, and on trying.
-    packing_nanos => "l2", "compressing_nanoseconds";
+    packing_nanos => "home", "compressing_nanoseconds";
     /// Values of home that were decompressed.
-    unpacked => "l2", "decompressed";
+    unpacked => "home", "decompressed";
     /// Nanoseconds spent on it.
-    unpacking_nanos => "l2", "decompressing_nanoseconds";
+    unpacking_nanos => "home", "decompressing_nanoseconds";
 }
 
 /// All counter blocks of the process.

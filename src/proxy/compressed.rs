@@ -7,8 +7,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{Effects, Proxy, error_reply};
 use crate::backend::lane::{Outcome, Reply};
 use crate::clock;
@@ -50,10 +48,36 @@ pub(super) struct Outgoing<'a> {
 /// A command that cannot be run on compressed values.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Inside {
-    /// It can, once these keys' values are plain at home.
-    Keys(Vec<Box<[u8]>>),
+    /// It can, once some keys' values are plain at home.
+    Bytes(Touched),
     /// It cannot; the reply.
     Refused(String),
+}
+
+/// Keys of commands that work inside the bytes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Their values are to be plain before.
+    pub plain: Vec<Box<[u8]>>,
+    /// Their values may look compressed afterwards, and are to be escaped if they do.
+    pub left: Vec<Box<[u8]>>,
+}
+
+impl Touched {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.left.is_empty()
+    }
+
+    /// Adds others.
+    pub fn add(&mut self, others: Touched) {
+        self.plain.extend(others.plain);
+        self.left.extend(others.left);
+        for keys in [&mut self.plain, &mut self.left] {
+            keys.sort_unstable();
+            keys.dedup();
+        }
+    }
 }
 
 impl Proxy {
@@ -213,7 +237,7 @@ impl Compressed {
         Some(out)
     }
 
-    fn encode(&self, value: &[u8], packing: Packing) -> Option<Vec<u8>> {
+    pub(super) fn encode(&self, value: &[u8], packing: Packing) -> Option<Vec<u8>> {
         let began = clock::now();
         let stored = self.codec.encode(value, packing);
         if let Some(stored) = stored.as_ref().filter(|stored| stored.len() < value.len()) {
@@ -229,7 +253,7 @@ impl Compressed {
         extract(command, request, keys).ok()?;
         let arg = |k: &KeyRef| request.arg(k.index as usize).unwrap_or_default();
         let kept = |key: &[u8]| self.packings.of(key).is_some();
-        let found: Vec<Box<[u8]>> = match (command.values, &keys[..]) {
+        let touched = match (command.values, &keys[..]) {
             (Values::Looks, _) if looks(request) == (true, true) => {
                 return Some(Inside::Refused(format!(
                     "ERR strata: {} with GET and STORE cannot store values that {} keeps compressed",
@@ -238,14 +262,20 @@ impl Compressed {
                 )));
             }
             (Values::Looks, _) => return None,
-            (Values::Moves, [from, to, ..]) if kept(arg(to)) || !kept(arg(from)) => return None,
-            (Values::Moves, [from, ..]) => vec![arg(from).into()],
+            (Values::Moves, [from, to, ..]) => match (kept(arg(from)), kept(arg(to))) {
+                (true, false) => Touched { plain: vec![arg(from).into()], left: Vec::new() },
+                (false, true) => Touched { plain: Vec::new(), left: vec![arg(to).into()] },
+                _ => return None,
+            },
             (_, keys) => {
-                let read = keys.iter().filter(|k| !k.access.contains(Access::OW)).map(arg);
-                read.filter(|key| kept(key)).map(Box::from).collect()
+                let those = |access: Access, are: bool| {
+                    let keys = keys.iter().filter(|k| k.access.contains(access) == are).map(arg);
+                    keys.filter(|key| kept(key)).map(Box::from).collect()
+                };
+                Touched { plain: those(Access::OW, false), left: those(Access::RO, false) }
             }
         };
-        (!found.is_empty()).then_some(Inside::Keys(found))
+        (!touched.is_empty()).then_some(Inside::Bytes(touched))
     }
 
     /// What a client is to see.

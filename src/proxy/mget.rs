@@ -160,7 +160,7 @@ impl Mget {
             let (Some(element), Some(flight)) = (elements.next(), flight) else {
                 continue;
             };
-            self.land(flight, element, expiry);
+            self.land(flight, element, expiry, now.saturating_sub(self.sent));
         }
         if held {
             let receiver = Receiver::Client(self.client.clone(), self.slot);
@@ -172,11 +172,11 @@ impl Mget {
     }
 
     /// An element is what GET would say, but for the null of a key of another type, which is no absence.
-    fn land(&self, flight: &Arc<Flight>, element: &[u8], expiry: Option<Expiry>) {
+    fn land(&self, flight: &Arc<Flight>, element: &[u8], expiry: Option<Expiry>, took: u64) {
         let absent = reply::is_absent(element);
         let life = expiry
             .filter(|e| absent == (*e == Expiry::Absent))
-            .and_then(|e| self.copies.policies().life(&flight.key, absent, e, flight.begun));
+            .and_then(|e| self.copies.policies().life(&flight.key, absent, e, flight.begun, Some(took)));
         self.copies.land(flight, life.map(|life| (Bytes::copy_from_slice(element), life)));
     }
 }

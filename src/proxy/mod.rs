@@ -10,6 +10,7 @@ mod admission;
 pub mod announce;
 mod compressed;
 mod counted;
+mod courier;
 mod direct;
 mod errand;
 mod failure;
@@ -57,7 +58,7 @@ use crate::tier::packing::Packings;
 pub use crate::backend::pool::{Purpose, Tag};
 use admission::Admission;
 use compressed::Compressed;
-pub use compressed::Inside;
+pub use compressed::{Inside, Touched};
 pub use counted::Counted;
 pub use direct::Direct;
 pub use errand::Errand;
@@ -286,6 +287,11 @@ impl Proxy {
     fn fenced_copies(&self) -> Option<&Arc<Copies>> {
         let guarded = self.shared.confirmations.guarded();
         self.shared.copies.as_ref().filter(|c| guarded || c.policies().any_stale())
+    }
+
+    /// Whether there are copies that are renewed before they end.
+    pub fn renews(&self) -> bool {
+        self.shared.copies.as_ref().is_some_and(|c| c.policies().any_ahead())
     }
 
     /// Answers a read of one key from its copy.

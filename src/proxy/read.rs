@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::compressed::Shown;
+use super::courier::Courier;
 use super::{Ask, Client, LaneKey, Proxy, Receiver, Shows, Ticket, error_reply, failure_text, is_outage};
 use crate::backend::lane::{Failure, Outcome, Reply};
 use crate::clock;
@@ -17,7 +18,11 @@ use crate::resp::{encode, reply};
 use crate::router::Effect;
 use crate::tier::copies::{Copies, Start};
 use crate::tier::flight::{Asker, Flight, Waiter};
+use crate::tier::l1::Reader;
 use crate::tier::policy::Expiry;
+
+/// Recent hits of a copy that is worth renewing.
+const OFTEN: u8 = 2;
 
 /// One flight of this worker: the read, and PTTL for each of its keys, sent in one piece.
 pub struct Read {
@@ -92,6 +97,27 @@ impl Proxy {
             Start::Landed(_) | Start::Apart => direct(self),
             Start::Begun(flight) => self.fly(ask, copies, flight, others, keys),
         }
+    }
+
+    /// Answers a read of one key from a copy that is about to end. If it is read often one reader has it renewed.
+    pub fn read_ahead<'r>(
+        self: &Rc<Self>,
+        reader: &'r Reader<'_>,
+        ask: &Ask<'_>,
+        command: &Command,
+        keys: &[KeyRef],
+    ) -> Option<&'r [u8]> {
+        let (copies, [key]) = (self.vouched(ask.now)?, keys) else { return None };
+        let id = self.identity(ask, command, ask.request.arg(key.index as usize)?)?;
+        let hit = reader.get_ahead(id.hash, id.key, id.kind, id.tail, ask.now)?;
+        if hit.freq() >= OFTEN
+            && let Some(flight) = copies.begin_ahead(&id, ask.now, self.worker)
+        {
+            self.counters.l1_renewed.add(1);
+            let ask = Ask { client: &Courier::nowhere(), own: None, ..*ask };
+            self.fly(&ask, copies.clone(), flight, [].into(), keys);
+        }
+        Some(hit.reply())
     }
 
     /// Sends a flight's read, and what asks for the lifetimes of its keys if it may become a copy.
@@ -234,7 +260,8 @@ impl Read {
         counters.home_get.record(now.saturating_sub(self.flight.begun), 1);
         let life = match self.state.borrow().expiry {
             Some(expiry) if !reply::is_error(&reply) => {
-                self.copies.policies().life(&self.flight.key, absent, expiry, self.flight.begun)
+                let took = self.others.is_empty().then(|| now.saturating_sub(self.flight.begun));
+                self.copies.policies().life(&self.flight.key, absent, expiry, self.flight.begun, took)
             }
             _ => None,
         };

@@ -7,22 +7,21 @@
 //! MULTI, SET key plain KEEPTTL, ..., the commands, EXEC
 //! ```
 //!
-//! If somebody changed a key meanwhile nothing was done, and all begins anew.
+//! If somebody changed a key meanwhile nothing was done, and all begins anew. Last in the transaction, the beginnings
+//! of the values that it may have left are read: one that looks compressed is escaped then.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::compressed::unreadable_text;
+use super::courier::Courier;
 use super::lease::Own;
-use super::{Ask, Client, Effects, LaneKey, Proxy, error_reply};
-use crate::backend::lane::Reply;
+use super::{Ask, Effects, LaneKey, Proxy, Touched, error_reply};
 use crate::clock;
 use crate::resp::{Request, Span, encode, reply};
-use crate::tier::compress::{MARK, Value};
-use crate::tier::listeners::Notice;
+use crate::tier::compress::{MARK, Packing, Value};
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
@@ -40,40 +39,19 @@ pub struct Job {
     pub commands: u32,
     /// What they mean for copies.
     pub effects: Effects,
-    /// The keys whose values are to be plain.
-    pub keys: Vec<Box<[u8]>>,
+    /// Keys of those that work inside the bytes.
+    pub touched: Touched,
     /// They are a transaction, and EXEC's reply is wanted; else that of the one command.
     pub whole: bool,
     /// The client watches keys by the connection: that nothing was done is what it wants to hear.
     pub watching: bool,
 }
 
-/// Takes a reply that is looked at before a client gets it.
-struct Courier(RefCell<Option<oneshot::Sender<Bytes>>>);
-
-impl Client for Courier {
-    fn deliver(&self, _slot: u64, reply: Reply<'_>, _now: u64) {
-        if let Some(sender) = self.0.borrow_mut().take() {
-            // Who no longer waits wants no reply.
-            let _ = sender.send(reply.into_bytes());
-        }
-    }
-
-    // The client asks nothing until it has its reply.
-    fn unsettle(&self, _slot: u64, _keys: Option<&[u64]>) {}
-    fn push(&self, _bytes: &Bytes) {}
-    fn notice(&self, _notice: &Notice) {}
-    fn redirected(&self, _keys: &Bytes) {}
-    fn subscribed(&self, _counts: [usize; 3]) {}
-    fn close(&self) {}
-    fn wake(&self) {}
-}
-
 impl Proxy {
     /// Runs commands by a client's own connection; returns the reply.
     pub async fn run_plain(self: &Rc<Self>, own: &Rc<Own>, lane: LaneKey, job: &Job) -> Bytes {
         for _ in 0..ATTEMPTS {
-            let sets = match self.make_plain(own, &job.keys).await {
+            let sets = match self.make_plain(own, &job.touched.plain).await {
                 Ok(sets) => sets,
                 Err(text) => {
                     own.send_aside(&[b"UNWATCH"], clock::now());
@@ -81,11 +59,16 @@ impl Proxy {
                 }
             };
             let reply = self.transact_by(own, lane, job, &sets).await;
-            if !matches!(&reply[..], b"*-1\r\n" | b"_\r\n") || job.watching {
-                return if job.whole { reply } else { only(&reply) };
+            if matches!(&reply[..], b"*-1\r\n" | b"_\r\n") && !job.watching {
+                continue;
             }
+            let (reply, marked) = without_checks(reply, job);
+            for key in marked {
+                self.escape(own, key).await;
+            }
+            return if job.whole { reply } else { only(&reply) };
         }
-        let key = job.keys.first().map(|key| key.escape_ascii().to_string()).unwrap_or_default();
+        let key = job.touched.plain.first().map(|key| key.escape_ascii().to_string()).unwrap_or_default();
         error_reply(&format!(
             "ERR strata: the value of '{key}' is kept compressed, and was changed {ATTEMPTS} times before it was plain"
         ))
@@ -93,6 +76,9 @@ impl Proxy {
 
     /// Watches the keys. Returns what makes their values plain.
     async fn make_plain(&self, own: &Own, keys: &[Box<[u8]>]) -> Result<Vec<Vec<u8>>, String> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut watch: Vec<&[u8]> = vec![b"WATCH"];
         watch.extend(keys.iter().map(|key| &**key));
         let watched = self.ask_by(own, &watch);
@@ -130,12 +116,37 @@ impl Proxy {
         })
     }
 
+    /// Escapes a value that was left plain and looks compressed. Whoever changed it meanwhile has done so.
+    async fn escape(&self, own: &Own, key: &[u8]) {
+        let read = async {
+            let watched = self.ask_by(own, &[b"WATCH", key]);
+            let value = self.ask_by(own, &[b"GET", key]);
+            watched.await?;
+            value.await
+        };
+        let reading = Packing { compress: false, dictionary: 0 };
+        let escaped =
+            read.await.ok().and_then(|value| self.compressed.as_ref()?.encode(reply::bulk(&value)?, reading));
+        let Some(escaped) = escaped else {
+            return own.send_aside(&[b"UNWATCH"], clock::now());
+        };
+        for command in [&[&b"MULTI"[..]][..], &[b"SET", key, &escaped, b"KEEPTTL"]] {
+            own.send_aside(command, clock::now());
+        }
+        // What home says of it changes nothing.
+        let _ = self.ask_by(own, &[b"EXEC"]).await;
+    }
+
     async fn transact_by(self: &Rc<Self>, own: &Own, lane: LaneKey, job: &Job, sets: &[Vec<u8>]) -> Bytes {
-        let block = [MULTI, &sets.concat(), &job.block, EXEC].concat();
+        let mut block = [MULTI, &sets.concat(), &job.block].concat();
+        for key in &job.touched.left {
+            encode::command(&mut block, &[b"GETRANGE", key, b"0", b"3"]);
+        }
+        block.extend_from_slice(EXEC);
         let mut effects = job.effects.clone();
         effects.show_from(sets.len());
         let (sender, reply) = oneshot::channel();
-        let client: Rc<dyn Client> = Rc::new(Courier(RefCell::new(Some(sender))));
+        let client = Courier::to(sender);
         let ask = Ask {
             client: &client,
             session: 0,
@@ -149,9 +160,34 @@ impl Proxy {
             request: &Request::new(EXEC, 0, EXEC.len(), &NAME_OF_EXEC),
             now: clock::now(),
         };
-        self.transact(&ask, Some(own), &block, job.commands + sets.len() as u32, effects);
+        self.transact(
+            &ask,
+            Some(own),
+            &block,
+            job.commands + (sets.len() + job.touched.left.len()) as u32,
+            effects,
+        );
         reply.await.unwrap_or_else(|_| error_reply("ERR strata: the connection was given up"))
     }
+}
+
+/// The reply to a transaction without those to the checks at its end, and the keys whose values look compressed.
+fn without_checks(reply: Bytes, job: &Job) -> (Bytes, Vec<&[u8]>) {
+    if job.touched.left.is_empty() || reply::elements(&reply).next().is_none() {
+        return (reply, Vec::new());
+    }
+    let (mut out, mut marked) = (Vec::with_capacity(reply.len()), Vec::new());
+    encode::array(&mut out, job.commands as usize);
+    for (place, element) in reply::elements(&reply).enumerate() {
+        match place.checked_sub(job.commands as usize) {
+            None => out.extend_from_slice(element),
+            Some(check) => {
+                let looks = reply::bulk(element).is_some_and(|begin| begin.starts_with(MARK));
+                marked.extend(job.touched.left.get(check).filter(|_| looks).map(|key| &**key));
+            }
+        }
+    }
+    (out.into(), marked)
 }
 
 /// The reply to the one command of a transaction.

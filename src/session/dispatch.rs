@@ -151,6 +151,15 @@ impl Session {
                 return self.core.replies.borrow_mut().now().extend_from_slice(reply);
             }
         }
+        if let Some(reader) = reader.filter(|_| !follows && proxy.renews()) {
+            let found = self.with_ask(request, Some(command), 0, follows, now, |ask| {
+                proxy.read_ahead(reader, ask, command, keys)
+            });
+            if let Some(reply) = found {
+                tally.hits += 1;
+                return self.core.replies.borrow_mut().now().extend_from_slice(reply);
+            }
+        }
         tally.misses += 1;
         let slot = self.open();
         self.with_ask(request, Some(command), slot, follows, now, |ask| proxy.read(ask, command, keys));

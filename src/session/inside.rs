@@ -4,13 +4,13 @@
 use std::rc::Rc;
 
 use super::Session;
-use super::parked::Task;
+use super::parked::{Task, What};
 use super::queue::{MULTI, Queue, Replay};
 use super::transaction::{Watch, with_request};
 use crate::backend::lane::Reply;
 use crate::clock;
 use crate::command::{Command, KeyRef};
-use crate::proxy::{Client, Effects, Inside, Job, Own};
+use crate::proxy::{Client, Effects, Inside, Job, Own, Touched};
 use crate::resp::Request;
 use crate::router::{Effect, Route, route};
 
@@ -34,13 +34,13 @@ impl Session {
         match self.context.proxy.inside(command, request, keys) {
             None => return false,
             Some(Inside::Refused(text)) => self.reply_error(text),
-            Some(Inside::Keys(plain)) => self.park(request, super::parked::What::Inside(plain)),
+            Some(Inside::Bytes(touched)) => self.park(request, What::Inside(touched)),
         }
         true
     }
 
     /// Runs a command whose keys' values are to be plain.
-    pub(super) fn work_inside(&self, own: Rc<Own>, raw: &[u8], plain: Vec<Box<[u8]>>) -> Option<Working> {
+    pub(super) fn work_inside(&self, own: Rc<Own>, raw: &[u8], touched: Touched) -> Option<Working> {
         let (effects, block) = with_request(raw, |request| {
             let (command, mut keys) = (self.resolve(request).ok()?, Vec::new());
             let effect = match route(command, request, &mut keys) {
@@ -49,10 +49,10 @@ impl Session {
             };
             let (mut effects, mut block) = (Effects::default(), Vec::new());
             effects.add(&self.context.proxy, request, Some(command), effect, &keys);
-            self.context.proxy.pack(Some(command), request, &plain, 0, &mut block, &mut effects);
+            self.context.proxy.pack(Some(command), request, &touched.plain, 0, &mut block, &mut effects);
             Some((effects, block))
         })??;
-        let job = Job { block, commands: 1, effects, keys: plain, whole: false, watching: false };
+        let job = Job { block, commands: 1, effects, touched, whole: false, watching: false };
         Some(self.work(own, job, None, true))
     }
 
@@ -70,7 +70,7 @@ impl Session {
             block: queue.block.split_off(MULTI.len()),
             commands: queue.sent,
             effects: std::mem::take(&mut queue.effects),
-            keys: std::mem::take(&mut queue.plain),
+            touched: std::mem::take(&mut queue.touched),
             whole: true,
             watching: matches!(watched, Watch::Held { .. }),
         };
@@ -95,21 +95,19 @@ impl Session {
         self.core.deliver(slot, Reply::Owned(reply), clock::now());
     }
 
-    /// The keys of a transaction whose values are to be plain at home before it runs.
+    /// Finds the commands of a transaction that work on the bytes that home has.
     pub(super) fn note_inside(&self, queue: &mut Queue) {
         if !self.context.proxy.compresses() {
             return;
         }
-        let (mut plain, mut keys) = (Vec::new(), Vec::new());
+        let (mut touched, mut keys) = (Touched::default(), Vec::new());
         self.each(queue, |_, request, command| {
             let inside = command.and_then(|c| self.context.proxy.inside(c, request, &mut keys));
-            if let Some(Inside::Keys(found)) = inside {
-                plain.extend(found);
+            if let Some(Inside::Bytes(found)) = inside {
+                touched.add(found);
             }
         });
-        plain.sort_unstable();
-        plain.dedup();
-        queue.plain = plain;
+        queue.touched = touched;
     }
 
     /// Puts what goes home in the place of the commands of a transaction.
@@ -120,7 +118,7 @@ impl Session {
         let mut block = MULTI.to_vec();
         let mut effects = std::mem::take(&mut queue.effects);
         self.each(queue, |place, request, command| {
-            self.context.proxy.pack(command, request, &queue.plain, place, &mut block, &mut effects);
+            self.context.proxy.pack(command, request, &queue.touched.plain, place, &mut block, &mut effects);
         });
         queue.effects = effects;
         queue.block = block;

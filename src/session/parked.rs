@@ -18,7 +18,7 @@ use super::transaction::{Watch, with_request};
 use crate::backend::lane::Reply;
 use crate::clock;
 use crate::command::{Flags, Unknown, id, longest_wait};
-use crate::proxy::{Client, Own, Purpose};
+use crate::proxy::{Client, Own, Purpose, Touched};
 use crate::resp::{Request, reply};
 use crate::router::{Effect, Route, route};
 
@@ -30,8 +30,8 @@ pub(super) enum What {
     Wait,
     /// It needs a connection of its own for itself alone.
     Lease,
-    /// It works on the bytes that home has: the values of these keys are to be plain.
-    Inside(Vec<Box<[u8]>>),
+    /// It works on the bytes that home has of these keys.
+    Inside(Touched),
     /// EXEC of a transaction that may not go by a connection that is shared.
     Exec(Box<Queue>),
     /// It begins or ends subscriptions. Commands that do, and all others, wait for one another: so nothing is heard
@@ -185,11 +185,11 @@ impl Session {
         let now = clock::now();
         match what {
             What::Watch => drop(with_request(&raw, |request| self.watch_by(own, request, slot, now))),
-            What::Inside(plain) => match self.work_inside(own, &raw, plain) {
+            What::Inside(touched) => match self.work_inside(own, &raw, touched) {
                 Some(working) => self.parked = Some(Parked::working(slot, working)),
                 None => self.conclude(slot, |s| s.reply_error(super::local::SYNTAX)),
             },
-            What::Exec(queue) if !queue.plain.is_empty() => {
+            What::Exec(queue) if !queue.touched.is_empty() => {
                 let working = self.work_on_queue(own, *queue);
                 self.parked = Some(Parked::working(slot, working));
             }

@@ -7,7 +7,7 @@ use super::parked::What;
 use super::pause::writes;
 use super::transaction::with_request;
 use crate::command::{Command, CommandId, Flags, KeyRef, Unknown, id, lookup};
-use crate::proxy::{Effects, Inside, LaneKey, turns};
+use crate::proxy::{Effects, Inside, LaneKey, Touched, turns};
 use crate::resp::{Proto, Request, encode, parse_i64};
 use crate::router::{Effect, Route, route};
 
@@ -37,8 +37,8 @@ pub(super) struct Queue {
     pub(super) apart: bool,
     /// EXEC's reply is dropped.
     pub(super) silent: bool,
-    /// Keys whose values are to be plain at home before it runs; known from EXEC on.
-    pub(super) plain: Vec<Box<[u8]>>,
+    /// Keys of its commands that work inside the bytes; known from EXEC on.
+    pub(super) touched: Touched,
 }
 
 /// What EXEC is about to run, in order: the commands that home gets, and those that strata answers itself.
@@ -106,7 +106,7 @@ impl Queue {
             lane,
             apart: false,
             silent: false,
-            plain: Vec::new(),
+            touched: Touched::default(),
         }
     }
 

@@ -88,7 +88,7 @@ impl Session {
             self.end_transaction();
             self.replay = Some(queue.into_replay());
             self.run_replay(b"*0\r\n");
-        } else if !queue.plain.is_empty() || queue.apart && !watching {
+        } else if !queue.touched.is_empty() || queue.apart && !watching {
             if !watching {
                 self.end_transaction();
             }

@@ -214,6 +214,13 @@ impl Copies {
         Start::Begun(flight)
     }
 
+    /// Begins to renew a copy, unless somebody does.
+    pub fn begin_ahead(&self, id: &Identity<'_>, now: u64, worker: u16) -> Option<Arc<Flight>> {
+        let flight = Arc::new(Flight::new(id, self.token(id.hash, &[]), now, worker, true));
+        let usable = |token: &Token| self.fences.current(token);
+        self.flights.begin_alone(&flight, usable).then_some(flight)
+    }
+
     /// A flight that is not known to others: the caller alone waits for it (one key of an MGET; a read while
     /// nothing is guarded).
     pub fn lone_flight(
@@ -291,6 +298,7 @@ impl Copies {
             stale_until: life.stale_until,
             absent: life.absent,
             filled_at: clock::seconds(flight.begun),
+            ahead: life.ahead,
         };
         let began = clock::now();
         let outcome = match self.l1.insert_if(&fill, || self.fences.current(&flight.token)) {

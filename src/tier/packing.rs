@@ -64,7 +64,7 @@ impl Packings {
         Ok(Some(Packings {
             rules,
             otherwise,
-            level: config.l3.compression_level,
+            level: i32::try_from(config.l3.compression_level).unwrap_or(i32::MAX),
             min_size: config.l3.compression_min_size,
             max_size: config.server.max_bulk,
             dictionaries: dictionaries.into(),

@@ -26,8 +26,8 @@ impl Session {
         let (proxy, lane, key) = (self.context.proxy.clone(), self.lane, key.to_vec());
         self.reply_later(async move {
             let l1 = copies_of(&proxy, &key);
-            let l2 = at_home(&proxy, lane, &key).await;
-            Value::map([("l1", l1), ("l2", l2)]).encoded(lane.proto)
+            let home = at_home(&proxy, lane, &key).await;
+            Value::map([("l1", l1), (proxy.shared.node.section, home)]).encoded(lane.proto)
         });
     }
 
@@ -137,7 +137,7 @@ fn describe(copy: &CopyInfo, now: u64) -> Value {
         ("says", text(if copy.absent { "absent" } else { "value" })),
         ("bytes", copy.reply_len.into()),
         ("age_seconds", u64::from(clock::seconds(now).saturating_sub(copy.filled_at)).into()),
-        ("time_left_ms", (copy.fresh_until.saturating_sub(now) / 1_000_000).into()),
+        ("time_left_ms", (copy.ends.saturating_sub(now) / 1_000_000).into()),
         ("recent_hits", u64::from(copy.freq).into()),
     ])
 }

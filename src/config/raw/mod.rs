@@ -1,10 +1,15 @@
 //! The mirror of `config.toml`: a row for every key, in the order of the file. All else follows
 //! from these rows: what is known, what it may hold, its environment variable, how it is shown.
 
+mod upstream;
+
 use std::time::Duration;
 
-use super::Secret;
-use super::model::{AdminCommands, Config, Endpoint, Eviction, Identity, Mget, Policy, Tls, User};
+use upstream::MODES;
+pub(super) use upstream::RawUpstream;
+
+use super::Compression;
+use super::model::{AdminCommands, Config, Eviction, Mget, Policy, User};
 use super::slot::Slot;
 
 /// A key of the file.
@@ -20,7 +25,8 @@ pub(super) struct Key<T: 'static> {
 pub(super) struct Raw {
     pub(super) config: Config,
     pub(super) server_password_file: String,
-    pub(super) l2: RawL2,
+    pub(super) l2: RawUpstream,
+    pub(super) l3: RawUpstream,
 }
 
 /// What one `[[user]]` says before its password is looked up.
@@ -31,66 +37,10 @@ pub(super) struct RawUser {
     pub(super) password_env: String,
 }
 
-/// The parts of the endpoint and of the authentication of `[l2]`.
-#[derive(Clone, Debug)]
-pub(super) struct RawL2 {
-    pub(super) url: String,
-    pub(super) username: String,
-    pub(super) password: Option<Secret>,
-    pub(super) password_file: String,
-    pub(super) database: usize,
-    pub(super) binary: String,
-    pub(super) ca_file: String,
-    pub(super) cert_file: String,
-    pub(super) key_file: String,
-    pub(super) server_name: String,
-}
-
-impl Default for RawL2 {
-    fn default() -> Self {
-        Self {
-            url: "embedded".to_owned(),
-            username: String::new(),
-            password: None,
-            password_file: String::new(),
-            database: 0,
-            binary: "redis-server".to_owned(),
-            ca_file: String::new(),
-            cert_file: String::new(),
-            key_file: String::new(),
-            server_name: String::new(),
-        }
-    }
-}
-
 impl From<&Config> for Raw {
     fn from(config: &Config) -> Self {
-        let l2 = &config.l2;
-        let mut raw = RawL2 {
-            url: l2.endpoint.to_string(),
-            username: l2.username.clone().unwrap_or_default(),
-            password: l2.password.clone(),
-            database: l2.database as usize,
-            ..RawL2::default()
-        };
-        match &l2.endpoint {
-            Endpoint::Embedded { binary } => raw.binary = binary.display().to_string(),
-            Endpoint::Tcp { tls: Some(tls), .. } => raw.set_tls(tls),
-            Endpoint::Tcp { .. } | Endpoint::Unix { .. } => {}
-        }
-        Self { config: config.clone(), server_password_file: String::new(), l2: raw }
-    }
-}
-
-impl RawL2 {
-    fn set_tls(&mut self, tls: &Tls) {
-        let Tls { ca_file, identity, server_name } = tls;
-        self.ca_file = ca_file.as_ref().map_or(String::new(), |file| file.display().to_string());
-        if let Some(Identity { cert_file, key_file }) = identity {
-            self.cert_file = cert_file.display().to_string();
-            self.key_file = key_file.display().to_string();
-        }
-        self.server_name = server_name.clone().unwrap_or_default();
+        let [l2, l3] = RawUpstream::of(config);
+        Self { config: config.clone(), server_password_file: String::new(), l2, l3 }
     }
 }
 
@@ -152,7 +102,7 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     // An empty redis-server uses nearly 1 MB of it.
     key("l2.max_size", Slot::Size(2 * MB..=TB, |r| &mut r.config.l2.max_size)),
     key("l2.ttl", Slot::Span(MS..=YEAR, |r| &mut r.config.l2.ttl)),
-    key("l2.max_connections", Slot::Count(1..=10_000, |r| &mut r.config.l2.max_connections)),
+    key("l2.max_connections", Slot::Count(1..=10_000, |r| &mut r.config.l2.upstream.max_connections)),
     key("l2.username", Slot::Text("the name of an ACL user", |r| &mut r.l2.username)),
     key("l2.password", Slot::Secret(|r| &mut r.l2.password)),
     key("l2.password_file", Slot::Text(A_FILE, |r| &mut r.l2.password_file)),
@@ -161,12 +111,43 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     key("l2.cert_file", Slot::Text(A_PEM_FILE, |r| &mut r.l2.cert_file)),
     key("l2.key_file", Slot::Text(A_PEM_FILE, |r| &mut r.l2.key_file)),
     key("l2.server_name", Slot::Text("the name in the server's certificate", |r| &mut r.l2.server_name)),
-    key("l2.connect_timeout", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.connect_timeout)),
-    key("l2.request_timeout", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.request_timeout)),
-    key("l2.lease", Slot::Span(Duration::from_millis(50)..=MINUTE, |r| &mut r.config.l2.lease)),
-    key("l2.health_interval", Slot::Span(Duration::from_millis(100)..=DAY, |r| &mut r.config.l2.health_interval)),
-    key("l2.backoff_min", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.backoff_min)),
-    key("l2.backoff_max", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.backoff_max)),
+    key("l2.connect_timeout", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.upstream.connect_timeout)),
+    key("l2.request_timeout", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.upstream.request_timeout)),
+    key("l2.lease", Slot::Span(Duration::from_millis(50)..=MINUTE, |r| &mut r.config.l2.upstream.lease)),
+    key("l2.health_interval", Slot::Span(Duration::from_millis(100)..=DAY, |r| &mut r.config.l2.upstream.health_interval)),
+    key("l2.backoff_min", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.upstream.backoff_min)),
+    key("l2.backoff_max", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.upstream.backoff_max)),
+
+    key("l3.enabled", Slot::Flag(|r| &mut r.config.l3.enabled)),
+    key("l3.mode", Slot::Choice { names: MODES, get: |r| r.l3.mode, set: |r, name| r.l3.set_mode(name) }),
+    key("l3.nodes", Slot::Places(|r| &mut r.l3.nodes)),
+    key("l3.master", Slot::Text("the name by which the sentinels know the master", |r| &mut r.l3.master)),
+    key("l3.max_size", Slot::Size(MB..=1_000 * TB, |r| &mut r.config.l3.max_size)),
+    key("l3.ttl", Slot::Span(MS..=YEAR, |r| &mut r.config.l3.ttl)),
+    key("l3.max_connections", Slot::Count(1..=10_000, |r| &mut r.config.l3.upstream.max_connections)),
+    key("l3.username", Slot::Text("the name of an ACL user", |r| &mut r.l3.username)),
+    key("l3.password", Slot::Secret(|r| &mut r.l3.password)),
+    key("l3.password_file", Slot::Text(A_FILE, |r| &mut r.l3.password_file)),
+    key("l3.sentinel_username", Slot::Text("the name of an ACL user", |r| &mut r.l3.sentinel_username)),
+    key("l3.sentinel_password", Slot::Secret(|r| &mut r.l3.sentinel_password)),
+    key("l3.sentinel_password_file", Slot::Text(A_FILE, |r| &mut r.l3.sentinel_password_file)),
+    key("l3.database", Slot::Count(0..=i32::MAX as usize, |r| &mut r.l3.database)),
+    key("l3.tls", Slot::Flag(|r| &mut r.l3.tls)),
+    key("l3.ca_file", Slot::Text(A_PEM_FILE, |r| &mut r.l3.ca_file)),
+    key("l3.cert_file", Slot::Text(A_PEM_FILE, |r| &mut r.l3.cert_file)),
+    key("l3.key_file", Slot::Text(A_PEM_FILE, |r| &mut r.l3.key_file)),
+    key("l3.server_name", Slot::Text("the name in the servers' certificates", |r| &mut r.l3.server_name)),
+    key("l3.connect_timeout", Slot::Span(MS..=HOUR, |r| &mut r.config.l3.upstream.connect_timeout)),
+    key("l3.request_timeout", Slot::Span(MS..=HOUR, |r| &mut r.config.l3.upstream.request_timeout)),
+    key("l3.lease", Slot::Span(Duration::from_millis(50)..=MINUTE, |r| &mut r.config.l3.upstream.lease)),
+    key("l3.health_interval", Slot::Span(Duration::from_millis(100)..=DAY, |r| &mut r.config.l3.upstream.health_interval)),
+    key("l3.backoff_min", Slot::Span(MS..=HOUR, |r| &mut r.config.l3.upstream.backoff_min)),
+    key("l3.backoff_max", Slot::Span(MS..=HOUR, |r| &mut r.config.l3.upstream.backoff_max)),
+
+    key("l3.compression", Slot::Choice { names: COMPRESSION, get: |r| r.config.l3.compression.name(), set: set_compression }),
+    key("l3.compression_level", Slot::Count(1..=19, |r| &mut r.config.l3.compression_level)),
+    // The longest integer has 20 bytes.
+    key("l3.compression_min_size", Slot::Size(32..=GIB, |r| &mut r.config.l3.compression_min_size)),
 
     key("targets.hit_rate.l1", Slot::Share(|r| &mut r.config.targets.hit_rate.l1)),
     key("targets.hit_rate.l2", Slot::Share(|r| &mut r.config.targets.hit_rate.l2)),
@@ -187,6 +168,9 @@ pub(super) static POLICY_KEYS: &[Key<Policy>] = &[
     key("stale_if_error", Slot::MaybeSpan(ZERO..=YEAR, |p| &mut p.stale_if_error)),
     key("mget", Slot::Choice { names: MGET, get: |p| p.mget.name(), set: set_mget }),
     key("no_cache", Slot::Flag(|p| &mut p.no_cache)),
+    key("refresh_ahead", Slot::Flag(|p| &mut p.refresh_ahead)),
+    key("compress", Slot::MaybeFlag(|p| &mut p.compress)),
+    key("dictionary", Slot::Files(|p| &mut p.dictionary)),
     key("write", Slot::Fixed(&["home", "through"])),
 ];
 
@@ -201,13 +185,13 @@ pub(super) static USER_KEYS: &[Key<RawUser>] = &[
 ];
 
 /// What later versions will know, so that nothing of it is ignored in silence.
-pub(super) static LATER: &[&str] = &["server.admin", "l3", "l4", "warm"];
+pub(super) static LATER: &[&str] = &["server.admin", "l4", "warm"];
 
 /// To say of a tier of later versions that it is off is true, and therefore accepted.
-pub(super) static OFF_SWITCHES: [&str; 2] = ["l3.enabled", "l4.enabled"];
+pub(super) static OFF_SWITCHES: [&str; 1] = ["l4.enabled"];
 
 /// The same for one `[[policy]]`.
-pub(super) static POLICY_LATER: &[&str] = &["compress"];
+pub(super) static POLICY_LATER: &[&str] = &[];
 
 /// Bytes of a glob: it is matched against every key.
 pub(super) const MAX_PATTERN: usize = 1024;
@@ -217,6 +201,7 @@ const A_FILE: &str = "the path of a file";
 const A_PEM_FILE: &str = "the path of a PEM file";
 const LATENCY: std::ops::RangeInclusive<Duration> = Duration::from_micros(1)..=HOUR;
 const EVICTION: &[&str] = &["s3-fifo", "lru"];
+const COMPRESSION: &[&str] = &["off", "zstd"];
 const ADMIN_COMMANDS: &[&str] = &["read", "deny", "pass"];
 const MGET: &[&str] = &["atomic", "per-key"];
 
@@ -227,6 +212,11 @@ fn set_eviction(raw: &mut Raw, name: &str) {
 fn set_admin_commands(raw: &mut Raw, name: &str) {
     let all = [AdminCommands::Read, AdminCommands::Deny, AdminCommands::Pass];
     raw.config.server.admin_commands = all.into_iter().find(|a| a.name() == name).unwrap_or_default();
+}
+
+fn set_compression(raw: &mut Raw, name: &str) {
+    let zstd = name == Compression::Zstd.name();
+    raw.config.l3.compression = if zstd { Compression::Zstd } else { Compression::Off };
 }
 
 fn set_mget(policy: &mut Policy, name: &str) {
@@ -271,9 +261,15 @@ fn is_under(path: &str, table: &str) -> bool {
 
 /// Every path that has a meaning: keys, tables, and what later versions know.
 pub(super) fn paths() -> impl Iterator<Item = &'static str> {
-    const TABLES: [&str; 8] =
-        ["server", "l1", "l2", "targets", "targets.hit_rate", "targets.latency", "policy", "user"];
+    const TABLES: [&str; 9] =
+        ["server", "l1", "l2", "l3", "targets", "targets.hit_rate", "targets.latency", "policy", "user"];
     KEYS.iter().map(|key| key.name).chain(TABLES).chain(LATER.iter().copied())
+}
+
+/// The key of this name in a section.
+pub(super) fn name(section: &str, name: &str) -> &'static str {
+    let is = |key: &str| key.strip_prefix(section).and_then(|rest| rest.strip_prefix('.')) == Some(name);
+    KEYS.iter().map(|key| key.name).find(|key| is(key)).unwrap_or_default()
 }
 
 /// The environment variable of a path.
@@ -321,6 +317,7 @@ mod tests {
     #[test]
     fn choices_are_named_by_their_values() {
         assert_eq!(EVICTION, [Eviction::S3Fifo.name(), Eviction::Lru.name()]);
+        assert_eq!(COMPRESSION, [Compression::Off.name(), Compression::Zstd.name()]);
         assert_eq!(MGET, [Mget::Atomic.name(), Mget::PerKey.name()]);
         let admin = [AdminCommands::Read, AdminCommands::Deny, AdminCommands::Pass];
         assert_eq!(ADMIN_COMMANDS, admin.map(AdminCommands::name));
@@ -350,7 +347,7 @@ mod tests {
 
     #[test]
     fn the_file_shows_every_key() {
-        let text = include_str!("../../config.toml");
+        let text = include_str!("../../../config.toml");
         assert_eq!(given(text), sorted(KEYS));
         let example = |section: &str| {
             let (_, rest) = text.split_once(&format!("# {section}")).unwrap();
