@@ -173,6 +173,11 @@ impl Command {
         self.flags.contains(Flags::PUBSUB.union(Flags::NOSCRIPT))
     }
 
+    /// Whether it works on the bytes that home has of values, gives them away or reads those of unnamed keys.
+    pub const fn works_inside(&self) -> bool {
+        matches!(self.values, Values::Inside | Values::Moves | Values::Looks)
+    }
+
     /// Whether its reply may be another once a field of a hash has expired.
     pub const fn sees_hash_fields(&self) -> bool {
         self.hash_fields

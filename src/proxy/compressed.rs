@@ -121,11 +121,8 @@ impl Proxy {
 
     /// Whether a command works on the bytes that home has of keys whose values it may keep compressed.
     pub fn inside(&self, command: &Command, request: &Request<'_>, keys: &mut Vec<KeyRef>) -> Option<Inside> {
-        let compressed = self.compressed.as_ref()?;
-        match command.values {
-            Values::Inside | Values::Moves | Values::Looks => compressed.inside(command, request, keys),
-            Values::Unseen | Values::Whole | Values::Length | Values::Range => None,
-        }
+        let compressed = self.compressed.as_ref().filter(|_| command.works_inside())?;
+        compressed.inside(command, request, keys)
     }
 
     /// What a client is shown of a reply of home.
@@ -182,7 +179,10 @@ impl Compressed {
         let raw = match command.id {
             id::SET | id::GETSET | id::SETNX => self.packed(request, |i| packing(1).filter(|_| i == 2)),
             id::SETEX | id::PSETEX => self.packed(request, |i| packing(1).filter(|_| i == 3)),
-            id::MSET | id::MSETNX => self.packed(request, |i| packing(i - 1).filter(|_| i > 0 && i % 2 == 0)),
+            id::MSET | id::MSETNX => {
+                let key_before = |i: usize| i.checked_sub(1).filter(|key| key % 2 == 1);
+                self.packed(request, |i| key_before(i).and_then(packing))
+            }
             id::STRLEN | id::GETRANGE | id::SUBSTR => {
                 return self.instead(command, request, packing(1).is_some());
             }

@@ -15,6 +15,7 @@ mod direct;
 mod errand;
 mod failure;
 mod held;
+mod kept;
 mod lease;
 mod mget;
 mod read;

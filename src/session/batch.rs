@@ -157,6 +157,7 @@ impl Session {
         scratch.spans.clear();
         let mut last: Option<&'static Command> = None;
         // Behind a script, and while clients are paused, each command is looked at by itself: it may have to wait.
+        let inside = self.context.proxy.compresses();
         let most = if self.on_scripts || self.one_by_one { 1 } else { GROUP };
         while scratch.group.len() < most {
             let before = scratch.spans.len();
@@ -179,7 +180,7 @@ impl Session {
                     last = command.ok().filter(|c| !c.is_container() && c.name.len() == request.name().len());
                     scratch.note(buf, *base, end, before, command, store);
                     *base = end;
-                    if command.map_or(true, |c| c.turns) {
+                    if command.map_or(true, |c| c.turns || inside && c.works_inside()) {
                         return Stop::Full;
                     }
                 }
@@ -318,7 +319,7 @@ impl Session {
     }
 
     /// Answers from a copy.
-    fn hit(
+    pub(super) fn hit(
         &self,
         request: &Request<'_>,
         command: &Command,
