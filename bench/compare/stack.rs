@@ -108,9 +108,9 @@ impl Lab {
         match home {
             Home::One => own.extend(homes.iter().map(|home| format!("l2.url=redis://{}", address(home)))),
             Home::Cluster => {
-                let nodes: Vec<String> = homes.iter().map(|node| format!("\"{}\"", address(node))).collect();
+                let nodes: Vec<String> = homes.iter().map(address).collect();
                 own.extend(["l2.enabled=false", "l3.enabled=true", "l3.mode=cluster"].map(str::to_owned));
-                own.push(format!("l3.nodes=[{}]", nodes.join(",")));
+                own.push(format!("l3.nodes={}", nodes.join(",")));
             }
         }
         let all = own.iter().map(String::as_str).chain(settings.iter().copied());

@@ -81,9 +81,11 @@ impl Proxy {
         }
         let mut watch: Vec<&[u8]> = vec![b"WATCH"];
         watch.extend(keys.iter().map(|key| &**key));
-        let watched = self.ask_by(own, &watch);
-        let marks: Vec<_> =
-            keys.iter().map(|key| (key, self.ask_by(own, &[b"GETRANGE", key, b"0", b"3"]))).collect();
+        let watched = own.ask(&self.shared.node, &watch);
+        let marks: Vec<_> = keys
+            .iter()
+            .map(|key| (key, own.ask(&self.shared.node, &[b"GETRANGE", key, b"0", b"3"])))
+            .collect();
         watched.await?;
         let mut marked = Vec::new();
         for (key, mark) in marks {
@@ -94,7 +96,7 @@ impl Proxy {
         }
         let mut sets = Vec::new();
         for key in marked {
-            let stored = self.ask_by(own, &[b"GET", key]).await?;
+            let stored = own.ask(&self.shared.node, &[b"GET", key]).await?;
             sets.extend(self.plain_set(key, &stored)?);
         }
         Ok(sets)
@@ -119,8 +121,8 @@ impl Proxy {
     /// Escapes a value that was left plain and looks compressed. Whoever changed it meanwhile has done so.
     async fn escape(&self, own: &Own, key: &[u8]) {
         let read = async {
-            let watched = self.ask_by(own, &[b"WATCH", key]);
-            let value = self.ask_by(own, &[b"GET", key]);
+            let watched = own.ask(&self.shared.node, &[b"WATCH", key]);
+            let value = own.ask(&self.shared.node, &[b"GET", key]);
             watched.await?;
             value.await
         };
@@ -134,7 +136,7 @@ impl Proxy {
             own.send_aside(command, clock::now());
         }
         // What home says of it changes nothing.
-        let _ = self.ask_by(own, &[b"EXEC"]).await;
+        let _ = own.ask(&self.shared.node, &[b"EXEC"]).await;
     }
 
     async fn transact_by(self: &Rc<Self>, own: &Own, lane: LaneKey, job: &Job, sets: &[Vec<u8>]) -> Bytes {

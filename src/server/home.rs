@@ -9,6 +9,7 @@ use crate::backend::embedded::Embedded;
 use crate::backend::node::Node;
 use crate::config::{Config, Endpoint, Topology, Upstream};
 use crate::resp::Proto;
+use crate::tier::packing::Packings;
 
 /// Tries what `strata check` promises: that home answers. Returns what it is.
 ///
@@ -22,6 +23,8 @@ async fn ask_home(config: &Config) -> anyhow::Result<String> {
     let embedded = embedded(config).await?;
     let node = node(config.home(), embedded.as_ref())?;
     let stream = node.dial.open(Proto::Resp3, 0, "strata-check").await?;
+    // Dictionaries that policies name are read when strata starts.
+    Packings::new(config).map_err(anyhow::Error::msg)?;
     let mut control = Control::new(stream);
     control.demand(&[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await?;
     let info = control.demand(&[b"INFO", b"server"]).await?;
@@ -46,6 +49,11 @@ pub(super) async fn embedded(config: &Config) -> anyhow::Result<Option<Embedded>
         }
         _ => Ok(None),
     }
+}
+
+/// Whether home is a child of strata's own.
+pub(super) fn embedded_is_home(config: &Config) -> bool {
+    matches!(&config.home().topology, Topology::Single(Endpoint::Embedded { .. }))
 }
 
 /// How home is reached.

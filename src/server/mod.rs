@@ -1,6 +1,7 @@
 //! The composition root: builds everything from a configuration, accepts clients, and takes it down again.
 
 mod home;
+mod train;
 mod worker;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
 pub use home::try_home;
+pub use train::train_dictionary;
 use worker::{Worker, spawn_workers};
 
 use crate::acl::Users;

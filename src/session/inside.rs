@@ -90,7 +90,7 @@ impl Session {
     pub(super) fn worked(&mut self, slot: u64, working: Working, reply: bytes::Bytes) {
         let Working { task, own, replay, reusable } = working;
         drop(task);
-        self.context.proxy.give_back(own, reusable);
+        self.give_back(own, reusable);
         self.replay = replay;
         self.core.deliver(slot, Reply::Owned(reply), clock::now());
     }

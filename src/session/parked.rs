@@ -14,7 +14,7 @@ use super::inside::Working;
 use super::queue::Queue;
 use super::replies::Shape;
 use super::socket::poll_into;
-use super::transaction::{Watch, with_request};
+use super::transaction::with_request;
 use crate::backend::lane::Reply;
 use crate::clock;
 use crate::command::{Flags, Unknown, id, longest_wait};
@@ -100,6 +100,12 @@ impl Session {
         self.core.wake();
     }
 
+    /// Whether a command waits on this connection.
+    pub(super) fn waits_by(&self, own: &Rc<Own>) -> bool {
+        let stage = self.parked.as_ref().map(|parked| &parked.stage);
+        matches!(stage, Some(Stage::Sent(sent)) if Rc::ptr_eq(sent, own))
+    }
+
     /// Takes the parked command as far as it goes.
     pub(super) fn poll_parked(&mut self, cx: &mut Cx<'_>) {
         while let Some(mut parked) = self.parked.take() {
@@ -136,7 +142,7 @@ impl Session {
                 }
                 Some(Next::Answered(own)) => {
                     self.info.blocked.lock().take();
-                    self.context.proxy.give_back(own, true);
+                    self.give_back(own, true);
                 }
             }
         }
@@ -158,8 +164,15 @@ impl Session {
                 proxy.ask_home(lane, &[b"COMMAND", b"INFO", &name]).await
             }));
         }
-        if let (What::Exec(_), Watch::Held { own, .. }) = (&parked.what, &self.watch) {
-            let own = own.clone();
+        let tracked = self.own().filter(|own| self.at_home.as_ref().is_some_and(|at_home| at_home.is(own)));
+        let own = match &parked.what {
+            What::Wait => tracked,
+            // What it watches is not to be forgotten.
+            What::Inside(_) => tracked.filter(|own| !self.watches_by(own)),
+            What::Exec(_) => self.own(),
+            _ => None,
+        };
+        if let Some(own) = own.cloned() {
             return Stage::Leasing(Task::start(async move { Ok(own) }));
         }
         let purpose = if parked.waits() { Purpose::Wait } else { Purpose::State };

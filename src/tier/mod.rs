@@ -11,3 +11,4 @@ pub mod l1;
 pub mod listeners;
 pub mod packing;
 pub mod policy;
+pub mod training;

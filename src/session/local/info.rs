@@ -8,6 +8,7 @@ use crate::command::Command;
 use crate::metrics::LatencySummary;
 use crate::resp::{Proto, Request, encode, reply};
 use crate::router::Effect;
+use crate::session::clients::Mark;
 use crate::session::replies::Shape;
 use crate::session::{Context, Session};
 
@@ -52,11 +53,12 @@ fn figures(context: &Context) -> [(&'static [u8], usize); 6] {
     let shared = &context.proxy.shared;
     let (keys, items, prefixes) = shared.listeners.figures();
     let clients = context.clients.list();
+    let tracking = clients.iter().filter(|client| client.is_marked(Mark::Tracking)).count();
     let blocked = clients.iter().filter(|client| client.waits()).count();
     [
         (b"connected_clients:", clients.len()),
         (b"blocked_clients:", blocked),
-        (b"tracking_clients:", shared.listeners.len()),
+        (b"tracking_clients:", tracking),
         (b"tracking_total_keys:", keys),
         (b"tracking_total_items:", items),
         (b"tracking_total_prefixes:", prefixes),
