@@ -57,9 +57,9 @@ pub enum Inside {
 /// Keys of commands that work inside the bytes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Touched {
-    /// Their values are to be plain before.
+    /// Their values are to be plain before, and afterwards what they were,
     pub plain: Vec<Box<[u8]>>,
-    /// Their values may look compressed afterwards, and are to be escaped if they do.
+    /// but for these: they may be anything then, and are to be escaped if they look compressed.
     pub left: Vec<Box<[u8]>>,
 }
 
@@ -69,10 +69,10 @@ impl Touched {
         self.plain.is_empty() && self.left.is_empty()
     }
 
-    /// Adds others.
+    /// Adds those of another command, which may do anything to the keys of this one.
     pub fn add(&mut self, others: Touched) {
+        self.left.extend(others.plain.iter().cloned().chain(others.left));
         self.plain.extend(others.plain);
-        self.left.extend(others.left);
         for keys in [&mut self.plain, &mut self.left] {
             keys.sort_unstable();
             keys.dedup();
@@ -263,7 +263,8 @@ impl Compressed {
             }
             (Values::Looks, _) => return None,
             (Values::Moves, [from, to, ..]) => match (kept(arg(from)), kept(arg(to))) {
-                (true, false) => Touched { plain: vec![arg(from).into()], left: Vec::new() },
+                // A copy is made of what stays plain.
+                (true, false) => Touched { plain: vec![arg(from).into()], left: vec![arg(from).into()] },
                 (false, true) => Touched { plain: Vec::new(), left: vec![arg(to).into()] },
                 _ => return None,
             },

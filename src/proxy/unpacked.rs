@@ -4,7 +4,7 @@
 //! ```text
 //! WATCH keys, GETRANGE key 0 3 for each     is any marked? mostly none is
 //! GET key                                   of those that are
-//! MULTI, SET key plain KEEPTTL, ..., the commands, EXEC
+//! MULTI, SET key plain KEEPTTL, ..., the commands, SET key packed KEEPTTL of what was only read, EXEC
 //! ```
 //!
 //! If somebody changed a key meanwhile nothing was done, and all begins anew. Last in the transaction, the beginnings
@@ -47,18 +47,25 @@ pub struct Job {
     pub watching: bool,
 }
 
+/// A value that is made plain.
+struct Packed {
+    key: Box<[u8]>,
+    plain: Box<[u8]>,
+    stored: Box<[u8]>,
+}
+
 impl Proxy {
     /// Runs commands by a client's own connection; returns the reply.
     pub async fn run_plain(self: &Rc<Self>, own: &Rc<Own>, lane: LaneKey, job: &Job) -> Bytes {
         for _ in 0..ATTEMPTS {
-            let sets = match self.make_plain(own, &job.touched.plain).await {
-                Ok(sets) => sets,
+            let packed = match self.make_plain(own, &job.touched.plain).await {
+                Ok(packed) => packed,
                 Err(text) => {
                     own.send_aside(&[b"UNWATCH"], clock::now());
                     return error_reply(&text);
                 }
             };
-            let reply = self.transact_by(own, lane, job, &sets).await;
+            let reply = self.transact_by(own, lane, job, &packed).await;
             if matches!(&reply[..], b"*-1\r\n" | b"_\r\n") && !job.watching {
                 continue;
             }
@@ -75,7 +82,7 @@ impl Proxy {
     }
 
     /// Watches the keys. Returns what makes their values plain.
-    async fn make_plain(&self, own: &Own, keys: &[Box<[u8]>]) -> Result<Vec<Vec<u8>>, String> {
+    async fn make_plain(&self, own: &Own, keys: &[Box<[u8]>]) -> Result<Vec<Packed>, String> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -97,24 +104,21 @@ impl Proxy {
         let mut sets = Vec::new();
         for key in marked {
             let stored = own.ask(&self.shared.node, &[b"GET", key]).await?;
-            sets.extend(self.plain_set(key, &stored)?);
+            sets.extend(self.packed(key, &stored)?);
         }
         Ok(sets)
     }
 
-    /// What makes a stored value plain; none if it is.
-    fn plain_set(&self, key: &[u8], stored: &[u8]) -> Result<Option<Vec<u8>>, String> {
-        let (Some(compressed), Some(stored)) = (&self.compressed, reply::bulk(stored)) else {
+    /// A value that is kept packed; none if it is plain.
+    fn packed(&self, key: &[u8], reply: &Bytes) -> Result<Option<Packed>, String> {
+        let (Some(compressed), Some(stored)) = (&self.compressed, reply::bulk(reply)) else {
             return Ok(None);
         };
         let value = compressed.decode(stored).map_err(|unreadable| unreadable_text(&unreadable))?;
+        let packed = |value: &[u8]| Packed { key: key.into(), plain: value.into(), stored: stored.into() };
         Ok(match &value {
             Value::Plain(_) => None,
-            value => {
-                let mut set = Vec::new();
-                encode::command(&mut set, &[b"SET", key, value.bytes(), b"KEEPTTL"]);
-                Some(set)
-            }
+            value => Some(packed(value.bytes())),
         })
     }
 
@@ -146,7 +150,7 @@ impl Proxy {
         }
         block.extend_from_slice(EXEC);
         let mut effects = job.effects.clone();
-        effects.show_from(sets.len());
+        effects.show_from(packed.len());
         let (sender, reply) = oneshot::channel();
         let client = Courier::to(sender);
         let ask = Ask {
@@ -175,7 +179,7 @@ impl Proxy {
 
 /// The reply to a transaction without those to the checks at its end, and the keys whose values look compressed.
 fn without_checks(reply: Bytes, job: &Job) -> (Bytes, Vec<&[u8]>) {
-    if job.touched.left.is_empty() || reply::elements(&reply).next().is_none() {
+    if reply::elements(&reply).next().is_none() {
         return (reply, Vec::new());
     }
     let (mut out, mut marked) = (Vec::with_capacity(reply.len()), Vec::new());
