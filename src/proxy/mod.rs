@@ -8,6 +8,7 @@
 
 mod admission;
 pub mod announce;
+mod cluster;
 mod compressed;
 mod counted;
 mod courier;
@@ -17,6 +18,7 @@ mod errand;
 mod failure;
 mod held;
 mod kept;
+mod lanes;
 mod lease;
 mod mget;
 mod read;
@@ -31,7 +33,7 @@ pub mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -39,10 +41,11 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::backend::cluster::Cluster;
 use crate::backend::confirmations::Confirmations;
 use crate::backend::facts::Facts;
 use crate::backend::health::Health;
-use crate::backend::lane::{Lane, Reply};
+use crate::backend::lane::Reply;
 use crate::backend::node::Node;
 use crate::backend::pool::Places;
 use crate::backend::subscriptions::{Batch, Subscriptions};
@@ -59,6 +62,8 @@ use crate::tier::packing::Packings;
 
 pub use crate::backend::pool::{Purpose, Tag};
 use admission::Admission;
+use cluster::Ways;
+pub use cluster::{Crossed, Way, common_slot};
 use compressed::Compressed;
 pub use compressed::{Inside, Touched};
 pub use counted::Counted;
@@ -67,6 +72,7 @@ pub use ear::{Ear, Tracked};
 pub use errand::Errand;
 use failure::{error_reply, failure_text, is_outage};
 use held::{Held, Shows};
+use lanes::Lanes;
 use lease::Leases;
 pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
@@ -85,8 +91,10 @@ const TOUCH_EVERY: u16 = 5;
 pub struct Shared {
     /// Copies and their rules; None: `l1.enabled = false`.
     pub copies: Option<Arc<Copies>>,
-    /// Home.
+    /// Home; where that is a cluster, the first node that was named.
     pub node: Arc<Node>,
+    /// The nodes of home; None: it is no cluster.
+    pub cluster: Option<Arc<Cluster>>,
     /// How many connections to it clients may have for themselves.
     pub places: Arc<Places>,
     /// Workers of which a script has been running for a while.
@@ -162,7 +170,7 @@ pub trait Client {
 }
 
 /// Which lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LaneKey {
     /// The client's own protocol: replies are not translated.
     pub proto: Proto,
@@ -213,7 +221,11 @@ pub struct Proxy {
     pub shared: Arc<Shared>,
     /// The worker's counters.
     pub counters: Arc<Counters>,
-    lanes: RefCell<Vec<(LaneKey, Rc<Lane<Ticket>>)>>,
+    this: Weak<Proxy>,
+    /// By node.
+    lanes: RefCell<Vec<Lanes>>,
+    /// None: home is no cluster.
+    ways: Option<Ways>,
     clients: RefCell<HashMap<u64, Rc<dyn Client>>>,
     held: RefCell<VecDeque<Held>>,
     leases: Leases,
@@ -231,12 +243,15 @@ impl Proxy {
     pub fn new(worker: u16, shared: Arc<Shared>) -> Rc<Self> {
         let counters = shared.metrics.block();
         let compressed = shared.packings.clone().map(|packings| Compressed::new(packings, counters.clone()));
-        Rc::new(Proxy {
+        let ways = shared.cluster.clone().map(Ways::new);
+        Rc::new_cyclic(|this| Proxy {
             compressed,
             worker,
             shared,
             counters,
+            this: this.clone(),
             lanes: RefCell::default(),
+            ways,
             clients: RefCell::default(),
             held: RefCell::default(),
             leases: Leases::default(),
@@ -268,17 +283,6 @@ impl Proxy {
     /// One session of this worker.
     pub fn session(&self, number: u64) -> Option<Rc<dyn Client>> {
         self.clients.borrow().get(&number).cloned()
-    }
-
-    /// The lane of a protocol and a database, made at first use.
-    pub fn lane(&self, key: LaneKey) -> Rc<Lane<Ticket>> {
-        if let Some((_, lane)) = self.lanes.borrow().iter().find(|(k, _)| *k == key) {
-            return lane.clone();
-        }
-        let db = u16::try_from(key.db).unwrap_or(u16::MAX);
-        let lane = Rc::new(Lane::new(self.shared.node.clone(), key.proto, db, self.counters.clone()));
-        self.lanes.borrow_mut().push((key, lane.clone()));
-        lane
     }
 
     /// The copies, while they may be served as current.
@@ -364,8 +368,9 @@ impl Proxy {
 
     /// Housekeeping: time-outs of lanes, confirmations that will not come, hits to be reported.
     pub fn tick(&self, now: u64) {
-        let lanes: Vec<_> = self.lanes.borrow().clone();
+        let lanes: Lanes = self.lanes.borrow().iter().flatten().cloned().collect();
         lanes.iter().for_each(|(_, lane)| lane.tick(now));
+        self.tick_ways(now);
         self.tick_leases(now);
         self.notice_long_scripts(&lanes, now);
         self.release_confirmed(now);

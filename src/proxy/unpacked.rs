@@ -81,7 +81,7 @@ impl Proxy {
         ))
     }
 
-    /// Watches the keys. Returns what makes their values plain.
+    /// Watches the keys. Returns those of their values that are packed.
     async fn make_plain(&self, own: &Own, keys: &[Box<[u8]>]) -> Result<Vec<Packed>, String> {
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -101,12 +101,12 @@ impl Proxy {
                 marked.push(key);
             }
         }
-        let mut sets = Vec::new();
+        let mut packed = Vec::new();
         for key in marked {
             let stored = own.ask(&self.shared.node, &[b"GET", key]).await?;
-            sets.extend(self.packed(key, &stored)?);
+            packed.extend(self.packed(key, &stored)?);
         }
-        Ok(sets)
+        Ok(packed)
     }
 
     /// A value that is kept packed; none if it is plain.
@@ -143,12 +143,21 @@ impl Proxy {
         let _ = own.ask(&self.shared.node, &[b"EXEC"]).await;
     }
 
-    async fn transact_by(self: &Rc<Self>, own: &Own, lane: LaneKey, job: &Job, sets: &[Vec<u8>]) -> Bytes {
-        let mut block = [MULTI, &sets.concat(), &job.block].concat();
+    async fn transact_by(self: &Rc<Self>, own: &Own, lane: LaneKey, job: &Job, packed: &[Packed]) -> Bytes {
+        let mut block = MULTI.to_vec();
+        for Packed { key, plain, .. } in packed {
+            encode::command(&mut block, &[b"SET", key, plain, b"KEEPTTL"]);
+        }
+        block.extend_from_slice(&job.block);
         for key in &job.touched.left {
             encode::command(&mut block, &[b"GETRANGE", key, b"0", b"3"]);
         }
+        let read = packed.iter().filter(|p| !job.touched.left.contains(&p.key));
+        for Packed { key, stored, .. } in read.clone() {
+            encode::command(&mut block, &[b"SET", key, stored, b"KEEPTTL"]);
+        }
         block.extend_from_slice(EXEC);
+        let aside = packed.len() + job.touched.left.len() + read.count();
         let mut effects = job.effects.clone();
         effects.show_from(packed.len());
         let (sender, reply) = oneshot::channel();
@@ -166,13 +175,7 @@ impl Proxy {
             request: &Request::new(EXEC, 0, EXEC.len(), &NAME_OF_EXEC),
             now: clock::now(),
         };
-        self.transact(
-            &ask,
-            Some(own),
-            &block,
-            job.commands + (sets.len() + job.touched.left.len()) as u32,
-            effects,
-        );
+        self.transact(&ask, Some(own), &block, job.commands + aside as u32, effects);
         reply.await.unwrap_or_else(|_| error_reply("ERR strata: the connection was given up"))
     }
 }

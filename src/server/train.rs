@@ -49,6 +49,9 @@ async fn sample(config: &Config, pattern: &str) -> anyhow::Result<Vec<Vec<u8>>> 
     }
     let packings = Packings::new(config).map_err(anyhow::Error::msg)?;
     let reader = packings.map_or_else(|| codec(config)(&[]), |packings| packings.codec());
+    if home::cluster(home)?.is_some() {
+        bail!("home is a cluster, whose nodes are not sampled together yet; name one of them (l2.url)");
+    }
     let node = home::node(home, None)?;
     let db = u16::try_from(home.database).context("no such database")?;
     let mut control = Control::new(node.dial.open(Proto::Resp2, db, "strata-train").await?);

@@ -12,7 +12,7 @@ fn json(i: usize) -> String {
     format!(
         r#"{{"id":{i},"name":"customer-{}","email":"c{i}@example.org","active":{},"balance":{}.25,"tags":["a{}","b"]}}"#,
         i * 7919 % 1000,
-        i % 3 == 0,
+        i.is_multiple_of(3),
         i * 31,
         i % 17
     )

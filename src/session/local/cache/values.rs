@@ -160,7 +160,7 @@ mod tests {
                 (&b"PX"[..], &b"1500"[..], Duration::from_millis(1_500))
             );
         });
-        assert_eq!(read(&["CACHE", "SET", "k", "v"], |o| o.expect("understood") == Options::default()), true);
+        assert!(read(&["CACHE", "SET", "k", "v"], |o| o.expect("understood") == Options::default()));
         for words in [&["EX"][..], &["EX", "1", "PX", "1"], &["TIER"], &["NX"], &["TIER", "l1", "TIER", "l1"]]
         {
             let all = [&["CACHE", "SET", "k", "v"], words].concat();
