@@ -1,16 +1,16 @@
 //! Values that home keeps compressed: what is sent in place of a request, and what a client is shown of the reply.
 //!
 //! Commands that set whole values or reply with them are rewritten on their way, both ways ([`Proxy::outgoing`],
-//! [`Proxy::shown`]). Those that work inside the bytes are found here ([`Proxy::inside`]) and run elsewhere
-//! ([`super::unpacked`]), once home has the bytes.
+//! [`Proxy::shown`]). Those that work inside the bytes are run elsewhere ([`super::unpacked`]), once home has the bytes.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::inside::looks;
 use super::{Effects, Proxy, error_reply};
 use crate::backend::lane::{Outcome, Reply};
 use crate::clock;
-use crate::command::{Access, Command, KeyRef, Values, extract, id};
+use crate::command::{Command, Values, id};
 use crate::metrics::Counters;
 use crate::resp::{Request, encode, parse_i64, reply};
 use crate::tier::compress::{Codec, MARK, Packing, Unreadable, Value};
@@ -43,41 +43,6 @@ pub(super) struct Outgoing<'a> {
     pub(super) raw: Cow<'a, [u8]>,
     /// What is done to the reply. None: nothing.
     pub(super) shown: Option<Box<Shown>>,
-}
-
-/// A command that cannot be run on compressed values.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Inside {
-    /// It can, once some keys' values are plain at home.
-    Bytes(Touched),
-    /// It cannot; the reply.
-    Refused(String),
-}
-
-/// Keys of commands that work inside the bytes.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Touched {
-    /// Their values are to be plain before, and afterwards what they were,
-    pub plain: Vec<Box<[u8]>>,
-    /// but for these: they may be anything then, and are to be escaped if they look compressed.
-    pub left: Vec<Box<[u8]>>,
-}
-
-impl Touched {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.plain.is_empty() && self.left.is_empty()
-    }
-
-    /// Adds those of another command, which may do anything to the keys of this one.
-    pub fn add(&mut self, others: Touched) {
-        self.left.extend(others.plain.iter().cloned().chain(others.left));
-        self.plain.extend(others.plain);
-        for keys in [&mut self.plain, &mut self.left] {
-            keys.sort_unstable();
-            keys.dedup();
-        }
-    }
 }
 
 impl Proxy {
@@ -117,21 +82,6 @@ impl Proxy {
         if let Some(shown) = outgoing.shown {
             effects.show(place, shown);
         }
-    }
-
-    /// Whether a command works on the bytes that home has of keys whose values it may keep compressed.
-    pub fn inside(&self, command: &Command, request: &Request<'_>, keys: &mut Vec<KeyRef>) -> Option<Inside> {
-        let compressed = self.compressed.as_ref().filter(|_| command.works_inside())?;
-        let inside = compressed.inside(command, request, keys)?;
-        if !self.is_cluster() {
-            return Some(inside);
-        }
-        // A client has no connection of its own to one node of many.
-        Some(Inside::Refused(format!(
-            "ERR strata: {} works inside values that {} keeps compressed, which it cannot over a cluster yet",
-            command.name.to_uppercase(),
-            compressed.packings.any(),
-        )))
     }
 
     /// What a client is shown of a reply of home.
@@ -258,36 +208,6 @@ impl Compressed {
         stored
     }
 
-    fn inside(&self, command: &Command, request: &Request<'_>, keys: &mut Vec<KeyRef>) -> Option<Inside> {
-        extract(command, request, keys).ok()?;
-        let arg = |k: &KeyRef| request.arg(k.index as usize).unwrap_or_default();
-        let kept = |key: &[u8]| self.packings.of(key).is_some();
-        let touched = match (command.values, &keys[..]) {
-            (Values::Looks, _) if looks(request) == (true, true) => {
-                return Some(Inside::Refused(format!(
-                    "ERR strata: {} with GET and STORE cannot store values that {} keeps compressed",
-                    command.name.to_uppercase(),
-                    self.packings.any(),
-                )));
-            }
-            (Values::Looks, _) => return None,
-            (Values::Moves, [from, to, ..]) => match (kept(arg(from)), kept(arg(to))) {
-                // A copy is made of what stays plain.
-                (true, false) => Touched { plain: vec![arg(from).into()], left: vec![arg(from).into()] },
-                (false, true) => Touched { plain: Vec::new(), left: vec![arg(to).into()] },
-                _ => return None,
-            },
-            (_, keys) => {
-                let those = |access: Access, are: bool| {
-                    let keys = keys.iter().filter(|k| k.access.contains(access) == are).map(arg);
-                    keys.filter(|key| kept(key)).map(Box::from).collect()
-                };
-                Touched { plain: those(Access::OW, false), left: those(Access::RO, false) }
-            }
-        };
-        (!touched.is_empty()).then_some(Inside::Bytes(touched))
-    }
-
     /// What a client is to see.
     fn shown<'a>(&self, shown: &Shown, reply: Reply<'a>) -> Reply<'a> {
         let made = match shown {
@@ -375,26 +295,6 @@ pub(super) fn unreadable_text(unreadable: &Unreadable) -> String {
 /// SET replies with the old value.
 fn sets_and_gets(request: &Request<'_>) -> bool {
     request.iter().skip(3).any(|word| word.eq_ignore_ascii_case(b"get"))
-}
-
-/// Whether a SORT replies with values of other keys, and whether it stores what it found.
-fn looks(request: &Request<'_>) -> (bool, bool) {
-    let (mut gets, mut stores) = (false, false);
-    let mut words = request.iter().skip(2);
-    while let Some(word) = words.next() {
-        if word.eq_ignore_ascii_case(b"get") {
-            let pattern = words.next().unwrap_or_default();
-            let of_a_hash = pattern.windows(2).any(|pair| pair == b"->");
-            gets |= pattern != b"#" && !of_a_hash;
-        } else if word.eq_ignore_ascii_case(b"store") {
-            stores |= words.next().is_some();
-        } else if word.eq_ignore_ascii_case(b"by") {
-            words.next();
-        } else if word.eq_ignore_ascii_case(b"limit") {
-            words.nth(1);
-        }
-    }
-    (gets, stores)
 }
 
 /// What GETRANGE replies.

@@ -214,13 +214,6 @@ impl Copies {
         Start::Begun(flight)
     }
 
-    /// Begins to renew a copy, unless somebody does.
-    pub fn begin_ahead(&self, id: &Identity<'_>, now: u64, worker: u16) -> Option<Arc<Flight>> {
-        let flight = Arc::new(Flight::new(id, self.token(id.hash, &[]), now, worker, true));
-        let usable = |token: &Token| self.fences.current(token);
-        self.flights.begin_alone(&flight, usable).then_some(flight)
-    }
-
     /// A flight that is not known to others: the caller alone waits for it (one key of an MGET; a read while
     /// nothing is guarded).
     pub fn lone_flight(
@@ -286,13 +279,8 @@ impl Copies {
         let Some((reply, life)) = flight.landed() else {
             return;
         };
-        let prefixed;
-        let stored: &[u8] = if flight.token.spans() {
-            prefixed = flight.token.prefix(&reply);
-            &prefixed
-        } else {
-            &reply
-        };
+        let prefixed = flight.token.spans().then(|| flight.token.prefix(&reply));
+        let stored: &[u8] = prefixed.as_deref().unwrap_or(&reply);
         let fill = Fill {
             hash: flight.hash,
             key: &flight.key,
@@ -403,5 +391,6 @@ impl Sink for Copies {
     }
 }
 
+mod ahead;
 #[cfg(test)]
 mod tests;
