@@ -1,6 +1,7 @@
 //! `strata train-dictionary`: samples of home's values, the dictionary they make, and what it brings.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
@@ -52,7 +53,8 @@ async fn sample(config: &Config, pattern: &str) -> anyhow::Result<Vec<Vec<u8>>> 
     if home::cluster(home)?.is_some() {
         bail!("home is a cluster, whose nodes are not sampled together yet; name one of them (l2.url)");
     }
-    let node = home::node(home, None)?;
+    let node = Arc::new(home::node(home, None)?);
+    let _watch = home::watch(home, &node).await;
     let db = u16::try_from(home.database).context("no such database")?;
     let mut control = Control::new(node.dial.open(Proto::Resp2, db, "strata-train").await?);
     let (mut values, mut seen, mut bytes) = (Vec::new(), HashSet::new(), 0);

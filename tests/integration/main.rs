@@ -9,6 +9,7 @@ mod newer;
 mod policies;
 mod pubsub;
 mod rules;
+mod sentinel;
 mod service;
 mod support;
 mod tracking;

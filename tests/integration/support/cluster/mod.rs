@@ -307,6 +307,18 @@ impl Cluster {
         assert!(wait_until(AGREEMENT, promoted), "{} is not promoted", self.nodes[replica].address());
     }
 
+    /// Waits until one of the replicas is a master with slots.
+    pub(crate) fn wait_any_promoted(&self, replicas: &[usize]) {
+        let is_master = |&replica: &usize| self.view(replica).is_some_and(|v| v.is_master() && v.slots() > 0);
+        assert!(wait_until(AGREEMENT, || replicas.iter().any(is_master)), "none of {replicas:?} is promoted");
+    }
+
+    /// Waits until a master that was replaced knows it.
+    pub(crate) fn wait_replica(&self, number: usize) {
+        let known = || self.view(number).is_some_and(|view| !view.is_master());
+        assert!(wait_until(AGREEMENT, known), "{} remains a master", self.nodes[number].address());
+    }
+
     /// Starts a node that belongs to the cluster and has no slots.
     pub(crate) fn add_master(&mut self) -> usize {
         let (number, node) = (self.nodes.len(), self.prepare());
