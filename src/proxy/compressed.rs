@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::inside::looks;
+use super::inside::Looks;
 use super::{Effects, Proxy, error_reply};
 use crate::backend::lane::{Outcome, Reply};
 use crate::clock;
@@ -34,8 +34,8 @@ pub(super) enum Shown {
     Range(i64, i64),
     /// Its elements: whether each is one.
     Elements(Box<[bool]>),
-    /// Any of its elements.
-    Any,
+    /// Its elements are of several kinds in turn: whether each kind is one.
+    InTurn(Box<[bool]>),
 }
 
 /// What goes home for a request.
@@ -153,7 +153,9 @@ impl Compressed {
             id::MGET => Some(request.iter().skip(1).map(|key| kept(key).is_some()).collect::<Box<[bool]>>())
                 .filter(|any| any.contains(&true))
                 .map(Shown::Elements),
-            id::SORT | id::SORT_RO => looks(request).0.then_some(Shown::Any),
+            id::SORT | id::SORT_RO => Some(Looks::of(request))
+                .filter(Looks::at_values)
+                .map(|looks| Shown::InTurn(looks.gets.into())),
             _ => None,
         };
         Outgoing { raw: raw.map_or(Cow::Borrowed(request.raw()), Cow::Owned), shown: shows.map(Box::new) }
@@ -217,7 +219,9 @@ impl Compressed {
                 self.part(reply.bytes(), |out, value| encode::bulk(out, range(value, *from, *to)))
             }
             Shown::Elements(which) => self.elements(reply.bytes(), |index| which.get(index) == Some(&true)),
-            Shown::Any => self.elements(reply.bytes(), |_| true),
+            Shown::InTurn(kinds) => {
+                self.elements(reply.bytes(), |index| kinds.get(index % kinds.len()) == Some(&true))
+            }
         };
         match made {
             Ok(None) => reply,

@@ -63,14 +63,17 @@ impl Compressed {
         let arg = |k: &KeyRef| request.arg(k.index as usize).unwrap_or_default();
         let kept = |key: &[u8]| self.packings.of(key).is_some();
         let touched = match (command.values, &keys[..]) {
-            (Values::Looks, _) if looks(request) == (true, true) => {
+            (Values::Looks, _) => {
+                let looks = Looks::of(request);
+                if !(looks.at_values() && looks.stores) {
+                    return None;
+                }
                 return Some(Inside::Refused(format!(
                     "ERR strata: {} with GET and STORE cannot store values that {} keeps compressed",
                     command.name.to_uppercase(),
                     self.packings.any(),
                 )));
             }
-            (Values::Looks, _) => return None,
             (Values::Moves, [from, to, ..]) => match (kept(arg(from)), kept(arg(to))) {
                 // A copy is made of what stays plain.
                 (true, false) => Touched { plain: vec![arg(from).into()], left: vec![arg(from).into()] },
@@ -89,24 +92,38 @@ impl Compressed {
     }
 }
 
-/// Whether a SORT replies with values of other keys, and whether it stores what it found.
-pub(super) fn looks(request: &Request<'_>) -> (bool, bool) {
-    let (mut gets, mut stores) = (false, false);
-    let mut words = request.iter().skip(2);
-    while let Some(word) = words.next() {
-        if word.eq_ignore_ascii_case(b"get") {
-            let pattern = words.next().unwrap_or_default();
-            let of_a_hash = pattern.windows(2).any(|pair| pair == b"->");
-            gets |= pattern != b"#" && !of_a_hash;
-        } else if word.eq_ignore_ascii_case(b"store") {
-            stores |= words.next().is_some();
-        } else if word.eq_ignore_ascii_case(b"by") {
-            words.next();
-        } else if word.eq_ignore_ascii_case(b"limit") {
-            words.nth(1);
+/// What a SORT looks up in keys that it does not name, and whether it stores what it found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Looks {
+    /// For each GET whether it is of string values; the elements of the reply are of each in turn.
+    pub(super) gets: Vec<bool>,
+    stores: bool,
+}
+
+impl Looks {
+    pub(super) fn of(request: &Request<'_>) -> Self {
+        let mut looks = Looks::default();
+        let mut words = request.iter().skip(2);
+        while let Some(word) = words.next() {
+            if word.eq_ignore_ascii_case(b"get") {
+                let pattern = words.next().unwrap_or_default();
+                let of_a_hash = pattern.windows(2).any(|pair| pair == b"->");
+                looks.gets.push(pattern != b"#" && !of_a_hash);
+            } else if word.eq_ignore_ascii_case(b"store") {
+                looks.stores |= words.next().is_some();
+            } else if word.eq_ignore_ascii_case(b"by") {
+                words.next();
+            } else if word.eq_ignore_ascii_case(b"limit") {
+                words.nth(1);
+            }
         }
+        looks
     }
-    (gets, stores)
+
+    /// Whether it is of string values at all.
+    pub(super) fn at_values(&self) -> bool {
+        self.gets.contains(&true)
+    }
 }
 
 #[cfg(test)]
@@ -116,21 +133,23 @@ mod tests {
 
     #[test]
     fn a_sort_is_read_option_by_option() {
-        for (words, expected) in [
-            ("SORT l", (false, false)),
-            ("SORT l GET # GET h_*->f", (false, false)),
-            ("SORT l BY get LIMIT 0 get ALPHA", (false, false)),
-            ("SORT l GET v_*", (true, false)),
-            ("SORT l STORE get", (false, true)),
-            ("SORT l get v_* DESC store d", (true, true)),
-            ("SORT l GET v_* STORE", (true, false)),
-        ] {
+        let cases: [(&str, &[bool], bool); 7] = [
+            ("SORT l", &[], false),
+            ("SORT l GET # GET h_*->f", &[false, false], false),
+            ("SORT l BY get LIMIT 0 get ALPHA", &[], false),
+            ("SORT l GET v_* GET #", &[true, false], false),
+            ("SORT l STORE get", &[], true),
+            ("SORT l get v_* DESC store d", &[true], true),
+            ("SORT l GET v_* STORE", &[true], false),
+        ];
+        for (words, gets, stores) in cases {
             let words: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
             let (mut raw, mut spans) = (Vec::new(), Vec::new());
             encode::command(&mut raw, &words);
             let step = RequestParser::new().step(&raw, 0, &mut spans, &Limits::default());
             let Step::Command { end } = step else { panic!("no command") };
-            assert_eq!(looks(&Request::new(&raw, 0, end, &spans)), expected, "{words:?}");
+            let expected = Looks { gets: gets.to_vec(), stores };
+            assert_eq!(Looks::of(&Request::new(&raw, 0, end, &spans)), expected, "{words:?}");
         }
     }
 }
