@@ -13,6 +13,7 @@ pub mod lane;
 pub mod node;
 pub mod pool;
 pub mod sentinel;
+pub mod steward;
 pub mod subscriptions;
 mod swaps;
 pub mod tracking;

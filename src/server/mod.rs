@@ -189,6 +189,9 @@ fn spawn_monitor(config: &Config, shared: &Shared) {
     let interval = config.home().health_interval;
     let (node, health, facts) = (shared.node.clone(), shared.health.clone(), shared.facts.clone());
     tokio::task::spawn_local(Monitor::new(node, health, facts, interval, slow).run());
+    if let Some(steward) = home::steward(config, shared) {
+        tokio::task::spawn_local(steward.run());
+    }
 }
 
 /// Waits until home has said what it is, or was found to be away: a client that comes at once may SELECT at once.

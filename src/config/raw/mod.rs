@@ -102,6 +102,7 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     // An empty redis-server uses nearly 1 MB of it.
     key("l2.max_size", Slot::Size(2 * MB..=TB, |r| &mut r.config.l2.max_size)),
     key("l2.ttl", Slot::Span(MS..=YEAR, |r| &mut r.config.l2.ttl)),
+    key("l2.manage", Slot::Flag(|r| &mut r.config.l2.manage)),
     key("l2.max_connections", Slot::Count(1..=10_000, |r| &mut r.config.l2.upstream.max_connections)),
     key("l2.username", Slot::Text("the name of an ACL user", |r| &mut r.l2.username)),
     key("l2.password", Slot::Secret(|r| &mut r.l2.password)),
@@ -124,6 +125,7 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     key("l3.master", Slot::Text("the name by which the sentinels know the master", |r| &mut r.l3.master)),
     key("l3.max_size", Slot::Size(MB..=1_000 * TB, |r| &mut r.config.l3.max_size)),
     key("l3.ttl", Slot::Span(MS..=YEAR, |r| &mut r.config.l3.ttl)),
+    key("l3.manage", Slot::Flag(|r| &mut r.config.l3.manage)),
     key("l3.max_connections", Slot::Count(1..=10_000, |r| &mut r.config.l3.upstream.max_connections)),
     key("l3.username", Slot::Text("the name of an ACL user", |r| &mut r.l3.username)),
     key("l3.password", Slot::Secret(|r| &mut r.l3.password)),
