@@ -11,6 +11,7 @@ pub mod facts;
 pub mod health;
 pub mod lane;
 pub mod node;
+pub mod password;
 pub mod pool;
 pub mod sentinel;
 pub mod steward;

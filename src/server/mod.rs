@@ -38,7 +38,7 @@ use crate::metrics::{Counters, Metrics};
 use crate::proxy::announce::Announcements;
 use crate::proxy::slow_log::SlowLog;
 use crate::proxy::watch::{Reason, Watch};
-use crate::proxy::{Message, Scripts, Shared};
+use crate::proxy::{Message, Overheard, Scripts, Shared};
 use crate::session::clients::Clients;
 use crate::tier::copies::Copies;
 use crate::tier::l1::{L1Options, Policy as L1Policy};
@@ -115,6 +115,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         metrics,
         listeners: Listeners::new(config.server.tracking_table_max_keys),
         watch: Watch::default(),
+        overheard: Overheard::default(),
         slow: slow_log(&config),
         packings: Packings::new(&config).map_err(anyhow::Error::msg)?.map(Arc::new),
         inboxes: parking_lot::RwLock::default(),

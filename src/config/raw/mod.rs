@@ -82,6 +82,7 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     key("server.tracking_table_max_keys", Slot::Count(0..=1_000_000_000, |r| &mut r.config.server.tracking_table_max_keys)),
     key("server.slowlog_log_slower_than", Slot::Span(ZERO..=HOUR, |r| &mut r.config.server.slowlog_log_slower_than)),
     key("server.slowlog_max_len", Slot::Count(0..=1_000_000, |r| &mut r.config.server.slowlog_max_len)),
+    key("server.output_buffer_patience", Slot::Span(MS..=HOUR, |r| &mut r.config.server.output_buffer_patience)),
     key("server.pubsub_buffer_limit", Slot::Size(MIB..=64 * GIB, |r| &mut r.config.server.pubsub_buffer_limit)),
     key("server.pubsub_buffer_soft_limit", Slot::Size(64 * KB..=64 * GIB, |r| &mut r.config.server.pubsub_buffer_soft_limit)),
     key("server.pubsub_buffer_soft_time", Slot::Span(ZERO..=HOUR, |r| &mut r.config.server.pubsub_buffer_soft_time)),
