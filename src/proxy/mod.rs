@@ -1,3 +1,5 @@
+//! Long because: what workers share, what a session is to replies and what an ask is are told in one place.
+//!
 //! The way of a command, once it is known what it is.
 //!
 //! [`Proxy::copy`] answers from L1. What it cannot answer goes on to [`Proxy::read`] (a flight, joined or begun),
