@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::compressed::Shown;
 use super::{Ask, Client, Counted, Proxy, Receiver, Shows, Ticket, Way, error_reply, failure_text};
 use crate::backend::cluster::Redirect;
 use crate::backend::lane::{Outcome, Reply};
@@ -39,6 +40,7 @@ pub struct Direct {
     effect: Effect,
     keys: Keys,
     sent: u64,
+    shown: Option<Box<Shown>>,
     way: Way,
     /// Another node of a cluster answered than the guard of its keys.
     strayed: bool,
@@ -78,6 +80,7 @@ impl Proxy {
             _ if self.shared.copies.is_none() => {}
             _ => ask.client.unsettle(ask.slot, None),
         }
+        let outgoing = self.outgoing(ask.command, ask.request, &[]);
         let direct = Direct {
             proxy: self.clone(),
             client: ask.client.clone(),
@@ -85,6 +88,7 @@ impl Proxy {
             effect,
             keys,
             sent: ask.now,
+            shown: outgoing.shown,
             way,
             strayed: false,
         };
@@ -94,8 +98,8 @@ impl Proxy {
         let counted = if effect == Effect::None { Counted::of(self, ask) } else { None };
         let ticket = counted.map_or(Ticket::Direct(direct), Ticket::Counted);
         match ask.own {
-            Some(own) if own.takes(way) => own.send(ask.request.raw(), 0, ticket, ask.now),
-            _ => self.send(way, ask.request.raw(), ticket, ask.now),
+            Some(own) if own.takes(way) => own.send(&outgoing.raw, 0, ticket, ask.now),
+            _ => self.send(way, &outgoing.raw, ticket, ask.now),
         }
         if ask.lane.scripts {
             self.note_scripts();
@@ -195,7 +199,7 @@ impl Direct {
                 copies.disown(self.keys.as_slice().iter().copied());
             }
         }
-        match outcome {
+        match proxy.shown(self.shown.as_deref(), outcome) {
             Outcome::Reply(reply) => {
                 self.note(&reply, now);
                 if copies.is_some_and(|c| self.must_wait(c)) || self.is_news() {

@@ -89,16 +89,21 @@ impl Own {
         self.turned.set(true);
     }
 
-    /// Asks home one command and waits for its reply, which may be any but an error.
+    /// Asks home one command, which is on its way when this returns, and waits for its reply, which may be any but an
+    /// error.
     ///
     /// # Errors
     /// As [`Proxy::ask_home`].
-    pub(super) async fn ask(&self, node: &Node, command: &[&[u8]]) -> Result<Bytes, String> {
+    pub(super) fn ask<'n>(
+        &self,
+        node: &'n Node,
+        command: &[&[u8]],
+    ) -> impl Future<Output = Result<Bytes, String>> + use<'n> {
         let mut request = Vec::new();
         encode::command(&mut request, command);
         let (errand, answer) = Errand::new();
         self.send(&request, 0, Ticket::Errand(errand), clock::now());
-        answer.of(node).await
+        answer.of(node)
     }
 
     /// Sends a request whose reply nobody wants to see.

@@ -1,3 +1,5 @@
+//! Long because: what workers share, what a session is to replies and what an ask is are told in one place.
+//!
 //! The way of a command, once it is known what it is.
 //!
 //! [`Proxy::copy`] answers from L1. What it cannot answer goes on to [`Proxy::read`] (a flight, joined or begun),
@@ -9,12 +11,16 @@
 mod admission;
 pub mod announce;
 mod cluster;
+mod compressed;
 mod counted;
+mod courier;
 mod direct;
 mod ear;
 mod errand;
 mod failure;
 mod held;
+mod inside;
+mod kept;
 mod lanes;
 mod lease;
 mod mget;
@@ -27,6 +33,7 @@ mod subscribers;
 mod ticket;
 mod touch;
 mod transaction;
+mod unpacked;
 pub mod watch;
 
 use std::cell::{Cell, RefCell};
@@ -56,18 +63,21 @@ use crate::tier::flight::{Identity, Waiter};
 use crate::tier::hotkeys::{HotKeys, Sampler};
 use crate::tier::l1::Reader;
 use crate::tier::listeners::{Listeners, Notice};
+use crate::tier::packing::Packings;
 
 pub use crate::backend::pool::{Purpose, Tag};
 use admission::Admission;
 use announce::Coverage;
 use cluster::Ways;
 pub use cluster::{Crossed, Way, common_slot};
+use compressed::Compressed;
 pub use counted::Counted;
 pub use direct::Direct;
 pub use ear::{Ear, Tracked};
 pub use errand::Errand;
 use failure::{error_reply, failure_text, is_outage};
 use held::{Held, Shows};
+pub use inside::{Inside, Touched};
 use lanes::Lanes;
 use lease::Leases;
 pub use lease::{Farewell, Follow, Own, turns};
@@ -80,6 +90,7 @@ use slow_log::SlowLog;
 pub use subscribers::Order;
 pub use ticket::Ticket;
 pub use transaction::{Effects, Transaction};
+pub use unpacked::Job;
 use watch::Watch;
 
 /// Hits of one copy are reported to a home that evicts by use at most this often, in seconds.
@@ -121,6 +132,8 @@ pub struct Shared {
     pub overheard: Overheard,
     /// Requests that took long.
     pub slow: SlowLog,
+    /// Whose values home keeps compressed; None: nobody's.
+    pub packings: Option<Arc<Packings>>,
     /// The workers' doors.
     pub inboxes: parking_lot::RwLock<Vec<UnboundedSender<Message>>>,
 }
@@ -249,14 +262,17 @@ pub struct Proxy {
     touching: Cell<bool>,
     sampler: Sampler,
     subscribers: subscribers::Subscribers,
+    compressed: Option<Compressed>,
 }
 
 impl Proxy {
     /// A worker without clients.
     pub fn new(worker: u16, shared: Arc<Shared>) -> Rc<Self> {
         let counters = shared.metrics.block();
+        let compressed = shared.packings.clone().map(|packings| Compressed::new(packings, counters.clone()));
         let ways = shared.cluster.clone().map(Ways::new);
         Rc::new_cyclic(|this| Proxy {
+            compressed,
             worker,
             shared,
             counters,
@@ -304,6 +320,11 @@ impl Proxy {
     fn fenced_copies(&self) -> Option<&Arc<Copies>> {
         let guarded = self.shared.guards.any();
         self.shared.copies.as_ref().filter(|c| guarded || c.policies().any_stale())
+    }
+
+    /// Whether there are copies that are renewed before they end.
+    pub fn renews(&self) -> bool {
+        self.shared.copies.as_ref().is_some_and(|c| c.policies().any_ahead())
     }
 
     /// Answers a read of one key from its copy.

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::compressed::Shown;
 use super::held::Shows;
 use super::lease::Own;
 use super::{Ask, Client, Crossed, LaneKey, Proxy, Receiver, Space, Ticket, Way, error_reply, failure_text};
@@ -13,7 +14,7 @@ use crate::router::Effect;
 use crate::tier::copies::Copies;
 
 /// What several commands together mean for copies.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Effects {
     /// Hashes of keys that they may change.
     writes: Vec<u64>,
@@ -27,6 +28,10 @@ pub struct Effects {
     counted: Counted,
     /// Where in home's reply it is said who received a message, and of which channel.
     published: Vec<(u32, Space, Box<[u8]>)>,
+    /// Commands that come before those, whose replies are nobody's.
+    before: usize,
+    /// Where EXEC's reply shows values that may be compressed: places among its elements.
+    shown: Vec<(usize, Box<Shown>)>,
 }
 
 /// The slot of all keys.
@@ -113,6 +118,16 @@ impl Effects {
             Some(hashes) => self.reads.extend_from_slice(hashes),
             None => self.reads_unnamed = true,
         }
+    }
+
+    /// EXEC's reply shows at this place what is to be made plain, in this way.
+    pub(super) fn show(&mut self, place: usize, shown: Box<Shown>) {
+        self.shown.push((place, shown));
+    }
+
+    /// So many elements of EXEC's reply are nobody's.
+    pub(super) fn show_from(&mut self, before: usize) {
+        self.before = before;
     }
 
     /// Whether there are scripts among them.
@@ -277,7 +292,9 @@ impl Transaction {
                 let text = failure_text(&proxy.node(self.way.node), &failure);
                 return self.client.deliver(self.slot, Reply::Owned(error_reply(&text)), now);
             }
-            Outcome::Reply(reply) => self.worded(reply),
+            Outcome::Reply(reply) => {
+                proxy.shown_of_many(self.effects.before, &self.effects.shown, self.worded(reply))
+            }
         };
         let (reply, heard) = proxy.with_receivers(reply, &self.effects.published);
         let took = now.saturating_sub(self.sent);

@@ -2,6 +2,7 @@
 
 mod guards;
 mod home;
+mod train;
 mod worker;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
 pub use home::try_home;
+pub use train::train_dictionary;
 use worker::{Worker, spawn_workers, worker_count};
 
 use crate::acl::Users;
@@ -40,6 +42,7 @@ use crate::session::clients::Clients;
 use crate::tier::copies::Copies;
 use crate::tier::l1::{L1Options, Policy as L1Policy};
 use crate::tier::listeners::Listeners;
+use crate::tier::packing::Packings;
 use crate::tier::policy::Policies;
 
 /// Descriptors kept for the program itself: connections to home, the listener, the log.
@@ -113,6 +116,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         watch: Watch::default(),
         overheard: Overheard::default(),
         slow: slow_log(&config),
+        packings: Packings::new(&config).map_err(anyhow::Error::msg)?.map(Arc::new),
         inboxes: parking_lot::RwLock::default(),
     });
     shared.watch.set(Reason::EveryCommand, shared.slow.every());

@@ -9,6 +9,7 @@ mod batch;
 pub mod clients;
 mod dispatch;
 mod elsewhere;
+mod inside;
 mod local;
 mod monitor;
 mod noloop;
@@ -188,9 +189,8 @@ impl Client for Core {
     }
 
     fn goes_elsewhere(&self, slot: u64, redirect: &Redirect) -> bool {
-        let takes = self.elsewhere.borrow_mut().take(slot, redirect);
         self.wake();
-        takes
+        self.elsewhere.borrow_mut().take(slot, redirect)
     }
 
     fn close(&self) {

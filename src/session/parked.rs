@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::Session;
 use super::batch::Tally;
 use super::elsewhere::Elsewhere;
+use super::inside::Working;
 use super::queue::Queue;
 use super::replies::Shape;
 use super::socket::poll_into;
@@ -18,7 +19,7 @@ use super::transaction::with_request;
 use crate::backend::lane::Reply;
 use crate::clock;
 use crate::command::{Flags, Unknown, id, longest_wait};
-use crate::proxy::{Client, Own, Purpose};
+use crate::proxy::{Client, Own, Purpose, Touched};
 use crate::resp::{Request, reply};
 use crate::router::{Effect, Route, route};
 
@@ -30,6 +31,8 @@ pub(super) enum What {
     Wait,
     /// It needs a connection of its own for itself alone.
     Lease,
+    /// It works on the bytes that home has of these keys.
+    Inside(Touched),
     /// EXEC of a transaction that may not go by a connection that is shared.
     Exec(Box<Queue>),
     /// It begins or ends subscriptions. Commands that do, and all others, wait for one another: so nothing is heard
@@ -52,6 +55,8 @@ pub(super) enum Stage {
     Asking(Task<Result<Bytes, String>>),
     /// It was sent by this connection.
     Sent(Rc<Own>),
+    /// It runs where values are plain.
+    Working(Working),
 }
 
 /// See the module's text.
@@ -63,6 +68,10 @@ pub(super) struct Parked {
 }
 
 impl Parked {
+    fn working(slot: u64, working: Working) -> Self {
+        Parked { what: What::Lease, raw: Vec::new(), slot, stage: Stage::Working(working) }
+    }
+
     /// Whether it waits for data: nothing is lost if its client goes.
     pub(super) fn waits(&self) -> bool {
         matches!(self.what, What::Wait)
@@ -117,6 +126,7 @@ impl Session {
                 }
                 Stage::Confirming => Some(Next::Done),
                 Stage::Sent(own) => Some(Next::Answered(own.clone())),
+                Stage::Working(working) => working.task.poll(cx).map(Next::Worked),
             };
             match moved {
                 None => {
@@ -130,6 +140,11 @@ impl Session {
                 Some(Next::Told(answer)) => self.vetted(parked, answer),
                 Some(Next::Done) => {}
                 Some(Next::Elsewhere(own)) => self.go_elsewhere(parked, own),
+                Some(Next::Worked(reply)) => {
+                    if let Stage::Working(working) = parked.stage {
+                        self.worked(parked.slot, working, reply);
+                    }
+                }
                 Some(Next::Answered(own)) => {
                     *self.core.elsewhere.borrow_mut() = Elsewhere::default();
                     // What watches keys is kept for EXEC.
@@ -159,7 +174,14 @@ impl Session {
             }));
         }
         let tracked = self.own().filter(|own| self.at_home.as_ref().is_some_and(|at_home| at_home.is(own)));
-        if let (Some(own), What::Wait) = (tracked.cloned(), &parked.what) {
+        let own = match &parked.what {
+            What::Wait => tracked,
+            // What it watches is not to be forgotten.
+            What::Inside(_) => tracked.filter(|own| !self.watches_by(own)),
+            What::Exec(_) => self.own(),
+            _ => None,
+        };
+        if let Some(own) = own.cloned() {
             return Stage::Leasing(Task::start(async move { Ok(own) }));
         }
         let purpose = if parked.waits() { Purpose::Wait } else { Purpose::State };
@@ -196,6 +218,14 @@ impl Session {
                     self.core.elsewhere.borrow_mut().slot = Some(slot);
                     self.parked = Some(Parked { what, raw, slot, stage: Stage::Sent(own) });
                 }
+            }
+            What::Inside(touched) => match self.work_inside(own, &raw, touched) {
+                Some(working) => self.parked = Some(Parked::working(slot, working)),
+                None => self.conclude(slot, |s| s.reply_error(super::local::SYNTAX)),
+            },
+            What::Exec(queue) if !queue.touched.is_empty() => {
+                let working = self.work_on_queue(own, *queue);
+                self.parked = Some(Parked::working(slot, working));
             }
             What::Exec(queue) => {
                 with_request(&raw, |request| self.exec_at_home(request, slot, *queue, Some(own), now));
@@ -304,6 +334,7 @@ enum Next {
     Done,
     Answered(Rc<Own>),
     Elsewhere(Rc<Own>),
+    Worked(Bytes),
 }
 
 impl<T> Task<T> {

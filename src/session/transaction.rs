@@ -85,6 +85,7 @@ impl Session {
         self.notice_loss();
         let watching = matches!(self.watch, Watch::Held { .. });
         queue.silent = self.core.replies.borrow().is_silent();
+        self.note_inside(&mut queue);
         if queue.doomed {
             self.end_transaction();
             self.reply_error(ABORTED);
@@ -103,8 +104,10 @@ impl Session {
             self.end_transaction();
             self.replay = Some(queue.into_replay());
             self.run_replay(b"*0\r\n");
-        } else if queue.apart && self.own().is_none() {
-            self.end_transaction();
+        } else if !queue.touched.is_empty() || queue.apart && self.own().is_none() {
+            if !watching {
+                self.end_transaction();
+            }
             self.park(request, What::Exec(queue));
         } else {
             let slot = self.open_for(&queue);
@@ -154,6 +157,7 @@ impl Session {
             }
             Watch::None | Watch::Lost => own.or_else(|| self.own().cloned()),
         };
+        self.pack(&mut queue);
         queue.block.extend_from_slice(EXEC);
         let (block, effects) = (std::mem::take(&mut queue.block), std::mem::take(&mut queue.effects));
         self.with_ask(request, None, slot, true, now, |ask| {
@@ -171,7 +175,7 @@ impl Session {
 
     /// Shows the commands of a transaction to those who monitor, and remembers what they are about to read. Returns what
     /// is to be said behind EXEC's reply.
-    fn watch_queue(&self, queue: &Queue, now: u64) -> Vec<Notice> {
+    pub(super) fn watch_queue(&self, queue: &Queue, now: u64) -> Vec<Notice> {
         let monitored = self.context.proxy.shared.watch.has(Reason::Monitor);
         if !monitored && self.core.tracking.get().is_none() {
             return Vec::new();

@@ -300,13 +300,8 @@ impl Copies {
         let Some((reply, life)) = flight.landed() else {
             return;
         };
-        let prefixed;
-        let stored: &[u8] = if flight.token.spans() {
-            prefixed = flight.token.prefix(&reply);
-            &prefixed
-        } else {
-            &reply
-        };
+        let prefixed = flight.token.spans().then(|| flight.token.prefix(&reply));
+        let stored: &[u8] = prefixed.as_deref().unwrap_or(&reply);
         let fill = Fill {
             hash: flight.hash,
             key: &flight.key,
@@ -317,6 +312,7 @@ impl Copies {
             stale_until: life.stale_until,
             absent: life.absent,
             filled_at: clock::seconds(flight.begun),
+            ahead: life.ahead,
         };
         let began = clock::now();
         let vouched = || self.wards.as_ref().is_none_or(|wards| wards.is_of(flight.node, &flight.key));
@@ -338,5 +334,6 @@ impl Copies {
     }
 }
 
+mod ahead;
 #[cfg(test)]
 mod tests;

@@ -49,6 +49,8 @@ pub struct Life {
     pub stale_until: u32,
     /// The reply says "absent".
     pub absent: bool,
+    /// Nanoseconds after `fresh_until` for which it is served while it is renewed.
+    pub ahead: u64,
 }
 
 #[derive(Debug)]
@@ -236,6 +238,17 @@ impl Flights {
     pub fn begin(&self, flight: &Arc<Flight>) {
         let (name, shard) = self.place(flight.hash, flight.kind, &flight.tail);
         shard.lock().insert(name, flight.clone());
+    }
+
+    /// Makes a flight known, unless a `usable` one of the same is under way; false if there is.
+    pub fn begin_alone(&self, flight: &Arc<Flight>, usable: impl Fn(&Token) -> bool) -> bool {
+        let (name, shard) = self.place(flight.hash, flight.kind, &flight.tail);
+        let mut flights = shard.lock();
+        let free = flights.get(&name).is_none_or(|known| !usable(&known.token));
+        if free {
+            flights.insert(name, flight.clone());
+        }
+        free
     }
 
     /// Forgets a flight, unless another has taken its place.
