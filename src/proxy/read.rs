@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::compressed::Shown;
+use super::courier::Courier;
 use super::l2::Claim;
 use super::{Ask, Client, Proxy, Receiver, Shows, Ticket, Way, error_reply, failure_text, is_outage};
 use crate::backend::lane::{Failure, Outcome, Reply};
@@ -17,7 +19,11 @@ use crate::resp::{encode, reply};
 use crate::router::Effect;
 use crate::tier::copies::{Copies, Start};
 use crate::tier::flight::{Asker, Flight, Identity, Waiter};
+use crate::tier::l1::Reader;
 use crate::tier::policy::Expiry;
+
+/// Recent hits of a copy that is worth renewing.
+const OFTEN: u8 = 2;
 
 /// One flight of this worker: the read, and PTTL for each of its keys, sent in one piece.
 pub struct Read {
@@ -34,6 +40,7 @@ pub struct Read {
     request: Box<[u8]>,
     /// The permission to fill L2.
     claim: Cell<Option<Claim>>,
+    shown: Option<Box<Shown>>,
     /// Another node of a cluster answered than the guard of its keys.
     strayed: Cell<bool>,
     state: RefCell<State>,
@@ -52,8 +59,11 @@ struct State {
 impl Proxy {
     /// Reads what has no copy. `keys` are the request's keys, the first names the copy.
     pub fn read(self: &Rc<Self>, ask: &Ask<'_>, command: &Command, keys: &[KeyRef]) {
-        let direct = |proxy: &Rc<Self>| proxy.direct(ask, Effect::Reads, keys);
-        let guarded = self.shared.confirmations.guarded();
+        let Ok(way) = self.way(ask, keys) else {
+            return self.refuse_crossing(ask);
+        };
+        let guarded = self.shared.guards.guarded(way.node);
+        let direct = |proxy: &Rc<Self>| proxy.direct_by(ask, way, Effect::Reads, keys);
         let Some(copies) = self.shared.copies.clone().filter(|c| guarded || c.policies().any_stale()) else {
             return direct(self);
         };
@@ -68,19 +78,16 @@ impl Proxy {
         let Some(identity) = self.identity(ask, command, arg(first)) else {
             return direct(self);
         };
-        let Ok(way) = self.way(ask, keys) else {
-            return self.refuse_crossing(ask);
-        };
         if !guarded {
             // Nothing becomes a copy now, but if home fails a copy from before may answer.
             let others = others(ask, &copies, keys);
             let token = copies.token(identity.hash, &others);
-            let flight = copies.lone_flight(&identity, token, ask.now, self.worker, false);
+            let flight = copies.lone_flight(&identity, token, ask.now, (self.worker, way.node), false);
             return self.fly(ask, way, copies, flight, keys, None);
         }
         let admitted = self.admit();
         if let [key] = keys
-            && self.ask_l2(ask, &copies, &identity, *key, admitted)
+            && self.ask_l2(ask, way.node, &copies, &identity, *key, admitted)
         {
             return;
         }
@@ -107,6 +114,7 @@ impl Proxy {
             seen: ask.seen,
             lane_since: ask.lane_since,
             now: ask.now,
+            node: way.node,
             follows: ask.follows,
             admitted,
         };
@@ -130,6 +138,31 @@ impl Proxy {
         }
     }
 
+    /// Answers a read of one key from a copy that is about to end. If it is read often one reader has it renewed.
+    pub fn read_ahead<'r>(
+        self: &Rc<Self>,
+        reader: &'r Reader<'_>,
+        ask: &Ask<'_>,
+        command: &Command,
+        keys: &[KeyRef],
+    ) -> Option<&'r [u8]> {
+        let (copies, [key]) = (self.vouched(ask.now)?, keys) else { return None };
+        let id = self.identity(ask, command, ask.request.arg(key.index as usize)?)?;
+        let hit = reader.get_ahead(id.hash, id.key, id.kind, id.tail, ask.now)?;
+        if !copies.vouches_for(id.key, ask.now) {
+            return None;
+        }
+        if hit.freq() >= OFTEN
+            && let Ok(way) = self.way(ask, keys)
+            && let Some(flight) = copies.begin_ahead(&id, ask.now, (self.worker, way.node))
+        {
+            self.counters.l1_renewed.add(1);
+            let ask = Ask { client: &Courier::nowhere(), own: None, ..*ask };
+            self.fly(&ask, way, copies.clone(), flight, keys, None);
+        }
+        Some(hit.reply())
+    }
+
     /// Sends a flight's read, and what asks for the lifetimes of its keys if it may become a copy.
     fn fly(
         self: &Rc<Self>,
@@ -150,6 +183,7 @@ impl Proxy {
             true => keys.iter().map(|k| policies.stale_cap(arg(k))).min().unwrap_or_default(),
             false => Duration::ZERO,
         };
+        let outgoing = self.outgoing(ask.command, ask.request, &[]);
         let read = Rc::new(Read {
             proxy: self.clone(),
             copies,
@@ -159,9 +193,10 @@ impl Proxy {
             client: ask.client.clone(),
             slot: ask.slot,
             way,
-            request: ask.request.raw().into(),
+            request: outgoing.raw.into(),
             claim: Cell::new(claim),
             strayed: Cell::new(false),
+            shown: outgoing.shown,
             state: RefCell::new(State {
                 outstanding: 1 + if lives { keys.len() } else { 0 },
                 reply: None,
@@ -219,7 +254,7 @@ impl Read {
     pub(super) fn replied(self: Rc<Self>, outcome: Outcome<'_>, now: u64) {
         {
             let mut state = self.state.borrow_mut();
-            match outcome {
+            match self.proxy.shown(self.shown.as_deref(), outcome) {
                 Outcome::Reply(reply) => state.reply = Some(reply.into_bytes()),
                 Outcome::Failed(failure) => state.failure = Some(failure),
             }
@@ -283,7 +318,8 @@ impl Read {
         let expiry = self.state.borrow().expiry;
         let expiry = expiry.filter(|_| !reply::is_error(&reply) && !self.strayed.get());
         let life = expiry.filter(|_| self.flight.admitted).and_then(|expiry| {
-            self.copies.policies().life(&self.flight.key, absent, expiry, self.flight.begun)
+            let took = self.others.is_empty().then(|| now.saturating_sub(self.flight.begun));
+            self.copies.policies().life(&self.flight.key, absent, expiry, self.flight.begun, took)
         });
         self.offer(&reply, absent, expiry);
         let keys = || std::iter::once(self.flight.hash).chain(self.others.iter().copied());
@@ -300,6 +336,7 @@ impl Read {
     /// Offers the reply to L2, if it was to be filled.
     fn offer(&self, reply: &[u8], absent: bool, expiry: Option<Expiry>) {
         let Some(claim) = self.claim.take() else { return };
+        let expiry = expiry.filter(|_| claim.node == self.way.node);
         let life = expiry.and_then(|e| self.copies.policies().l2_life(&self.flight.key, absent, e));
         match life.filter(|_| self.copies.current(&self.flight.token)) {
             Some(life) => self.proxy.fill_l2(claim, reply, life),
@@ -326,7 +363,13 @@ impl Read {
         let receivers = if waiters.is_empty() { vec![own] } else { vec![own, Receiver::Waiters(waiters)] };
         if held {
             let hashes = std::iter::once(self.flight.hash).chain(self.others.iter().copied());
-            self.proxy.after_confirmation(receivers, reply, Shows::Keys(hashes.collect()), now);
+            self.proxy.after_confirmation(
+                self.way.node,
+                receivers,
+                reply,
+                Shows::Keys(hashes.collect()),
+                now,
+            );
         } else {
             receivers.into_iter().for_each(|r| self.proxy.hand(r, &reply, now));
         }

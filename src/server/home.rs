@@ -16,6 +16,7 @@ use crate::config::{Config, Endpoint, Topology, Upstream};
 use crate::proxy::Shared;
 use crate::proxy::l2::L2;
 use crate::resp::Proto;
+use crate::tier::packing::Packings;
 
 /// Tries what `strata check` promises: that home answers. Returns what it is.
 ///
@@ -33,6 +34,8 @@ async fn ask_home(config: &Config) -> anyhow::Result<String> {
     };
     let _watch = watch(config.home(), &node).await;
     let stream = node.dial.open(Proto::Resp3, 0, "strata-check").await?;
+    // Dictionaries that policies name are read when strata starts.
+    Packings::new(config).map_err(anyhow::Error::msg)?;
     let mut control = Control::new(stream);
     control.demand(&[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await?;
     let info = control.demand(&[b"INFO", b"server"]).await?;
@@ -63,6 +66,11 @@ pub(super) async fn embedded(config: &Config) -> anyhow::Result<Option<Embedded>
     }
 }
 
+/// Whether home is a child of strata's own.
+pub(super) fn embedded_is_home(config: &Config) -> bool {
+    matches!(&config.home().topology, Topology::Single(Endpoint::Embedded { .. }))
+}
+
 /// Who follows the sentinels of home, if it has any. The master is known by then, if it can be.
 pub(super) async fn watch(home: &Upstream, node: &Arc<Node>) -> Option<Watch> {
     let (Address::Master(master), Some(sentinels)) = (&node.dial.address, Sentinels::of(home)) else {
@@ -84,10 +92,9 @@ pub(super) fn cluster(home: &Upstream) -> anyhow::Result<Option<Cluster>> {
     }
 }
 
-/// Whether L2 is a tier of copies. It is none without an L1 to read them by, nor over a cluster, which has none either.
+/// Whether L2 is a tier of copies. It is none without an L1 to read them by.
 fn l2_holds_copies(config: &Config) -> bool {
-    let cluster = matches!(config.home().topology, Topology::Cluster { .. });
-    config.l3.enabled && config.l2.enabled && config.l1.enabled && !cluster
+    config.l3.enabled && config.l2.enabled && config.l1.enabled
 }
 
 /// L2 as a tier of copies; None: it is home, or off.

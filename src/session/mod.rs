@@ -8,6 +8,8 @@ mod attention;
 mod batch;
 pub mod clients;
 mod dispatch;
+mod elsewhere;
+mod inside;
 mod local;
 mod monitor;
 mod noloop;
@@ -42,6 +44,7 @@ use crate::proxy::{Client, LaneKey, Message, Proxy, Revoked};
 use crate::resp::{Limits, Proto, RequestParser};
 use access::Access;
 use clients::{ClientInfo, Clients};
+use elsewhere::Elsewhere;
 use noloop::AtHome;
 use parked::Parked;
 use pubsub::Behind;
@@ -125,6 +128,7 @@ struct Core {
     info: Arc<ClientInfo>,
     /// Home's reply to a transaction, of which the session makes EXEC's.
     executed: RefCell<Option<Bytes>>,
+    elsewhere: RefCell<Elsewhere>,
     context: Rc<Context>,
 }
 
@@ -214,6 +218,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         overrun: Cell::new(false),
         info: info.clone(),
         executed: RefCell::default(),
+        elsewhere: RefCell::default(),
         context: context.clone(),
     });
     let client: Rc<dyn Client> = core.clone();

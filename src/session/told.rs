@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::replies::Shape;
 use super::{Core, local};
+use crate::backend::cluster::Redirect;
 use crate::backend::lane::Reply;
 use crate::proxy::Client;
 use crate::tier::listeners::Notice;
@@ -64,6 +65,11 @@ impl Client for Core {
 
     fn subscribed(&self, counts: [usize; 3]) {
         self.note_subscriptions(counts);
+    }
+
+    fn goes_elsewhere(&self, slot: u64, redirect: &Redirect) -> bool {
+        self.wake();
+        self.elsewhere.borrow_mut().take(slot, redirect)
     }
 
     fn close(&self) {

@@ -7,6 +7,7 @@ mod endpoint;
 mod l2;
 mod lifecycle;
 mod newer;
+mod policies;
 mod pubsub;
 mod rules;
 mod sentinel;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::L2;
 use super::ticket::Ticket;
+use crate::backend::cluster::NodeId;
 use crate::clock;
 use crate::proxy::Proxy;
 use crate::resp::encode;
@@ -16,6 +17,8 @@ use crate::tier::l2::record::Epoch;
 pub(in crate::proxy) struct Claim {
     pub(super) l2: Arc<L2>,
     pub(super) pass: Pass,
+    /// Whose keys the copy is of, and who is to be asked.
+    pub(in crate::proxy) node: NodeId,
     /// The hash and the field.
     pub(super) name: Vec<u8>,
     pub(super) field: Vec<u8>,

@@ -13,6 +13,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::ticket::Ticket;
 use super::{Claim, Held, L2};
+use crate::backend::cluster::NodeId;
 use crate::backend::lane::{Failure, Outcome, Reply};
 use crate::clock;
 use crate::command::{Command, KeyRef};
@@ -51,6 +52,8 @@ pub(super) struct Lookup {
     command: &'static Command,
     request: Box<[u8]>,
     key: KeyRef,
+    /// Whose guard tells of the key.
+    node: NodeId,
     hash: u64,
     kind: u32,
     name: Vec<u8>,
@@ -69,6 +72,7 @@ impl Proxy {
     pub(in crate::proxy) fn ask_l2(
         self: &Rc<Self>,
         ask: &Ask<'_>,
+        node: NodeId,
         copies: &Arc<Copies>,
         identity: &Identity<'_>,
         key: KeyRef,
@@ -77,7 +81,11 @@ impl Proxy {
         let (Some(l2), Some(command)) = (&self.shared.l2, ask.command) else {
             return false;
         };
-        if ask.follows || ask.own.is_some() || !copies.vouched(ask.now) || copies.flies(identity) {
+        if ask.follows
+            || ask.own.is_some()
+            || !copies.vouched_at(node, identity.key, ask.now)
+            || copies.flies(identity)
+        {
             return false;
         }
         // What was read at home by then is told by the token, what is asked later by the pass.
@@ -100,10 +108,11 @@ impl Proxy {
             command,
             request: ask.request.raw().into(),
             key,
+            node,
             hash: identity.hash,
             kind: identity.kind,
             name: l2.names.copies(identity.key),
-            field: field(command.name, ask.lane.proto, db, identity.tail),
+            field: field(command.name, ask.lane.proto, db, self.l2_origin(node), identity.tail),
             token,
             pass,
             begun: ask.now,
@@ -136,7 +145,7 @@ impl Lookup {
         let Some(record) = record else {
             return self.go_home(None, now);
         };
-        let fresh = match self.l2.ledger.standing(&record.epoch, record.number) {
+        let fresh = match self.l2.ledger.standing(&record.epoch, record.number, self.node) {
             Standing::Unknown if ask_again => return self.take(now),
             Standing::Unknown => return self.go_home(None, now),
             Standing::Fresh => true,
@@ -147,7 +156,7 @@ impl Lookup {
         }
         // It may be older than what was said of the key before, or newer than L1's copies of it. Once the guard has
         // confirmed, it is neither, or its key was announced.
-        if self.l2.ledger.trails(self.pass) || fresh && self.copies.holds(self.hash) {
+        if self.l2.ledger.trails(self.pass, self.node) || fresh && self.copies.holds(self.hash) {
             return self.hold(stored, now);
         }
         if fresh {
@@ -159,10 +168,11 @@ impl Lookup {
     /// Keeps the record until the guard has confirmed.
     fn hold(self: Rc<Self>, stored: &[u8], now: u64) {
         let proxy = self.proxy.clone();
-        match proxy.shared.confirmations.ask() {
+        match proxy.shared.guards.ask(self.node) {
             Some(number) => {
+                let node = self.node;
                 let held = Held { number, lookup: self, stored: stored.into() };
-                proxy.l2.held.borrow_mut().push_back(held);
+                proxy.l2.held.borrow_mut().entry(node).or_default().push_back(held);
             }
             None => self.go_home(None, now),
         }
@@ -170,7 +180,9 @@ impl Lookup {
 
     /// The guard has confirmed, or never will.
     pub(super) fn confirmed(self: Rc<Self>, stored: &[u8], now: u64) {
-        match Record::parse(stored).filter(|_| self.stands(now) && !self.l2.ledger.trails(self.pass)) {
+        match Record::parse(stored)
+            .filter(|_| self.stands(now) && !self.l2.ledger.trails(self.pass, self.node))
+        {
             Some(record) => self.serve(&record, now),
             None => self.go_home(None, now),
         }
@@ -178,7 +190,10 @@ impl Lookup {
 
     /// Whether what L2 says may be believed: nothing has changed that would have kept from asking it.
     fn stands(&self, now: u64) -> bool {
-        self.l2.ledger.holds(self.pass) && self.copies.vouched(now) && self.copies.current(&self.token)
+        let key = self.l2.names.key(&self.name).unwrap_or_default();
+        self.l2.ledger.holds(self.pass)
+            && self.copies.current(&self.token)
+            && self.copies.vouched_at(self.node, key, now)
     }
 
     fn serve(self: Rc<Self>, record: &Record<'_>, now: u64) {
@@ -205,12 +220,14 @@ impl Lookup {
             let absent = reply::is_absent(reply);
             let key = request.arg(self.key.index as usize).unwrap_or_default();
             let expiry = if absent { Expiry::Absent } else { Expiry::In(left_ms) };
-            let Some(life) = self.copies.policies().life(key, absent, expiry, self.begun) else { return };
+            let Some(life) = self.copies.policies().life(key, absent, expiry, self.begun, None) else {
+                return;
+            };
             let end = self.begun.saturating_add(left_ms.saturating_mul(1_000_000));
             let life = Life { fresh_until: life.fresh_until.min(end), ..life };
             let identity = self.identity(key, request);
-            let worker = self.proxy.worker;
-            let flight = self.copies.lone_flight(&identity, self.token.clone(), self.begun, worker, true);
+            let from = (self.proxy.worker, self.node);
+            let flight = self.copies.lone_flight(&identity, self.token.clone(), self.begun, from, true);
             self.copies.land(&flight, Some((reply.clone(), life)));
         });
     }
@@ -269,6 +286,7 @@ impl Lookup {
                 let claim = Claim {
                     l2: self.l2.clone(),
                     pass: self.pass,
+                    node: self.node,
                     name: self.name.clone(),
                     field: self.field.clone(),
                     nonce: first.to_vec(),

@@ -8,7 +8,7 @@ pub mod surface;
 mod ticket;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -18,13 +18,15 @@ use parking_lot::RwLock;
 
 use super::Proxy;
 use super::admission::Admission;
+use crate::backend::cluster::NodeId;
+use crate::backend::connection::Address;
 use crate::backend::lane::Lane;
 use crate::backend::node::Node;
 use crate::clock;
 use crate::metrics::Counters;
 use crate::resp::{Proto, encode};
 use crate::tier::l2::ledger::Ledger;
-use crate::tier::l2::name::Names;
+use crate::tier::l2::name::{self, Names};
 use crate::tier::l2::record::Codec;
 use crate::tier::l2::scripts::{FILL, TAKE};
 
@@ -125,8 +127,8 @@ pub(super) struct Worker {
     retired: RefCell<Vec<Rc<Lane<Ticket>>>>,
     codec: RefCell<Codec>,
     admission: Admission,
-    /// By rising number.
-    held: RefCell<VecDeque<Held>>,
+    /// By the node whose guard is to confirm, and by rising number.
+    held: RefCell<HashMap<NodeId, VecDeque<Held>>>,
 }
 
 impl Default for Worker {
@@ -176,17 +178,34 @@ impl Proxy {
     }
 
     /// Goes on with what waited for a confirmation that has come, or will not.
-    pub(super) fn release_l2(&self, vouched: bool, now: u64) {
-        loop {
-            let next = {
-                let mut held = self.l2.held.borrow_mut();
-                let reached = |held: &Held| self.shared.confirmations.reached(held.number);
-                let due = held.front().is_some_and(|held| !vouched || reached(held));
-                if due { held.pop_front() } else { None }
-            };
-            let Some(held) = next else { return };
-            held.lookup.confirmed(&held.stored, now);
+    pub(super) fn release_l2(&self, now: u64) {
+        let nodes: Vec<NodeId> = self.l2.held.borrow().keys().copied().collect();
+        for node in nodes {
+            let vouched = self.shared.copies.as_ref().is_some_and(|copies| copies.vouched_by(node, now));
+            while let Some(held) = self.l2_due(node, vouched) {
+                held.lookup.confirmed(&held.stored, now);
+            }
         }
+    }
+
+    fn l2_due(&self, node: NodeId, vouched: bool) -> Option<Held> {
+        let mut held = self.l2.held.borrow_mut();
+        let held = held.get_mut(&node)?;
+        let due = held.front().is_some_and(|h| !vouched || self.shared.guards.reached(node, h.number));
+        if due { held.pop_front() } else { None }
+    }
+
+    /// What tells the servers apart that a read may have been answered by: a copy is believed only where it was read
+    /// at the server whose guard tells of its key. Who still asks an old master fills nothing that others read.
+    fn l2_origin(&self, node: NodeId) -> u64 {
+        let address = match &self.shared.cluster {
+            Some(cluster) => cluster.node(node).dial.address.to_string(),
+            None => match &self.shared.node.dial.address {
+                master @ Address::Master(_) => master.to_string(),
+                Address::Tcp { .. } | Address::Unix(_) => return 0,
+            },
+        };
+        name::digest(&address)
     }
 
     /// Time-outs of what was asked of L2.

@@ -9,7 +9,6 @@ use crate::clock;
 use crate::proxy::Proxy;
 use crate::resp::{Proto, encode, reply};
 use crate::tier::glob;
-use crate::tier::l2::ledger::Standing;
 use crate::tier::l2::name::parse_field;
 use crate::tier::l2::record::Record;
 
@@ -65,7 +64,7 @@ impl Proxy {
                 len: record.len,
                 age: clock::unix_seconds().saturating_sub(record.filled_at),
                 left: record.ends_at.saturating_sub(now),
-                believed: l2.ledger.vouched() && l2.ledger.standing(&record.epoch, 0) != Standing::Unknown,
+                believed: l2.ledger.believes(&record.epoch),
             })
         };
         Some(words.chunks_exact(2).filter_map(describe).collect())

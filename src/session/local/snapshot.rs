@@ -111,8 +111,8 @@ impl Snapshot {
             l2: shared.l2.as_deref().map(L2Figures::of),
             flights: copies.map_or(0, |c| c.flights()),
             lease_left: Duration::from_nanos(copies.map_or(0, |c| c.lease_left(now))),
-            guarding: shared.confirmations.guarding(),
-            trouble: shared.node.breaker.trouble(),
+            guarding: shared.guarding(),
+            trouble: shared.trouble(),
             checkup: shared.health.latest(),
         }
     }

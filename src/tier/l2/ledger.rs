@@ -4,14 +4,18 @@
 //! announcements did. Then a copy may be used if, when L2 was asked, no delete of its key was outstanding
 //! ([`Ledger::pass`]), if no fence of the key was raised until the answer came, and if the guard has confirmed since
 //! whatever had been released about the key before ([`Ledger::trails`]).
+//!
+//! Each master of a cluster has a guard of its own: what is confirmed, and what is newer than that, is said of one.
+//! When one begins to announce, everything begins anew.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::record::Epoch;
+use crate::backend::cluster::NodeId;
 use crate::clock;
 
 const SLOTS: usize = 1 << 16;
@@ -31,11 +35,11 @@ struct Slot {
 }
 
 /// An epoch whose copies are believed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Known {
     epoch: Epoch,
-    /// Fills up to this number are not newer than what the guard has announced.
-    settled: u64,
+    /// Fills up to this number of what a node has are not newer than what its guard has announced.
+    settled: HashMap<NodeId, u64>,
     /// L2 said that it was the current one, by the connection that this is asked on.
     polled: bool,
 }
@@ -46,6 +50,14 @@ struct Round {
     number: u64,
     asked: u64,
     polled: Option<(Epoch, u64)>,
+}
+
+/// A guard that announces changes.
+#[derive(Debug, Default)]
+struct Guard {
+    /// When its last answered confirmation was asked.
+    confirmed: u64,
+    rounds: VecDeque<Round>,
 }
 
 #[derive(Debug, Default)]
@@ -61,15 +73,12 @@ struct Outgoing {
 pub struct Ledger {
     /// Twice the number of the vouching, and one while it lasts.
     state: AtomicU64,
-    /// Changes are announced: there is something to vouch by.
-    covered: AtomicBool,
+    /// Those that announce changes: none, and there is nothing to vouch by.
+    guards: Mutex<HashMap<NodeId, Guard>>,
     /// L2 was slow to answer since then, and has answered nothing that was asked later. 0: it is not.
     slow_since: AtomicU64,
-    /// When the last answered confirmation of the guard was asked.
-    confirmed: AtomicU64,
     slots: Box<[Slot]>,
     epochs: Mutex<Vec<Known>>,
-    rounds: Mutex<VecDeque<Round>>,
     polled: Mutex<Option<(Epoch, u64)>>,
     outgoing: Mutex<Outgoing>,
     poll_wanted: AtomicBool,
@@ -80,12 +89,10 @@ impl Default for Ledger {
     fn default() -> Self {
         Ledger {
             state: AtomicU64::new(0),
-            covered: AtomicBool::new(false),
+            guards: Mutex::default(),
             slow_since: AtomicU64::new(0),
-            confirmed: AtomicU64::new(0),
             slots: (0..SLOTS).map(|_| Slot::default()).collect(),
             epochs: Mutex::default(),
-            rounds: Mutex::default(),
             polled: Mutex::default(),
             outgoing: Mutex::default(),
             poll_wanted: AtomicBool::new(false),
@@ -128,10 +135,10 @@ impl Ledger {
         may.then(|| Pass { state, shown: slot.shown.load(SeqCst) })
     }
 
-    /// Whether what was released about the key before the pass was given may be newer than what L2 says: the guard has
-    /// not confirmed it yet.
-    pub fn trails(&self, pass: Pass) -> bool {
-        pass.shown >= self.confirmed.load(SeqCst)
+    /// Whether what was released about the key before the pass was given may be newer than what L2 says: the guard
+    /// of the key's node has not confirmed it yet.
+    pub fn trails(&self, pass: Pass, node: NodeId) -> bool {
+        pass.shown >= self.guards.lock().get(&node).map_or(0, |guard| guard.confirmed)
     }
 
     /// Whether the vouching of this pass still lasts.
@@ -153,17 +160,22 @@ impl Ledger {
     pub fn adopt(&self, pass: Pass, epoch: Epoch) {
         let mut epochs = self.epochs.lock();
         if self.holds(pass) && !epochs.iter().any(|known| known.epoch == epoch) {
-            add(&mut epochs, Known { epoch, settled: 0, polled: false });
+            add(&mut epochs, Known::new(epoch, false));
         }
     }
 
-    /// What a copy of this epoch and number is worth.
-    pub fn standing(&self, epoch: &Epoch, number: u64) -> Standing {
+    /// What a copy of this epoch and number is worth, whose key is of this node.
+    pub fn standing(&self, epoch: &Epoch, number: u64, node: NodeId) -> Standing {
         match self.epochs.lock().iter().find(|known| known.epoch == *epoch) {
             None => Standing::Unknown,
-            Some(known) if number <= known.settled => Standing::Settled,
+            Some(known) if known.settled.get(&node).is_some_and(|last| number <= *last) => Standing::Settled,
             Some(_) => Standing::Fresh,
         }
+    }
+
+    /// Whether copies of this epoch are used.
+    pub fn believes(&self, epoch: &Epoch) -> bool {
+        self.vouched() && self.epochs.lock().iter().any(|known| known.epoch == *epoch)
     }
 
     /// Something about a key is released that the guard may not have announced yet: until it has confirmed, L2 may be
@@ -199,6 +211,12 @@ impl Ledger {
     }
 }
 
+impl Known {
+    fn new(epoch: Epoch, polled: bool) -> Self {
+        Known { epoch, settled: HashMap::new(), polled }
+    }
+}
+
 fn add(epochs: &mut Vec<Known>, known: Known) {
     if epochs.len() == EPOCHS {
         epochs.remove(0);
@@ -206,20 +224,22 @@ fn add(epochs: &mut Vec<Known>, known: Known) {
     epochs.push(known);
 }
 
-/// What the guard tells.
+/// What the guards tell.
 impl Ledger {
-    /// Changes are announced from now on: what is in L2 from before is not to be believed.
-    pub fn covered(&self) {
-        self.covered.store(true, SeqCst);
+    /// A node's changes are announced from now on: what is in L2 from before is not to be believed.
+    pub fn covered(&self, node: NodeId) {
+        self.guards.lock().insert(node, Guard::default());
         self.renew();
     }
 
-    /// Changes are not announced any more.
-    pub fn uncovered(&self) {
-        self.covered.store(false, SeqCst);
-        self.end();
-        self.rounds.lock().clear();
-        self.confirmed.store(0, SeqCst);
+    /// A node's changes are not announced any more. Without them nobody vouches for copies of its keys, in whatever
+    /// tier.
+    pub fn uncovered(&self, node: NodeId) {
+        let mut guards = self.guards.lock();
+        guards.remove(&node);
+        if guards.is_empty() {
+            self.end();
+        }
     }
 
     /// A key changed: it is to be deleted. To be called before its fence is raised.
@@ -244,33 +264,37 @@ impl Ledger {
         }
     }
 
-    /// A confirmation is about to be asked of the guard.
-    pub fn gather(&self, number: u64) {
+    /// A confirmation is about to be asked of a guard.
+    pub fn gather(&self, node: NodeId, number: u64) {
         let round = Round { number, asked: clock::now(), polled: *self.polled.lock() };
-        self.rounds.lock().push_back(round);
+        if let Some(guard) = self.guards.lock().get_mut(&node) {
+            guard.rounds.push_back(round);
+        }
     }
 
     /// It has come: all changes from before it was asked have been announced.
-    pub fn confirm(&self, number: u64) {
-        let mut rounds = self.rounds.lock();
-        while rounds.front().is_some_and(|round| round.number <= number) {
-            let Some(round) = rounds.pop_front() else { return };
-            self.confirmed.fetch_max(round.asked, SeqCst);
+    pub fn confirm(&self, node: NodeId, number: u64) {
+        let mut guards = self.guards.lock();
+        let Some(guard) = guards.get_mut(&node) else { return };
+        while guard.rounds.front().is_some_and(|round| round.number <= number) {
+            let Some(round) = guard.rounds.pop_front() else { return };
+            guard.confirmed = guard.confirmed.max(round.asked);
             if let Some((epoch, number)) = round.polled {
-                self.settle(epoch, number);
+                self.settle(node, epoch, number);
             }
         }
     }
 
     /// Fills up to this one are announced, and with them all fills of the epochs that L2 had before.
-    fn settle(&self, epoch: Epoch, number: u64) {
+    fn settle(&self, node: NodeId, epoch: Epoch, number: u64) {
         let mut epochs = self.epochs.lock();
         for known in epochs.iter_mut() {
+            let settled = known.settled.entry(node).or_default();
             if known.epoch == epoch {
-                known.settled = known.settled.max(number);
+                *settled = number.max(*settled);
                 known.polled = true;
             } else if known.polled {
-                known.settled = u64::MAX;
+                *settled = u64::MAX;
             }
         }
     }
@@ -293,7 +317,7 @@ impl Ledger {
     /// The number of the vouching that waits for a new epoch. From now on what is announced is kept for
     /// [`Ledger::deletes`], so that it is deleted behind the setting of that epoch.
     pub fn wants_epoch(&self) -> Option<u64> {
-        if !self.covered.load(SeqCst) {
+        if self.guards.lock().is_empty() {
             return None;
         }
         let mut outgoing = self.outgoing.lock();
@@ -311,7 +335,7 @@ impl Ledger {
         *self.polled.lock() = None;
         if self.state.compare_exchange(number, number + 1, SeqCst, SeqCst).is_ok() {
             epochs.clear();
-            add(&mut epochs, Known { epoch, settled: 0, polled: true });
+            add(&mut epochs, Known::new(epoch, true));
         }
     }
 

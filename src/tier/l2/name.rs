@@ -4,9 +4,7 @@
 //! request. `strata:l2:<space>` is the epoch. The space tells apart what may not be mixed: other homes, other
 //! versions of what is written here.
 
-use std::fmt::Write;
-
-use ring::digest::{SHA256, digest};
+use ring::digest::SHA256;
 
 use crate::resp::Proto;
 
@@ -22,13 +20,7 @@ pub struct Names {
 impl Names {
     /// `home` is what all processes of this home call it.
     pub fn new(home: &str) -> Self {
-        let digest = digest(&SHA256, format!("{FORMAT} {home}").as_bytes());
-        let mut prefix = "strata:l2:".to_owned();
-        for byte in &digest.as_ref()[..8] {
-            // Writing to a string cannot fail.
-            let _ = write!(prefix, "{byte:02x}");
-        }
-        prefix.push(':');
+        let prefix = format!("strata:l2:{:016x}:", digest(&format!("{FORMAT} {home}")));
         Names { prefix: prefix.into_bytes().into() }
     }
 
@@ -53,13 +45,20 @@ impl Names {
     }
 }
 
-/// The field of a request: protocol, database, command and the arguments besides the key. Fields that are not of
-/// requests begin with a letter.
-pub fn field(command: &str, proto: Proto, db: u16, tail: &[u8]) -> Vec<u8> {
+/// A number for a text, the same in all processes.
+pub fn digest(text: &str) -> u64 {
+    let digest = ring::digest::digest(&SHA256, text.as_bytes());
+    digest.as_ref().first_chunk().copied().map_or(0, u64::from_be_bytes)
+}
+
+/// The field of a request: protocol, database, where it was read, command and the arguments besides the key. Fields
+/// that are not of requests begin with a letter.
+pub fn field(command: &str, proto: Proto, db: u16, origin: u64, tail: &[u8]) -> Vec<u8> {
     let proto = if proto == Proto::Resp3 { b'3' } else { b'2' };
-    let mut field = Vec::with_capacity(command.len() + tail.len() + 5);
+    let mut field = Vec::with_capacity(command.len() + tail.len() + 13);
     field.push(proto);
     field.extend_from_slice(&db.to_be_bytes());
+    field.extend_from_slice(&origin.to_be_bytes());
     field.push(command.len() as u8);
     field.extend_from_slice(command.as_bytes());
     field.extend_from_slice(tail);
@@ -75,6 +74,7 @@ pub fn parse_field(field: &[u8]) -> Option<(&str, Proto, u16, &[u8])> {
         _ => return None,
     };
     let (db, rest) = rest.split_first_chunk::<2>()?;
+    let (_, rest) = rest.split_first_chunk::<8>()?;
     let (length, rest) = rest.split_first()?;
     let (command, tail) = rest.split_at_checked(usize::from(*length))?;
     Some((std::str::from_utf8(command).ok()?, proto, u16::from_be_bytes(*db), tail))
@@ -95,10 +95,11 @@ mod tests {
 
     #[test]
     fn a_field_says_what_was_asked() {
-        let get = field("get", Proto::Resp2, 0, b"");
-        let range = field("getrange", Proto::Resp3, 9, b"$1\r\n0\r\n$1\r\n1\r\n");
+        let get = field("get", Proto::Resp2, 0, 7, b"");
+        let range = field("getrange", Proto::Resp3, 9, 0, b"$1\r\n0\r\n$1\r\n1\r\n");
         assert_eq!(parse_field(&get), Some(("get", Proto::Resp2, 0, &b""[..])));
         assert_eq!(parse_field(&range), Some(("getrange", Proto::Resp3, 9, &b"$1\r\n0\r\n$1\r\n1\r\n"[..])));
         assert_eq!((parse_field(b"n"), parse_field(b"2\0\0\x09get")), (None, None));
+        assert_ne!(get, field("get", Proto::Resp2, 0, 8, b""));
     }
 }

@@ -3,6 +3,7 @@
 mod keys;
 mod l2;
 mod tiers;
+mod values;
 
 use super::snapshot::{L2Figures, Snapshot};
 use super::value::{Value, text};
@@ -19,6 +20,8 @@ const HELP: &[&str] = &[
     "CACHE <subcommand> [<arg> ...]. Subcommands are:",
     "CLEAR (L1|L2|COPIES)",
     "    Drop all copies of a tier, or of all tiers. Home keeps what it has.",
+    "GET <key> [NOPROMOTE]",
+    "    Return the value of a key like GET. With NOPROMOTE no copy is made of it.",
     "HEALTH",
     "    Report each tier as healthy, degraded or unhealthy, with the reason.",
     "HOTKEYS [<count>]",
@@ -28,6 +31,10 @@ const HELP: &[&str] = &[
     "INVALIDATE MATCH <pattern> [FROM HOME]",
     "    Drop the copies of all keys that match. With FROM HOME delete the keys of the",
     "    selected database that match, too. Returns the number of keys.",
+    "SET <key> <value> [EX <seconds>|PX <milliseconds>] [TIER L1|L2|L3]",
+    "    Set a key like SET, at home, which is the tier L3, or L2 without it. With TIER L1",
+    "    home is not told: GET and MGET by this process find the value until it ends, the key",
+    "    is written, or L1 needs the room or loses its connection: it may vanish at any time.",
     "SLOWLOG [<count>]",
     "    Report the last requests that took long to answer (default: 10, -1 means",
     "    all), and which tier answered.",
@@ -50,6 +57,8 @@ impl Session {
         let fits = match &*subcommand {
             b"help" | b"health" | b"targets" => request.len() == 2,
             b"where" | b"clear" => request.len() == 3,
+            b"get" => (3..=4).contains(&request.len()),
+            b"set" => request.len() >= 4,
             b"stats" | b"hotkeys" | b"slowlog" => request.len() <= 3,
             b"invalidate" => request.len() >= 4,
             _ => return self.reply_error(Unknown::Subcommand.message(request)),
@@ -63,6 +72,8 @@ impl Session {
             b"stats" => self.cache_stats(request.arg(2)),
             b"health" => self.answer(&tiers::health(&self.snapshot(), &self.context.proxy.shared)),
             b"targets" => self.answer(&tiers::targets(&self.snapshot(), &self.context.config.targets)),
+            b"get" => self.cache_get(request),
+            b"set" => self.cache_set(request),
             b"where" => self.cache_where(request.arg(2).unwrap_or_default()),
             b"invalidate" => self.cache_invalidate(request),
             b"clear" => self.cache_clear(request.arg(2).unwrap_or_default()),
