@@ -19,6 +19,10 @@ pub struct L2 {
     pub ttl: Duration,
     /// What names its copies: processes with the same one share them. Empty: how home is reached.
     pub namespace: String,
+    /// Where it holds copies: what it has not answered by then is read at home, and it is passed by.
+    pub answer_within: Duration,
+    /// For so long others leave it to one process to read at home what it lacks; at most 10 s.
+    pub fill_within: Duration,
     /// Whether strata sets how much memory it may use, what it evicts, and what it keeps on disk.
     pub manage: bool,
 }
@@ -32,6 +36,8 @@ impl Default for L2 {
             max_size: 100_000_000,
             ttl: Duration::from_secs(300),
             namespace: String::new(),
+            answer_within: Duration::from_millis(80),
+            fill_within: Duration::from_millis(100),
             manage: false,
         }
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::{Client, Proxy, Receiver};
+use super::{Client, Proxy, Receiver, l2};
 use crate::backend::cluster::NodeId;
 use crate::backend::lane::Reply;
 use crate::clock;
@@ -26,6 +26,15 @@ pub(super) struct Held {
     shows: Shows,
     receivers: Vec<Receiver>,
     reply: Bytes,
+}
+
+/// What need not be held back any longer.
+#[derive(Default)]
+pub struct Confirmed {
+    /// Replies, and whether the guard has confirmed them.
+    replies: Vec<(Held, bool)>,
+    /// What L2 said.
+    records: Vec<l2::Held>,
 }
 
 impl Proxy {
@@ -89,26 +98,28 @@ impl Proxy {
         }
     }
 
-    /// Releases what has been confirmed; without a lease nothing needs to be.
-    pub fn release_confirmed(&self, now: u64) {
-        self.release_l2(now);
-        let nodes: Vec<NodeId> = self.held.borrow().keys().copied().collect();
-        nodes.into_iter().for_each(|node| self.release_confirmed_by(node, now));
+    /// Takes what has been confirmed; without a lease nothing needs to be.
+    pub fn take_confirmed(&self, now: u64) -> Confirmed {
+        let mut confirmed = Confirmed { records: self.take_l2(now), ..Confirmed::default() };
+        for (node, held) in self.held.borrow_mut().iter_mut() {
+            let copies = self.shared.copies.as_ref();
+            let vouched =
+                copies.is_some_and(|c| c.vouched_by(*node, now)) || self.shared.listeners.covered(now);
+            while let Some(first) = held.front() {
+                let reached = self.shared.guards.reached(*node, first.number);
+                if vouched && !reached {
+                    break;
+                }
+                let by_guard = reached && self.shared.guards.guarded(*node);
+                confirmed.replies.extend(held.pop_front().map(|held| (held, by_guard)));
+            }
+        }
+        confirmed
     }
 
-    fn release_confirmed_by(&self, node: NodeId, now: u64) {
-        let copies = self.shared.copies.as_ref();
-        let vouched = copies.is_some_and(|c| c.vouched_by(node, now)) || self.shared.listeners.covered(now);
-        loop {
-            let next = {
-                let mut held = self.held.borrow_mut();
-                let Some(held) = held.get_mut(&node) else { return };
-                let reached = held.front().is_some_and(|h| self.shared.guards.reached(node, h.number));
-                if reached || !vouched { held.pop_front().map(|held| (held, reached)) } else { None }
-            };
-            let Some((held, reached)) = next else { return };
-            let confirmed = reached && self.shared.guards.guarded(node);
-            self.release(held, confirmed, now);
-        }
+    /// Releases it.
+    pub fn release_confirmed(&self, confirmed: Confirmed, now: u64) {
+        confirmed.replies.into_iter().for_each(|(held, by_guard)| self.release(held, by_guard, now));
+        confirmed.records.into_iter().for_each(|record| record.release(now));
     }
 }

@@ -106,30 +106,50 @@ pub(super) fn copies(config: &Config, embedded: Option<&Embedded>) -> anyhow::Re
         return Ok(None);
     }
     let upstream = &config.l2.upstream;
-    let database = u16::try_from(upstream.database).unwrap_or(u16::MAX);
     // A name given by hand is no address.
     let home = match &*config.l2.namespace {
         "" => format!("at {}", config.home().topology),
         name => format!("as {name}"),
     };
     let node = node(upstream, embedded)?.called("L2");
-    Ok(Some(Arc::new(L2::new(Arc::new(node), database, &home))))
+    Ok(Some(Arc::new(L2::new(Arc::new(node), &config.l2, &home))))
 }
 
-/// Who looks at the settings of home. An embedded one has those it was started with.
-pub(super) fn steward(
-    config: &Config,
-    shared: &Shared,
-) -> Option<Steward<impl Fn() -> Vec<Arc<Node>> + use<>>> {
+type Servers = Box<dyn Fn() -> Vec<Arc<Node>>>;
+
+/// Who looks at the settings of the servers of each tier. An embedded one has those it was started with.
+pub(super) fn stewards(config: &Config, shared: &Shared) -> Vec<Steward<Servers>> {
+    steward_of_home(config, shared).into_iter().chain(steward_of_copies(config, shared)).collect()
+}
+
+/// Of L2 where it holds copies: nothing in it is worth a disk.
+fn steward_of_copies(config: &Config, shared: &Shared) -> Option<Steward<Servers>> {
+    let l2 = shared.l2.clone()?;
+    if matches!(config.l2.upstream.topology, Topology::Single(Endpoint::Embedded { .. })) {
+        return None;
+    }
+    let wishes = Wishes {
+        section: config.l2.upstream.section,
+        max_size: config.l2.max_size,
+        manage: config.l2.manage,
+        durable: Some(false),
+    };
+    let (findings, interval) = (l2.differs.clone(), config.l2.upstream.health_interval);
+    let servers = Box::new(move || vec![l2.node.clone()]);
+    // What is known of it besides is nothing that anybody asks for.
+    Some(Steward { wishes, servers, interval, findings, facts: Arc::default() })
+}
+
+fn steward_of_home(config: &Config, shared: &Shared) -> Option<Steward<Servers>> {
     let home = config.home();
     if matches!(home.topology, Topology::Single(Endpoint::Embedded { .. })) {
         return None;
     }
     let (cluster, node) = (shared.cluster.clone(), shared.node.clone());
-    let servers = move || match &cluster {
+    let servers: Servers = Box::new(move || match &cluster {
         Some(cluster) => cluster.masters().into_iter().map(|number| cluster.node(number)).collect(),
         None => vec![node.clone()],
-    };
+    });
     let (max_size, manage, durable) = match config.l3.enabled {
         true => (config.l3.max_size, config.l3.manage, Some(true)),
         // What somebody else keeps there, strata does not judge.

@@ -132,7 +132,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     if shared.cluster.is_none() {
         tokio::task::spawn_local(monitor(&config, &shared, NodeId::FIRST));
     }
-    if let Some(steward) = home::steward(&config, &shared) {
+    for steward in home::stewards(&config, &shared) {
         tokio::task::spawn_local(steward.run());
     }
     first_contact(&config, &shared).await;

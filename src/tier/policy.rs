@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_copy_in_l2_ends_with_the_first_of_tier_and_key() {
-        let p = policies(Vec::new());
+        let p = policies(Vec::new()).with_l2(Duration::from_secs(300));
         let life = |absent, expiry| p.l2_life(b"k", absent, expiry).map(|life| life.as_millis());
         assert_eq!(life(false, Expiry::Never), Some(300_000));
         assert_eq!(life(false, Expiry::In(2_000)), Some(2_000));

@@ -104,6 +104,8 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     key("l2.max_size", Slot::Size(2 * MB..=TB, |r| &mut r.config.l2.max_size)),
     key("l2.ttl", Slot::Span(MS..=YEAR, |r| &mut r.config.l2.ttl)),
     key("l2.namespace", Slot::Text("a name", |r| &mut r.config.l2.namespace)),
+    key("l2.answer_within", Slot::Span(MS..=MINUTE, |r| &mut r.config.l2.answer_within)),
+    key("l2.fill_within", Slot::Span(MS..=Duration::from_secs(10), |r| &mut r.config.l2.fill_within)),
     key("l2.manage", Slot::Flag(|r| &mut r.config.l2.manage)),
     key("l2.max_connections", Slot::Count(1..=10_000, |r| &mut r.config.l2.upstream.max_connections)),
     key("l2.username", Slot::Text("the name of an ACL user", |r| &mut r.l2.username)),

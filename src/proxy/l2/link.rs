@@ -11,7 +11,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Door, L2, PATIENCE};
+use super::{Door, L2};
 use crate::backend::connection::{Control, DialError, Stream};
 use crate::backend::facts::info_field;
 use crate::clock;
@@ -26,7 +26,7 @@ const BATCH: usize = 512;
 const POLL: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(5));
 /// It is asked for its figures this often.
 const LOOK: Duration = Duration::from_secs(5);
-/// Without an answer for so long the connection counts as lost.
+/// Without an answer for so long, and twice as long as readers wait, the connection counts as lost.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Requests under way; what comes meanwhile waits, and goes in larger batches.
 const MOST: usize = 64;
@@ -75,6 +75,12 @@ struct Connection<'a> {
     next_look: Instant,
 }
 
+impl L2 {
+    fn silence(&self) -> Duration {
+        SILENCE.max(self.patience * 2)
+    }
+}
+
 impl Link {
     /// Keeps a connection for as long as the process lives.
     pub async fn run(self) {
@@ -89,7 +95,7 @@ impl Link {
                     *self.l2.door.write() = None;
                     self.l2.ledger.lost();
                     connection.forget();
-                    if began.elapsed() < SILENCE {
+                    if began.elapsed() < self.l2.silence() {
                         // Another one would end as soon.
                         node.down(&reason);
                     }
@@ -130,7 +136,7 @@ impl Link {
         let run = info_field(&info, "run_id").unwrap_or_default().to_owned();
         let take = control.demand_text(&[b"SCRIPT", b"LOAD", TAKE.as_bytes()]).await?;
         let fill = control.demand_text(&[b"SCRIPT", b"LOAD", FILL.as_bytes()]).await?;
-        let node = Arc::new(self.l2.node.for_run(run, PATIENCE));
+        let node = Arc::new(self.l2.node.for_run(run, self.l2.patience));
         Ok(Door { node, take: take.into_bytes(), fill: fill.into_bytes() })
     }
 }
@@ -144,7 +150,7 @@ impl Connection<'_> {
             }
             if !self.out.is_empty() {
                 let out = std::mem::take(&mut self.out);
-                match timeout(SILENCE, self.stream.write_all(&out)).await {
+                match timeout(self.link.l2.silence(), self.stream.write_all(&out)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(e)) => return e.to_string(),
                     Err(_) => return "it does not read".into(),
@@ -179,10 +185,11 @@ impl Connection<'_> {
     /// What waits too long for an answer.
     fn check_patience(&self) -> Result<(), String> {
         let waited = self.questions.front().map_or(0, |q| clock::now().saturating_sub(q.sent));
-        if waited > clock::nanos(PATIENCE) && !self.link.l2.ledger.is_slow() {
+        if waited > clock::nanos(self.link.l2.patience) && !self.link.l2.ledger.is_slow() {
             self.link.l2.ledger.shun();
         }
-        if waited > clock::nanos(SILENCE) { Err(format!("no answer for {SILENCE:?}")) } else { Ok(()) }
+        let silence = self.link.l2.silence();
+        if waited > clock::nanos(silence) { Err(format!("no answer for {silence:?}")) } else { Ok(()) }
     }
 
     fn put(&mut self, what: Asked, command: &[&[u8]]) {

@@ -28,14 +28,10 @@ use crate::tier::l2::record::{Epoch, Record};
 use crate::tier::l2::scripts::RANDOM;
 use crate::tier::policy::Expiry;
 
-/// Who takes it on himself to fill a copy has so long; then somebody else may.
-const LEASE_MS: &[u8] = b"100";
-/// Others wait for him at most so long.
-const WAIT: u64 = 150_000_000;
 /// The first and the longest pause between two looks whether he is done.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(8));
-/// A claim ends by itself after this time.
-const CLAIM_MS: &[u8] = b"10000";
+/// A claim ends by itself after this time, which is longer than anybody may have to fill.
+const CLAIM_MS: &[u8] = b"20000";
 /// Requests of one key whose replies are kept, about.
 const MOST_FIELDS: &[u8] = b"256";
 
@@ -243,6 +239,7 @@ impl Lookup {
         let (Some((door, lane)), Ok(())) = (lane, SystemRandom::new().fill(&mut random)) else {
             return self.go_home(None, now);
         };
+        let lease = self.l2.fill_within.as_millis().to_string();
         let mut request = Vec::with_capacity(self.name.len() + self.field.len() + 256);
         encode::command(
             &mut request,
@@ -254,7 +251,7 @@ impl Lookup {
                 self.l2.names.epoch(),
                 &self.field,
                 &random,
-                LEASE_MS,
+                lease.as_bytes(),
                 CLAIM_MS,
                 MOST_FIELDS,
             ],
@@ -300,7 +297,8 @@ impl Lookup {
 
     /// Somebody else brings the copy: looks again soon.
     fn wait(self: Rc<Self>, now: u64) {
-        if now.saturating_sub(self.begun) > WAIT || !self.stands(now) {
+        let patience = clock::nanos(self.l2.fill_within * 3 / 2);
+        if now.saturating_sub(self.begun) > patience || !self.stands(now) {
             return self.go_home(None, now);
         }
         let look = self.looks.replace(self.looks.get() + 1);

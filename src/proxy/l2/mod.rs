@@ -22,7 +22,9 @@ use crate::backend::cluster::NodeId;
 use crate::backend::connection::Address;
 use crate::backend::lane::Lane;
 use crate::backend::node::Node;
+use crate::backend::steward::Findings;
 use crate::clock;
+use crate::config::L2 as Config;
 use crate::metrics::Counters;
 use crate::resp::{Proto, encode};
 use crate::tier::l2::ledger::Ledger;
@@ -34,9 +36,6 @@ pub(super) use fill::Claim;
 use lookup::Lookup;
 use ticket::Ticket;
 
-/// What is asked of L2 for a reader is given up after this long, and L2 is passed by until it answers again.
-pub const PATIENCE: Duration = Duration::from_millis(80);
-
 /// The reads of L2 that its hit ratio is taken over: what is asked in vain costs each time.
 const WINDOW: f64 = 2048.0;
 
@@ -47,12 +46,18 @@ pub struct L2 {
     pub node: Arc<Node>,
     /// The database that copies are in.
     pub database: u16,
+    /// What is asked of it for a reader is given up after this long, and it is passed by until it answers again.
+    pub patience: Duration,
+    /// Who takes it on himself to fill a copy has so long; then somebody else may.
+    pub fill_within: Duration,
     /// What copies are called.
     pub names: Names,
     /// What makes them believable.
     pub ledger: Arc<Ledger>,
     /// What the connection of deletes found out.
     pub figures: Figures,
+    /// Which of its settings are not as the configuration says.
+    pub differs: Arc<Findings>,
     /// The way to the server that `ledger` is about; none: there is no connection to it.
     door: RwLock<Option<Arc<Door>>>,
     /// L2's clock in milliseconds less that of this process, at the most.
@@ -85,13 +90,16 @@ struct Door {
 
 impl L2 {
     /// Nobody has been there yet. `home` is what all processes that share it call home.
-    pub fn new(node: Arc<Node>, database: u16, home: &str) -> Self {
+    pub fn new(node: Arc<Node>, config: &Config, home: &str) -> Self {
         L2 {
             node,
-            database,
+            database: u16::try_from(config.upstream.database).unwrap_or(u16::MAX),
+            patience: config.answer_within,
+            fill_within: config.fill_within,
             names: Names::new(home),
             ledger: Arc::default(),
             figures: Figures::default(),
+            differs: Arc::default(),
             door: RwLock::default(),
             offset: AtomicI64::new(0),
         }
@@ -114,10 +122,17 @@ impl L2 {
 type Way = (Arc<Door>, Rc<Lane<Ticket>>);
 
 /// A record that waits for this confirmation of the guard.
-struct Held {
+pub(super) struct Held {
     number: u64,
     lookup: Rc<Lookup>,
     stored: Box<[u8]>,
+}
+
+impl Held {
+    /// Goes on with it.
+    pub(super) fn release(self, now: u64) {
+        self.lookup.confirmed(&self.stored, now);
+    }
 }
 
 /// What a worker has of L2.
@@ -177,22 +192,17 @@ impl Proxy {
         }
     }
 
-    /// Goes on with what waited for a confirmation that has come, or will not.
-    pub(super) fn release_l2(&self, now: u64) {
-        let nodes: Vec<NodeId> = self.l2.held.borrow().keys().copied().collect();
-        for node in nodes {
-            let vouched = self.shared.copies.as_ref().is_some_and(|copies| copies.vouched_by(node, now));
-            while let Some(held) = self.l2_due(node, vouched) {
-                held.lookup.confirmed(&held.stored, now);
+    /// Takes what waited for a confirmation that has come, or will not.
+    pub(super) fn take_l2(&self, now: u64) -> Vec<Held> {
+        let mut taken = Vec::new();
+        for (node, held) in self.l2.held.borrow_mut().iter_mut() {
+            let vouched = self.shared.copies.as_ref().is_some_and(|copies| copies.vouched_by(*node, now));
+            let due = |held: &Held| !vouched || self.shared.guards.reached(*node, held.number);
+            while held.front().is_some_and(due) {
+                taken.extend(held.pop_front());
             }
         }
-    }
-
-    fn l2_due(&self, node: NodeId, vouched: bool) -> Option<Held> {
-        let mut held = self.l2.held.borrow_mut();
-        let held = held.get_mut(&node)?;
-        let due = held.front().is_some_and(|h| !vouched || self.shared.guards.reached(node, h.number));
-        if due { held.pop_front() } else { None }
+        taken
     }
 
     /// What tells the servers apart that a read may have been answered by: a copy is believed only where it was read

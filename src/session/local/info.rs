@@ -110,6 +110,7 @@ fn section(context: &Context) -> String {
         lines.add("l2_bytes", l2.used_memory);
         lines.add("l2_max_bytes", l2.max_memory);
         lines.add("l2_evictions", l2.evicted);
+        lines.add("l2_deletes_outstanding", l2.outstanding);
         lines.add("l2_epochs", l2.epochs);
         lines.rate("l2", snapshot.l2_hit_rate());
         lines.times("l2_get", &snapshot.totals.l2_get);

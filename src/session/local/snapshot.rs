@@ -49,8 +49,12 @@ pub(super) struct L2Figures {
     pub(super) used_memory: u64,
     pub(super) max_memory: u64,
     pub(super) evicted: u64,
+    /// Keys that changed and that it has not deleted yet.
+    pub(super) outstanding: u64,
     /// Epochs that this process has begun.
     pub(super) epochs: u64,
+    /// Which of its settings are not as the configuration says.
+    pub(super) differs: Vec<String>,
 }
 
 impl L2Figures {
@@ -65,7 +69,9 @@ impl L2Figures {
             used_memory: figures.used_memory.load(Relaxed),
             max_memory: figures.max_memory.load(Relaxed),
             evicted: figures.evicted.load(Relaxed),
+            outstanding: l2.ledger.outstanding(),
             epochs: figures.epochs.load(Relaxed),
+            differs: l2.differs.all(),
         }
     }
 

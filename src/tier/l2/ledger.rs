@@ -78,6 +78,8 @@ pub struct Ledger {
     /// L2 was slow to answer since then, and has answered nothing that was asked later. 0: it is not.
     slow_since: AtomicU64,
     slots: Box<[Slot]>,
+    /// Deletes of all keys that L2 has not confirmed.
+    outstanding: AtomicU64,
     epochs: Mutex<Vec<Known>>,
     polled: Mutex<Option<(Epoch, u64)>>,
     outgoing: Mutex<Outgoing>,
@@ -92,6 +94,7 @@ impl Default for Ledger {
             guards: Mutex::default(),
             slow_since: AtomicU64::new(0),
             slots: (0..SLOTS).map(|_| Slot::default()).collect(),
+            outstanding: AtomicU64::new(0),
             epochs: Mutex::default(),
             polled: Mutex::default(),
             outgoing: Mutex::default(),
@@ -149,6 +152,11 @@ impl Ledger {
     /// Whether L2 is vouched for.
     pub fn vouched(&self) -> bool {
         self.state.load(SeqCst) % 2 == 1
+    }
+
+    /// Keys that changed and that L2 has not deleted yet.
+    pub fn outstanding(&self) -> u64 {
+        self.outstanding.load(SeqCst)
     }
 
     /// Whether L2 has been too slow to be asked.
@@ -250,6 +258,7 @@ impl Ledger {
         }
         let slot = slot_of(hash);
         self.slots[slot].deletes.fetch_add(1, SeqCst);
+        self.outstanding.fetch_add(1, SeqCst);
         outgoing.bytes += key.len();
         outgoing.keys.push((slot as u32, key.into()));
         let first = outgoing.keys.len() == 1;
@@ -300,9 +309,7 @@ impl Ledger {
     }
 
     fn forget(&self, outgoing: &mut Outgoing) {
-        for (slot, _) in outgoing.keys.drain(..) {
-            self.slots[slot as usize].deletes.fetch_sub(1, SeqCst);
-        }
+        self.deleted(outgoing.keys.drain(..).map(|(slot, _)| slot));
         outgoing.bytes = 0;
     }
 }
@@ -352,6 +359,7 @@ impl Ledger {
     pub fn deleted(&self, slots: impl IntoIterator<Item = u32>) {
         for slot in slots {
             self.slots[slot as usize].deletes.fetch_sub(1, SeqCst);
+            self.outstanding.fetch_sub(1, SeqCst);
         }
     }
 

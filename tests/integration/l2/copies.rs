@@ -1,9 +1,8 @@
 //! What one process has read at home, others have from L2.
 
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{LONG, SHORT, Scene, bulk, ok};
+use super::{LONG, Scene, bulk, ok};
 use crate::support::{Value, encode, wait_until};
 
 #[test]
@@ -52,30 +51,31 @@ fn replies_of_all_shapes_come_back_as_they_were() {
     for node in [0, 1, 0, 1] {
         assert!(scene.client(node).call(&["GET", "h"]).unwrap().is_error());
     }
-    assert!(began.elapsed() < Duration::from_millis(100) * 3, "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }
 
 #[test]
 fn a_copy_ends_with_its_key_and_with_the_tier() {
-    let scene = Scene::start(2, &[("l2.ttl", "700ms"), ("l1.ttl", "1m"), ("l1.max_size", "64KB")]);
-    scene.set("tier", "v");
-    scene.set("own", "v");
-    let mut client = scene.client(0);
-    scene.at_home(&["PEXPIRE", "own", "300"]);
-    let written = Instant::now();
-    assert_eq!(client.call(&["GET", "own"]).unwrap(), bulk("v"));
-    assert_eq!(client.call(&["GET", "tier"]).unwrap(), bulk("v"));
-    assert!(wait_until(LONG, || scene.copies("tier") == 1));
+    let scene = Scene::start(2, &[("l2.ttl", "3s"), ("l1.ttl", "1m"), ("l1.max_size", "64KB")]);
+    let (mut client, mut other) = (scene.client(0), scene.client(1));
+    let mut written = Instant::now();
+    // It may end before it was ever read.
+    assert!(wait_until(LONG, || {
+        scene.set("own", "v");
+        scene.at_home(&["PEXPIRE", "own", "1000"]);
+        written = Instant::now();
+        client.call(&["GET", "own"]).unwrap() == bulk("v") && scene.copies("own") == 1
+    }));
     // Read from L2 it ends no later.
-    let mut other = scene.client(1);
-    while written.elapsed() < Duration::from_millis(300) {
+    while written.elapsed() < Duration::from_millis(1020) {
         other.call(&["GET", "own"]).unwrap();
     }
-    sleep(Duration::from_millis(20));
     assert_eq!(other.call(&["GET", "own"]).unwrap(), Value::Nil);
     assert_eq!(client.call(&["GET", "own"]).unwrap(), Value::Nil);
+    scene.set("tier", "v");
+    assert_eq!(client.call(&["GET", "tier"]).unwrap(), bulk("v"));
+    assert!(wait_until(LONG, || scene.copies("tier") == 1));
     assert!(wait_until(LONG, || !scene.knows("tier")));
-    assert!(written.elapsed() < Duration::from_secs(3));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_write_does_not_overtake_a_read_that_l2_is_asked_for() {
     for round in 0..50 {
         scene.at_home(&["SET", &format!("k{round}"), &format!("old{round}")]);
     }
-    sleep(SHORT);
+    scene.quiet();
     for round in 0..50 {
         let (key, old, new) = (format!("k{round}"), format!("old{round}"), format!("new{round}"));
         let commands = [

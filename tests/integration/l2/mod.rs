@@ -4,11 +4,12 @@
 
 mod copies;
 mod faults;
+mod late;
+mod over_cluster;
 mod rules;
 mod stampede;
 mod surface;
 
-use std::thread::sleep;
 use std::time::Duration;
 
 use crate::support::{Client, RedisServer, Relay, Strata, Value, wait_until};
@@ -62,6 +63,10 @@ impl Scene {
             ("l1.rest", "false"),
             // What L1 has kept is gone when it is asked for again.
             ("l1.ttl", "1ms"),
+            // A busy machine is no reason to pass L2 by, nor to read at home what somebody else reads.
+            ("l2.answer_within", "10s"),
+            ("l2.fill_within", "10s"),
+            ("l3.lease", "30s"),
         ];
         all.extend(settings);
         let strata = Strata::start_bare(&all);
@@ -86,8 +91,13 @@ impl Scene {
         self.at_home(&["SET", key, value]);
         let told = wait_until(LONG, || deletes().iter().zip(&before).all(|(now, before)| now > before));
         assert!(told, "not all delete {key}");
-        // Confirmed, too.
-        sleep(Duration::from_millis(20));
+        self.quiet();
+    }
+
+    /// Waits until L2 has confirmed all deletes.
+    fn quiet(&self) {
+        let outstanding = |member: &Member| member.stat("deletes_outstanding");
+        assert!(wait_until(LONG, || self.nodes.iter().all(|member| outstanding(member) == 0)));
     }
 
     /// Reads by way of one process until L2 has the copy.
@@ -98,8 +108,7 @@ impl Scene {
             self.copies(words[1]) > 0
         });
         assert!(filled, "{words:?} is never in L2: {:?}", self.nodes[node].l2_lines());
-        // What was announced meanwhile is deleted, and confirmed.
-        sleep(Duration::from_millis(20));
+        self.quiet();
         reply
     }
 
@@ -141,10 +150,14 @@ impl Member {
 
     /// What INFO says of L2.
     fn info(&self, name: &str) -> String {
-        let reply = self.strata.connect().call(&["INFO", "strata"]).unwrap();
-        let text = String::from_utf8_lossy(reply.bytes().unwrap()).into_owned();
-        let name = format!("strata_l2_{name}:");
-        text.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_default().to_owned()
+        info(&self.strata, name)
+    }
+
+    /// Waits until L1 has nothing, not even what ended.
+    fn forgets(&self) {
+        // What waits for the guard is there when a script's reply has waited for it.
+        assert_eq!(self.strata.connect().call(&["EVAL", "return 1", "0"]).unwrap(), Value::Integer(1));
+        assert!(wait_until(LONG, || field(&self.strata, "l1_entries") == "0"));
     }
 
     fn state(&self) -> String {
@@ -160,6 +173,19 @@ impl Member {
         let text = String::from_utf8_lossy(reply.bytes().unwrap()).into_owned();
         text.lines().filter_map(|line| line.strip_prefix("strata_l2_")).map(str::to_owned).collect()
     }
+}
+
+/// What INFO says of a process' L2.
+fn info(strata: &Strata, name: &str) -> String {
+    field(strata, &format!("l2_{name}"))
+}
+
+/// What INFO says of a process.
+fn field(strata: &Strata, name: &str) -> String {
+    let reply = strata.connect().call(&["INFO", "strata"]).unwrap();
+    let text = String::from_utf8_lossy(reply.bytes().unwrap()).into_owned();
+    let name = format!("strata_{name}:");
+    text.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_default().to_owned()
 }
 
 fn bulk(text: &str) -> Value {

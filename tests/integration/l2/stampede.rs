@@ -30,7 +30,7 @@ fn a_hundred_clients_of_three_processes_are_one_read_at_home() {
 
 #[test]
 fn a_dead_process_that_was_to_fill_blocks_nobody() {
-    let mut scene = Scene::start(2, &[]);
+    let mut scene = Scene::start(2, &[("l2.fill_within", "500ms")]);
     scene.set("k", "v");
     let mut doomed = scene.client(0);
     doomed.call(&["GET", "other"]).unwrap();
@@ -47,13 +47,13 @@ fn a_dead_process_that_was_to_fill_blocks_nobody() {
     for reader in readers {
         assert_eq!(reader.join().unwrap(), bulk("v"));
     }
-    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert_eq!(scene.read_in_l2(1, &["GET", "k"]), bulk("v"));
 }
 
 #[test]
 fn a_slow_home_is_waited_for_only_so_long() {
-    let scene = Scene::start(2, &[]);
+    let scene = Scene::start(2, &[("l2.fill_within", "500ms")]);
     scene.set("k", "v");
     let mut slow = scene.client(0);
     slow.call(&["GET", "other"]).unwrap();
@@ -62,7 +62,7 @@ fn a_slow_home_is_waited_for_only_so_long() {
     assert!(wait_until(LONG, || scene.knows("k")));
     let began = Instant::now();
     assert_eq!(scene.client(1).call(&["GET", "k"]).unwrap(), bulk("v"));
-    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     scene.nodes[0].to_home.stall_part(Part::Lane2, Replies, false);
     assert_eq!(slow.read().unwrap(), bulk("v"));
 }

@@ -1,7 +1,7 @@
 //! What operators see of L2, and do to it.
 
 use super::{LONG, Scene, bulk, ok};
-use crate::support::{Value, wait_until};
+use crate::support::{Client, Value, wait_until};
 
 fn shown(value: &Value) -> String {
     format!("{value:?}")
@@ -30,8 +30,34 @@ fn where_stats_and_health_show_l2() {
     assert!(wait_until(LONG, || member.stat("bytes") > 0));
 }
 
+/// All texts in it.
+fn flat(value: &Value) -> String {
+    let inner = || value.elements().unwrap_or_default().iter().map(flat).collect::<Vec<_>>().join(" ");
+    value.bytes().map_or_else(inner, |bytes| String::from_utf8_lossy(bytes).into_owned())
+}
+
 fn shown_word(word: &str) -> String {
     shown(&bulk(word))
+}
+
+/// As to home's: but nothing in it is worth a disk.
+#[test]
+fn a_managed_l2_is_set_and_one_that_is_not_is_told_of() {
+    let options = [("save", "3600 1"), ("appendonly", "yes")];
+    let setting = |client: &mut Client, name| {
+        let pair = client.call(&["CONFIG", "GET", name]).unwrap().elements().unwrap();
+        String::from_utf8_lossy(pair[1].bytes().unwrap()).into_owned()
+    };
+    let names = ["maxmemory", "maxmemory-policy", "save", "appendonly"];
+    let looks = [("l2.health_interval", "100ms"), ("l2.max_size", "50MB")];
+    let scene = Scene::start_with(1, &options, &looks);
+    let told = |scene: &Scene| flat(&scene.client(0).call(&["CACHE", "HEALTH"]).unwrap());
+    assert!(wait_until(LONG, || told(&scene).contains("maxmemory is 0, not 50000000 (l2.max_size)")));
+    assert_eq!(names.map(|name| setting(&mut scene.l2.connect(), name))[2..], ["3600 1", "yes"]);
+    let scene = Scene::start_with(1, &options, &[looks[0], looks[1], ("l2.manage", "true")]);
+    let wanted = ["50000000", "allkeys-lru", "", "no"];
+    assert!(wait_until(LONG, || names.map(|name| setting(&mut scene.l2.connect(), name)) == wanted));
+    assert!(wait_until(LONG, || !told(&scene).contains("l2.max_size")));
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Child processes that are ended by their id and never outlive the tests.
 
-use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::OnceLock;
 use std::sync::mpsc::{self, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 
@@ -35,7 +35,22 @@ impl Process {
             return Err(io::ErrorKind::NotFound.into());
         }
         kill_process(Pid::from_child(&self.child), signal)?;
+        // One of its threads has to run to stop the others.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while signal == Signal::STOP && !self.stands_still() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
         Ok(())
+    }
+
+    /// Whether all its threads are stopped.
+    fn stands_still(&self) -> bool {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.id())) else { return true };
+        tasks.flatten().all(|task| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // Its name, which may be anything, is in brackets.
+            stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+        })
     }
 
     /// SIGTERM, and SIGKILL if it still runs after `limit`.

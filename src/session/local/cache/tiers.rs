@@ -43,6 +43,7 @@ pub(super) fn l2_stats(snapshot: &Snapshot, l2: &L2Figures) -> Value {
         ("refused", totals.l2_refused.into()),
         ("abandoned", totals.l2_abandoned.into()),
         ("deletes", totals.l2_deletes.into()),
+        ("deletes_outstanding", l2.outstanding.into()),
         ("epochs", l2.epochs.into()),
         ("evictions", l2.evicted.into()),
         ("failures", totals.l2_failures.into()),
@@ -140,6 +141,10 @@ pub(super) fn health(snapshot: &Snapshot, shared: &Shared) -> Value {
         pairs.push(("address".into(), text(&*l2.address)));
         pairs.push(("bytes".into(), l2.used_memory.into()));
         pairs.push(("max_bytes".into(), l2.max_memory.into()));
+        pairs.push((
+            "differs".into(),
+            Value::List(l2.differs.iter().map(|words| text(words.as_str())).collect()),
+        ));
         tiers.push(("l2".to_owned(), Value::Map(pairs)));
     }
     let mut pairs = status(snapshot.home_verdict());
