@@ -67,6 +67,8 @@ impl Scene {
             ("l2.answer_within", "10s"),
             ("l2.fill_within", "10s"),
             ("l3.lease", "30s"),
+            ("l2.connect_timeout", "20s"),
+            ("l3.connect_timeout", "20s"),
         ];
         all.extend(settings);
         let strata = Strata::start_bare(&all);

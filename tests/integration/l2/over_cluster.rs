@@ -21,6 +21,8 @@ impl Scene {
             ("l2.namespace", "scene"),
             ("l2.answer_within", "10s"),
             ("l2.fill_within", "10s"),
+            ("l2.connect_timeout", "20s"),
+            ("l3.connect_timeout", "20s"),
             ("l1.rest", "false"),
             ("l1.ttl", "1ms"),
             // A busy machine answers its probes late.
