@@ -1,5 +1,6 @@
 //! What one process has read at home, others have from L2.
 
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::{LONG, Scene, bulk, ok};
@@ -76,6 +77,36 @@ fn a_copy_ends_with_its_key_and_with_the_tier() {
     assert_eq!(client.call(&["GET", "tier"]).unwrap(), bulk("v"));
     assert!(wait_until(LONG, || scene.copies("tier") == 1));
     assert!(wait_until(LONG, || !scene.knows("tier")));
+}
+
+/// The time that a copy says "absent" is counted from the reading at home, however often it was copied.
+#[test]
+fn what_is_absent_lives_no_longer_for_having_been_in_l2() {
+    let scene = Scene::start(2, &[("l1.negative_ttl", "30s")]);
+    let mut client = scene.client(1);
+    assert_eq!(scene.fill(0, &["GET", "none"]), Value::Nil);
+    let filled = Instant::now();
+    sleep(Duration::from_millis(500));
+    assert_eq!(scene.read_in_l2(1, &["GET", "none"]), Value::Nil);
+    let mut left = None;
+    let copied = wait_until(LONG, || {
+        let found = client.call(&["CACHE", "WHERE", "none"]).unwrap();
+        left = left_in_l1(&found);
+        left.is_some()
+    });
+    assert!(copied, "it is no copy in L1");
+    let most = 30_000 - filled.elapsed().as_millis().min(500) as i64;
+    assert!(left.is_some_and(|left| left <= most), "{left:?} of {most} ms");
+}
+
+/// For how many milliseconds L1 has its first copy, as CACHE WHERE says.
+fn left_in_l1(found: &Value) -> Option<i64> {
+    let of = |map: &Value, name: &str| {
+        let parts = map.elements()?;
+        parts.chunks_exact(2).find(|pair| pair[0] == bulk(name)).map(|pair| pair[1].clone())
+    };
+    let first = of(&of(found, "l1")?, "requests")?.elements()?.into_iter().next()?;
+    of(&first, "time_left_ms")?.integer()
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! L2 above a cluster: each master tells of what is its own, and what moves is not believed.
 
-use super::{LONG, bulk, info, ok};
-use crate::support::{Client, Cluster, RedisServer, Shape, Strata, Value, slot_of, wait_until};
+use super::{LONG, bulk, field, info, ok};
+use crate::support::{Client, Cluster, Part, RedisServer, Shape, Strata, Value, slot_of, wait_until};
 
 /// Two processes that share an L2 over a cluster.
 struct Scene {
@@ -12,7 +12,10 @@ struct Scene {
 
 impl Scene {
     fn start(replicas: usize) -> Scene {
-        let cluster = Cluster::start_as(Shape { replicas, ..Shape::default() });
+        Scene::start_over(Cluster::start_as(Shape { replicas, ..Shape::default() }))
+    }
+
+    fn start_over(cluster: Cluster) -> Scene {
         let l2 = RedisServer::start(&[]);
         let url = l2.tcp().url();
         let settings = [
@@ -148,4 +151,33 @@ fn what_a_dead_master_said_is_not_believed_of_the_next() {
     scene.await_vouched();
     assert_eq!(scene.fill(&key), [bulk("new"), bulk("new")]);
     assert_eq!(scene.fill(&other), [bulk("1"), bulk("1")]);
+}
+
+/// What one master announced to nobody is not believed, whatever the others did.
+#[test]
+fn coverage_of_one_master_that_was_lost_begins_an_epoch() {
+    let cluster = Cluster::start_as(Shape { replicas: 0, relays: true, ..Shape::default() });
+    let mut scene = Scene::start_over(cluster);
+    let key = scene.cluster.key_of_node(0, "k");
+    scene.at_home(&["SET", &key, "old"]);
+    assert_eq!(scene.fill(&key), [bulk("old"), bulk("old")]);
+    // Nobody else deletes it.
+    scene.strata[0].pause();
+    let guard = |scene: &Scene| field(&scene.strata[1], "guard");
+    let awake = guard(&scene);
+    let relay = scene.cluster.node(0).relay();
+    relay.refuse(true);
+    relay.cut_part(Part::Guard);
+    assert!(wait_until(LONG, || guard(&scene) != awake), "the guard is still there");
+    scene.at_home(&["SET", &key, "new"]);
+    relay.refuse(false);
+    assert!(wait_until(LONG, || guard(&scene) == awake), "the guard is not back");
+    let mut client = scene.client(1);
+    assert!(wait_until(LONG, || info(&scene.strata[1], "state") == "up"));
+    for _ in 0..20 {
+        assert_eq!(client.call(&["GET", &key]).unwrap(), bulk("new"));
+    }
+    assert_eq!(scene.read_in_l2(1, &key), bulk("new"));
+    scene.strata[0].resume();
+    scene.sees(&key, &bulk("new"));
 }
