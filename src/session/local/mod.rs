@@ -46,6 +46,10 @@ impl Session {
             id::HELLO => self.hello(request),
             id::AUTH => self.auth(request),
             id::QUIT => self.quit(),
+            // Who heard what was published before is counted with those replies.
+            id::RESET if self.info.is_subscribed() && self.core.replies.borrow().waiting() > 0 => {
+                self.park(request, What::Later);
+            }
             id::RESET => self.reset(),
             id::INFO => self.info(request, command, now),
             id::MONITOR => self.begin_monitoring(),
