@@ -17,6 +17,7 @@ mod value;
 use std::future::Future;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::parked::What;
 use super::replies::Shape;
 use super::{ReplyMode, Session};
 use crate::backend::lane::Reply;
