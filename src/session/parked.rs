@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as Cx, Poll};
 
 use bytes::Bytes;
@@ -149,6 +150,8 @@ impl Session {
                     *self.core.elsewhere.borrow_mut() = Elsewhere::default();
                     // What watches keys is kept for EXEC.
                     if !matches!(parked.what, What::Watch) {
+                        // It was not idle.
+                        self.info.active.store(clock::now(), Relaxed);
                         self.info.blocked.lock().take();
                         self.give_back(own, true);
                     }
