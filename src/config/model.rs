@@ -202,6 +202,8 @@ pub struct Policy {
     pub pattern: String,
     /// The longest a copy lives in L1.
     pub l1_ttl: Option<Duration>,
+    /// The longest a copy lives in L2, where L3 is home; zero: none is kept there. None: as in `[l2]`.
+    pub l2_ttl: Option<Duration>,
     /// The longest a copy that says "absent" lives.
     pub negative_ttl: Option<Duration>,
     /// For how long copies are served while home cannot be reached; none: they are not.

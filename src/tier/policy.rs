@@ -110,15 +110,20 @@ impl Policies {
         self.rule(key).and_then(|r| r.stale_if_error).unwrap_or_default()
     }
 
+    /// Whether L2 may have copies of this key.
+    pub fn in_l2(&self, key: &[u8]) -> bool {
+        self.rules.is_empty() || self.rule(key).and_then(|r| r.l2_ttl) != Some(Duration::ZERO)
+    }
+
     /// How long a reply about `key` may be kept in L2, from the sending of its read on; None: not at all.
     pub fn l2_life(&self, key: &[u8], reply_absent: bool, expiry: Expiry) -> Option<Duration> {
+        let rule = self.rule(key);
+        let ttl = rule.and_then(|r| r.l2_ttl).unwrap_or(self.l2_ttl);
         let life = match expiry {
             Expiry::Absent if !reply_absent => return None,
-            Expiry::Absent => {
-                self.rule(key).and_then(|r| r.negative_ttl).unwrap_or(self.negative_ttl).min(self.l2_ttl)
-            }
-            Expiry::Never => self.l2_ttl,
-            Expiry::In(ms) => self.l2_ttl.min(Duration::from_millis(ms)),
+            Expiry::Absent => rule.and_then(|r| r.negative_ttl).unwrap_or(self.negative_ttl).min(ttl),
+            Expiry::Never => ttl,
+            Expiry::In(ms) => ttl.min(Duration::from_millis(ms)),
         };
         (life >= Duration::from_millis(1)).then_some(life)
     }
@@ -208,6 +213,15 @@ mod tests {
         assert_eq!(life(false, Expiry::In(900_000)), Some(300_000));
         assert_eq!(life(true, Expiry::Absent), Some(1_000));
         assert_eq!((life(false, Expiry::In(0)), life(false, Expiry::Absent)), (None, None));
+        let rule = |pattern: &str, seconds| Rule {
+            pattern: pattern.into(),
+            l2_ttl: Some(Duration::from_secs(seconds)),
+            ..Rule::default()
+        };
+        let p = policies(vec![rule("never:*", 0), rule("long:*", 900)]).with_l2(Duration::from_secs(300));
+        let life = |key: &[u8]| p.l2_life(key, false, Expiry::Never).map(|life| life.as_secs());
+        assert_eq!([life(b"never:k"), life(b"long:k"), life(b"k")], [None, Some(900), Some(300)]);
+        assert_eq!([&b"never:k"[..], b"long:k", b"k"].map(|key| p.in_l2(key)), [false, true, true]);
     }
 
     #[test]

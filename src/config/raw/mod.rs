@@ -170,6 +170,7 @@ pub(super) static KEYS: &[Key<Raw>] = &[
 pub(super) static POLICY_KEYS: &[Key<Policy>] = &[
     key("match", Slot::Text(A_PATTERN, |p| &mut p.pattern)),
     key("l1_ttl", Slot::MaybeSpan(MS..=YEAR, |p| &mut p.l1_ttl)),
+    key("l2_ttl", Slot::MaybeSpan(ZERO..=YEAR, |p| &mut p.l2_ttl)),
     key("negative_ttl", Slot::MaybeSpan(ZERO..=YEAR, |p| &mut p.negative_ttl)),
     key("stale_if_error", Slot::MaybeSpan(ZERO..=YEAR, |p| &mut p.stale_if_error)),
     key("mget", Slot::Choice { names: MGET, get: |p| p.mget.name(), set: set_mget }),

@@ -84,6 +84,9 @@ impl Proxy {
         {
             return false;
         }
+        if !copies.policies().in_l2(identity.key) {
+            return false;
+        }
         // What was read at home by then is told by the token, what is asked later by the pass.
         let token = copies.token(identity.hash, &[]);
         let Some(pass) = l2.ledger.pass(identity.hash).filter(|_| self.l2.admission.admit()) else {

@@ -79,6 +79,31 @@ fn a_copy_ends_with_its_key_and_with_the_tier() {
     assert!(wait_until(LONG, || !scene.knows("tier")));
 }
 
+#[test]
+fn a_policy_says_how_long_copies_live_in_l2() {
+    let policies = "[[policy]]\nmatch = \"never:*\"\nl2_ttl = \"0s\"\n[[policy]]\nmatch = \"short:*\"\nl2_ttl = \"20s\"\n";
+    let mut scene = Scene::start(0, &[]);
+    scene.add_with(policies, &[]);
+    scene.nodes[0].await_vouched();
+    let left = |key: &str| {
+        let mut l2 = scene.l2.connect();
+        let names = l2.call(&["KEYS", &format!("strata:l2:*:{key}")]).unwrap().elements().unwrap();
+        l2.call(&[&b"PTTL"[..], names[0].bytes().unwrap()]).unwrap().integer().unwrap()
+    };
+    for key in ["short:k", "k"] {
+        scene.set(key, "v");
+        assert_eq!(scene.fill(0, &["GET", key]), bulk("v"));
+    }
+    assert!((1..=20_000).contains(&left("short:k")) && left("k") > 200_000);
+    scene.set("never:k", "v");
+    let asked = scene.nodes[0].stat("misses");
+    for _ in 0..10 {
+        assert_eq!(scene.client(0).call(&["GET", "never:k"]).unwrap(), bulk("v"));
+    }
+    assert!(!scene.knows("never:k"));
+    assert_eq!(scene.nodes[0].stat("misses"), asked);
+}
+
 /// The time that a copy says "absent" is counted from the reading at home, however often it was copied.
 #[test]
 fn what_is_absent_lives_no_longer_for_having_been_in_l2() {

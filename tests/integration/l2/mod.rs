@@ -50,6 +50,11 @@ impl Scene {
     }
 
     fn add(&mut self, settings: &[(&str, &str)]) {
+        self.add_with("", settings);
+    }
+
+    /// With a configuration file.
+    fn add_with(&mut self, file: &str, settings: &[(&str, &str)]) {
         let (to_home, to_l2) = (Relay::start(&self.home.tcp()), Relay::start(&self.l2.tcp()));
         let (home, l2) = (to_home.endpoint().url(), to_l2.endpoint().url());
         let home = home.strip_prefix("redis://").unwrap();
@@ -57,7 +62,6 @@ impl Scene {
             ("l3.enabled", "true"),
             ("l3.mode", "standalone"),
             ("l3.nodes", home),
-            ("l2.url", &*l2),
             // Each has its own way home.
             ("l2.namespace", "scene"),
             ("l1.rest", "false"),
@@ -71,7 +75,7 @@ impl Scene {
             ("l3.connect_timeout", "20s"),
         ];
         all.extend(settings);
-        let strata = Strata::start_bare(&all);
+        let strata = Strata::start_with(&l2, file, &all);
         self.nodes.push(Member { to_home, to_l2, strata });
     }
 
