@@ -90,11 +90,11 @@ fn a_policy_says_how_long_copies_live_in_l2() {
         let names = l2.call(&["KEYS", &format!("strata:l2:*:{key}")]).unwrap().elements().unwrap();
         l2.call(&[&b"PTTL"[..], names[0].bytes().unwrap()]).unwrap().integer().unwrap()
     };
-    for key in ["short:k", "k"] {
+    for key in ["short:k", "long"] {
         scene.set(key, "v");
         assert_eq!(scene.fill(0, &["GET", key]), bulk("v"));
     }
-    assert!((1..=20_000).contains(&left("short:k")) && left("k") > 200_000);
+    assert!((1..=20_000).contains(&left("short:k")) && left("long") > 200_000);
     scene.set("never:k", "v");
     let asked = scene.nodes[0].stat("misses");
     for _ in 0..10 {
