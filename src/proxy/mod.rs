@@ -361,9 +361,10 @@ impl Proxy {
         }
     }
 
-    /// Whether the reply of a miss is wanted as a copy (rule 11: a fill costs home about as much as the read).
-    fn admit(&self) -> bool {
-        self.admission.admit()
+    /// Whether the reply of a miss of the key with this hash is wanted as a copy (rule 11: a fill costs home about as
+    /// much as the read).
+    fn admit(&self, hash: u64) -> bool {
+        self.admission.admit(hash)
     }
 
     fn waiter(&self, ask: &Ask<'_>) -> Waiter {

@@ -89,7 +89,7 @@ impl Proxy {
             now: ask.now,
             node: way.node,
             follows: ask.follows,
-            admitted: self.admit(),
+            admitted: self.admit(identity.hash),
         };
         match copies.begin(&identity, &others, &asker) {
             Start::Joined => {
