@@ -26,6 +26,7 @@ mod lease;
 mod mget;
 mod overheard;
 mod read;
+mod ready;
 mod receiver;
 mod scripts;
 pub mod slow_log;
