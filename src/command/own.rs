@@ -4,6 +4,10 @@
 //! A read-only command that neither [`CACHEABLE`] nor [`NOT_CACHED`] names does not compile.
 
 use super::facts::Flags;
+use spread::SPREAD;
+pub use spread::{Merge, Split, Spread};
+
+mod spread;
 
 /// Whether replies of a command may be kept as copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -301,6 +305,8 @@ chooser!(session, SESSION, SessionNeed, None);
 chooser!(reach, REACH, Reach, Declared);
 chooser!(admin, ADMIN, Admin, No);
 chooser!(finder, FINDERS, Finder, Specs);
+
+chooser!(spread, SPREAD, Spread, One);
 
 /// Whether replies of this command are not kept where fields of hashes can expire.
 pub(super) const fn hash_fields(name: &str) -> bool {

@@ -18,6 +18,7 @@ mod mget;
 mod read;
 mod scripts;
 pub mod slow_log;
+mod spread;
 mod subscribers;
 mod ticket;
 mod touch;

@@ -1,0 +1,258 @@
+//! SCAN over several nodes: the masters one after the other, with cursors that say where a walk is.
+//!
+//! Redis' promise is kept though slots move meanwhile: what is there during the whole walk is returned at least once. A
+//! pass goes through some masters. When it has, what moved since it began is looked at: slots that have another owner, or
+//! are on their way to one. A key goes from the owner to the next one only, so a walk that asked that one first asks it
+//! again, now for the keys of these slots alone; and so on until nothing has moved. A master that is gone is left out:
+//! its slots have moved.
+//!
+//! A cursor holds the pass (12 bits: a digest of the map it began with, so that any strata before the same home knows it),
+//! the place among its nodes, and the node's own cursor. One that nobody knows, or no longer, begins anew: what is
+//! returned twice was never promised not to be.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use crate::resp::{encode, reply};
+
+/// Slots of a cluster.
+pub(super) const SLOTS: usize = 16_384;
+/// Bits of a cursor that name the pass.
+const TAG_BITS: u32 = 12;
+/// Passes that are remembered. Each may hold a map of its own, of 32 KB.
+const REMEMBERED: usize = 64;
+/// Stands for the owner of a slot that has none.
+const NOBODY: u16 = u16::MAX;
+
+/// Which masters there are, and whose each slot is, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Ground {
+    /// By rising name.
+    masters: Vec<Box<str>>,
+    /// Places in `masters`.
+    owners: Box<[u16]>,
+}
+
+/// A slot that is on its way to a node.
+pub(super) type Import = (u16, Box<str>);
+
+/// Some masters, to be asked one after the other.
+#[derive(Debug)]
+pub(super) struct Pass {
+    tag: u64,
+    masters: Vec<Box<str>>,
+    /// The only slots whose keys are wanted, by rising number; None: all.
+    only: Option<Vec<u16>>,
+    /// What was known when it began.
+    ground: Arc<Ground>,
+    /// What was on its way when it began, and will have been seen where it goes when it ends.
+    imports: Vec<Import>,
+}
+
+/// What is to be done for a step.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// This master is asked, with this cursor of its own.
+    Ask { at: Station, master: Box<str>, cursor: u64 },
+    /// All masters are asked which slots are on their way to them, for [`Walks::check`].
+    Check(Station),
+}
+
+/// Where a walk is: a master of a pass, or its end.
+#[derive(Debug)]
+pub(super) struct Station {
+    pass: Arc<Pass>,
+    index: usize,
+}
+
+/// The passes of all walks that are under way.
+#[derive(Debug, Default)]
+pub(super) struct Walks {
+    passes: VecDeque<Arc<Pass>>,
+}
+
+impl Ground {
+    /// Of the masters' names, each with the ranges of its slots (both ends included).
+    pub(super) fn of<'a>(masters: impl Iterator<Item = (&'a str, Vec<(u16, u16)>)>) -> Self {
+        let mut all: Vec<_> = masters.filter(|(_, ranges)| !ranges.is_empty()).collect();
+        all.sort_unstable();
+        let mut owners = vec![NOBODY; SLOTS].into_boxed_slice();
+        for (place, (_, ranges)) in all.iter().enumerate() {
+            for (first, last) in ranges {
+                let last = usize::from(*last).min(SLOTS - 1);
+                owners[usize::from(*first).min(last)..=last].fill(place as u16);
+            }
+        }
+        Ground { masters: all.into_iter().map(|(name, _)| name.into()).collect(), owners }
+    }
+
+    fn owner(&self, slot: usize) -> Option<&str> {
+        self.masters.get(usize::from(self.owners[slot])).map(|name| &**name)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.masters.binary_search_by(|master| (**master).cmp(name)).is_ok()
+    }
+
+    fn digest(&self, salt: u64) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self, salt).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+impl Walks {
+    /// The step that a cursor stands for.
+    pub(super) fn step(&mut self, cursor: u64, ground: &Arc<Ground>) -> Step {
+        let rest = cursor >> TAG_BITS;
+        let tag = cursor & ((1 << TAG_BITS) - 1);
+        let pass = self.find(tag).unwrap_or_else(|| self.begin(ground));
+        // Tags are not 0.
+        let (mut index, mut cursor) = match pass.tag == tag {
+            true => {
+                let places = pass.masters.len() as u64 + 1;
+                ((rest % places) as usize, rest / places)
+            }
+            false => (0, 0),
+        };
+        while let Some(master) = pass.masters.get(index) {
+            if ground.has(master) {
+                return Step::Ask { master: master.clone(), at: Station { pass, index }, cursor };
+            }
+            (index, cursor) = (index + 1, 0);
+        }
+        Step::Check(Station { pass, index })
+    }
+
+    /// What follows a pass, once it is known what is on its way to whom: the next cursor, 0 if the walk is over.
+    pub(super) fn check(&mut self, at: &Station, ground: &Arc<Ground>, imports: Vec<Import>) -> u64 {
+        let before = &at.pass;
+        let moved = (0..SLOTS).filter(|slot| ground.owner(*slot) != before.ground.owner(*slot));
+        let moved: Vec<u16> = moved.map(|slot| slot as u16).collect();
+        let fresh: Vec<&Import> = imports.iter().filter(|import| !before.imports.contains(import)).collect();
+        let gained = moved.iter().filter_map(|slot| ground.owner(usize::from(*slot)));
+        let mut masters: Vec<Box<str>> =
+            gained.chain(fresh.iter().map(|(_, to)| &**to)).map(Into::into).collect();
+        masters.sort_unstable();
+        masters.dedup();
+        if masters.is_empty() {
+            return 0;
+        }
+        let mut only: Vec<u16> = moved.iter().copied().chain(fresh.iter().map(|(slot, _)| *slot)).collect();
+        only.sort_unstable();
+        only.dedup();
+        let salt = before.tag;
+        let pass = Pass { tag: 0, masters, only: Some(only), ground: ground.clone(), imports };
+        let pass = self.remember(pass, salt);
+        Station { pass, index: 0 }.cursor(0).unwrap_or(0)
+    }
+
+    fn find(&mut self, tag: u64) -> Option<Arc<Pass>> {
+        let index = self.passes.iter().position(|pass| pass.tag == tag)?;
+        // Those that are not used are forgotten first.
+        let pass = self.passes.remove(index)?;
+        self.passes.push_back(pass.clone());
+        Some(pass)
+    }
+
+    /// The pass over everything.
+    fn begin(&mut self, ground: &Arc<Ground>) -> Arc<Pass> {
+        let known = self.passes.iter().find(|pass| pass.only.is_none() && pass.ground == *ground);
+        if let Some(pass) = known {
+            return pass.clone();
+        }
+        let (masters, ground) = (ground.masters.clone(), ground.clone());
+        self.remember(Pass { tag: 0, masters, only: None, ground, imports: Vec::new() }, 0)
+    }
+
+    fn remember(&mut self, mut pass: Pass, salt: u64) -> Arc<Pass> {
+        let tags =
+            (0..).map(|again: u64| 1 + pass.ground.digest(salt ^ again << TAG_BITS) % ((1 << TAG_BITS) - 1));
+        let free = tags.into_iter().find(|tag| self.passes.iter().all(|other| other.tag != *tag));
+        pass.tag = free.unwrap_or(1);
+        let pass = Arc::new(pass);
+        if self.passes.len() >= REMEMBERED {
+            self.passes.pop_front();
+        }
+        self.passes.push_back(pass.clone());
+        pass
+    }
+}
+
+impl Station {
+    /// The cursor behind a step, the node's own being `next`. None: it is too large to be told.
+    pub(super) fn next(self, next: u64) -> Option<u64> {
+        match next {
+            0 => Station { index: self.index + 1, ..self }.cursor(0),
+            next => self.cursor(next),
+        }
+    }
+
+    fn cursor(&self, own: u64) -> Option<u64> {
+        let places = self.pass.masters.len() as u64 + 1;
+        let rest = own.checked_mul(places)?.checked_add(self.index as u64)?;
+        (rest >> (u64::BITS - TAG_BITS) == 0).then_some(rest << TAG_BITS | self.pass.tag)
+    }
+
+    /// Whether a key is to be returned.
+    fn wants(&self, slot: u16) -> bool {
+        self.pass.only.as_ref().is_none_or(|only| only.binary_search(&slot).is_ok())
+    }
+
+    /// A node's reply as the client gets it; None: it is none, or its cursor cannot be told.
+    pub(super) fn reply(self, reply: &[u8], slot_of: impl Fn(&[u8]) -> u16) -> Option<Vec<u8>> {
+        let mut elements = reply::elements(reply);
+        let own: u64 = std::str::from_utf8(reply::bulk(elements.next()?)?).ok()?.parse().ok()?;
+        let page = elements.next()?;
+        let mut keys: Vec<&[u8]> = reply::elements(page).collect();
+        if self.pass.only.is_some() {
+            keys.retain(|key| reply::bulk(key).is_some_and(|key| self.wants(slot_of(key))));
+        }
+        let mut out = Vec::with_capacity(reply.len() + 16);
+        let next = self.next(own)?;
+        encode::array(&mut out, 2);
+        encode::bulk(&mut out, next.to_string().as_bytes());
+        encode::array(&mut out, keys.len());
+        keys.iter().for_each(|key| out.extend_from_slice(key));
+        Some(out)
+    }
+}
+
+/// The reply to a step that brings no keys.
+pub(super) fn empty_page(next: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode::array(&mut out, 2);
+    encode::bulk(&mut out, next.to_string().as_bytes());
+    encode::array(&mut out, 0);
+    out
+}
+
+/// A cursor as Redis reads it. None: it is none.
+pub(super) fn parse_cursor(word: &[u8]) -> Option<u64> {
+    // What strtoul makes of a sign, and of nothing at all.
+    let (negative, digits) = match word {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() {
+        return word.is_empty().then_some(0);
+    }
+    let number: u64 =
+        digits.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(digits).ok())??.parse().ok()?;
+    Some(if negative { number.wrapping_neg() } else { number })
+}
+
+/// The slots that are on their way to the node that tells: `[slot-<-node]` in its own line of CLUSTER NODES.
+pub(super) fn imports(nodes: &[u8], master: &str) -> Vec<Import> {
+    let text = String::from_utf8_lossy(nodes);
+    let myself =
+        |line: &&str| line.split(' ').nth(2).is_some_and(|flags| flags.split(',').any(|f| f == "myself"));
+    let line = text.lines().find(myself).unwrap_or_default();
+    let slot = |word: &str| word.strip_prefix('[')?.split_once("-<-")?.0.parse().ok();
+    line.split(' ').skip(8).filter_map(slot).map(|slot| (slot, master.into())).collect()
+}
+
+#[cfg(test)]
+mod tests;
