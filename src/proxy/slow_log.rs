@@ -11,8 +11,6 @@ use crate::resp::{Request, encode};
 const MAX_ARGUMENTS: usize = 32;
 /// Bytes of an argument that are kept, as in Redis.
 const MAX_ARGUMENT: usize = 128;
-/// Bytes that most of what is kept fits in.
-const TYPICAL: usize = 96;
 
 /// Who answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,33 +133,32 @@ impl SlowLog {
     }
 }
 
-/// What is kept of a request: its own bytes, if nothing is to be left out.
-pub fn kept_of(request: &Request<'_>) -> Vec<u8> {
+/// Puts behind `out` what is kept of a request: its own bytes, if nothing is to be left out.
+pub fn keep_raw(out: &mut Vec<u8>, request: &Request<'_>) {
     if request.len() <= MAX_ARGUMENTS && request.iter().all(|argument| argument.len() <= MAX_ARGUMENT) {
-        return request.raw().to_vec();
+        out.extend_from_slice(request.raw());
+    } else {
+        keep(out, request.iter());
     }
-    kept(request.iter())
 }
 
-/// What is kept of a request: an encoded array of its arguments, the same as Redis keeps.
-pub fn kept<'a>(arguments: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<u8> {
+/// Puts behind `out` what is kept of a request: an encoded array of its arguments, the same as Redis keeps.
+pub fn keep<'a>(out: &mut Vec<u8>, arguments: impl ExactSizeIterator<Item = &'a [u8]>) {
     let count = arguments.len();
     let shown = if count > MAX_ARGUMENTS { MAX_ARGUMENTS - 1 } else { count };
-    let mut out = Vec::with_capacity(TYPICAL);
-    encode::array(&mut out, count.min(MAX_ARGUMENTS));
+    encode::array(out, count.min(MAX_ARGUMENTS));
     for argument in arguments.take(shown) {
         match argument.len().checked_sub(MAX_ARGUMENT) {
-            None | Some(0) => encode::bulk(&mut out, argument),
+            None | Some(0) => encode::bulk(out, argument),
             Some(more) => {
                 let rest = format!("... ({more} more bytes)");
-                encode::bulk(&mut out, &[&argument[..MAX_ARGUMENT], rest.as_bytes()].concat());
+                encode::bulk(out, &[&argument[..MAX_ARGUMENT], rest.as_bytes()].concat());
             }
         }
     }
     if shown < count {
-        encode::bulk(&mut out, format!("... ({} more arguments)", count - shown).as_bytes());
+        encode::bulk(out, format!("... ({} more arguments)", count - shown).as_bytes());
     }
-    out
 }
 
 #[cfg(test)]
@@ -169,7 +166,7 @@ mod tests {
     use super::*;
 
     fn slow(micros: u64) -> Slow {
-        let request = kept([&b"PING"[..]].into_iter());
+        let request = b"*1\r\n$4\r\nPING\r\n".to_vec();
         let (address, name) = (String::new(), Vec::new());
         Slow { id: 0, at: 0, micros, request, address, name, answered: Answered::L2 }
     }
@@ -191,7 +188,11 @@ mod tests {
 
     #[test]
     fn long_requests_are_cut_as_redis_cuts_them() {
-        let text = |arguments: &[&[u8]]| String::from_utf8(kept(arguments.iter().copied())).expect("text");
+        let text = |arguments: &[&[u8]]| {
+            let mut out = Vec::new();
+            keep(&mut out, arguments.iter().copied());
+            String::from_utf8(out).expect("text")
+        };
         assert_eq!(text(&[b"a", &[b'x'; 128]]), format!("*2\r\n$1\r\na\r\n$128\r\n{}\r\n", "x".repeat(128)));
         assert!(text(&[&[b'x'; 130]]).ends_with("x... (2 more bytes)\r\n"));
         let (all, more) = (text(&[b"a".as_slice(); 32]), text(&[b"a".as_slice(); 33]));

@@ -7,19 +7,22 @@ use super::shown::{has_secrets, shown};
 use super::{Core, Session};
 use crate::clock;
 use crate::command::{Command, Flags};
-use crate::proxy::slow_log::{Answered, Slow, kept, kept_of};
+use crate::proxy::slow_log::{Answered, Slow, keep, keep_raw};
 use crate::proxy::watch::Reason;
 use crate::resp::Request;
 
-/// Open requests beyond whose number the memory for them is given back.
-const KEEP: usize = 16;
+/// Open requests, and bytes of them, beyond which the memory for them is given back.
+const KEEP: (usize, usize) = (16, 2048);
+/// Bytes of answered requests in front of open ones are given back from here on.
+const SLACK: usize = 64 * 1024;
 
 #[derive(Debug)]
 struct Timing {
     slot: u64,
     since: u64,
-    /// What the log keeps of the request; none once it was answered.
-    request: Option<Vec<u8>>,
+    /// Where in [`Timings::text`] it ends; it begins where the one before it ends.
+    end: usize,
+    answered: bool,
 }
 
 /// The requests of one client that home has not answered yet.
@@ -27,29 +30,53 @@ struct Timing {
 pub(super) struct Timings {
     /// By rising slot.
     open: VecDeque<Timing>,
+    /// What the log would keep of them, one behind the other: nearly all are answered in time, and an allocation for
+    /// each was a tenth of a pass-through SET.
+    text: Vec<u8>,
+    /// Where in `text` the first of them begins.
+    begin: usize,
 }
 
 impl Timings {
-    fn begin(&mut self, slot: u64, since: u64, request: Vec<u8>) {
-        self.open.push_back(Timing { slot, since, request: Some(request) });
+    /// `keep` puts behind the text what the log would keep of the request.
+    fn begin(&mut self, slot: u64, since: u64, keep: impl FnOnce(&mut Vec<u8>)) {
+        keep(&mut self.text);
+        self.open.push_back(Timing { slot, since, end: self.text.len(), answered: false });
     }
 
-    /// The request at a slot was answered: when it had come, and what it was.
-    fn end(&mut self, slot: u64) -> Option<(u64, Vec<u8>)> {
+    /// The request at a slot was answered: `found` gets when it had come, and what is kept of it.
+    fn end<T>(&mut self, slot: u64, found: impl FnOnce(u64, &[u8]) -> T) -> Option<T> {
         // Replies mostly come in order.
         let index = match self.open.front() {
             Some(first) if first.slot == slot => 0,
             _ => self.open.binary_search_by_key(&slot, |timing| timing.slot).ok()?,
         };
-        let timing = self.open.get_mut(index)?;
-        let ended = (timing.since, timing.request.take()?);
-        while self.open.front().is_some_and(|timing| timing.request.is_none()) {
-            self.open.pop_front();
+        let begin = if index == 0 { self.begin } else { self.open[index - 1].end };
+        let timing = self.open.get_mut(index).filter(|timing| !timing.answered)?;
+        timing.answered = true;
+        let found = found(timing.since, &self.text[begin..timing.end]);
+        self.forget_answered();
+        Some(found)
+    }
+
+    fn forget_answered(&mut self) {
+        while let Some(answered) = self.open.pop_front_if(|timing| timing.answered) {
+            self.begin = answered.end;
         }
-        if self.open.is_empty() && self.open.capacity() > KEEP {
-            self.open = VecDeque::new();
+        if self.open.is_empty() {
+            self.begin = 0;
+            self.text.clear();
+            if self.open.capacity() > KEEP.0 {
+                self.open = VecDeque::new();
+            }
+            if self.text.capacity() > KEEP.1 {
+                self.text = Vec::new();
+            }
+        } else if self.begin > SLACK && self.begin > self.text.len() / 2 {
+            self.text.drain(..self.begin);
+            self.open.iter_mut().for_each(|timing| timing.end -= self.begin);
+            self.begin = 0;
         }
-        Some(ended)
     }
 }
 
@@ -60,8 +87,7 @@ impl Session {
         // What home will refuse was not run; of what strata does not know nobody can say.
         let runs = |c: &Command| is_logged(c, slow.every()) && c.arity_ok(request.len());
         if slow.on() && command.map_or(!slow.every(), runs) {
-            let kept = command.map_or_else(|| kept_of(request), |c| keep(c, request));
-            self.core.timings.borrow_mut().begin(slot, now, kept);
+            self.core.timings.borrow_mut().begin(slot, now, |text| keep_of(text, command, request));
         }
     }
 
@@ -70,7 +96,9 @@ impl Session {
         let shared = &self.context.proxy.shared;
         if shared.watch.has(Reason::EveryCommand) && is_logged(command, true) {
             let took = clock::now().saturating_sub(began);
-            self.core.log(keep(command, request), took, by);
+            let mut kept = Vec::new();
+            keep_of(&mut kept, Some(command), request);
+            self.core.log(kept, took, by);
         }
     }
 }
@@ -78,9 +106,12 @@ impl Session {
 impl Core {
     /// The request at a slot was answered at `now`.
     pub(super) fn end_timing(&self, slot: u64, now: u64) {
-        let Some((since, request)) = self.timings.borrow_mut().end(slot) else { return };
-        let took = now.saturating_sub(since);
-        if self.context.proxy.shared.slow.wants(took) {
+        let slow = |since: u64, request: &[u8]| {
+            let took = now.saturating_sub(since);
+            self.context.proxy.shared.slow.wants(took).then(|| (request.to_vec(), took))
+        };
+        let late = self.timings.borrow_mut().end(slot, slow).flatten();
+        if let Some((request, took)) = late {
             self.log(request, took, Answered::L2);
         }
     }
@@ -98,11 +129,11 @@ impl Core {
     }
 }
 
-/// What the log keeps of a request.
-fn keep(command: &Command, request: &Request<'_>) -> Vec<u8> {
-    match has_secrets(command) {
-        true => kept(shown(command, request).into_iter()),
-        false => kept_of(request),
+/// Puts behind `out` what the log keeps of a request.
+fn keep_of(out: &mut Vec<u8>, command: Option<&Command>, request: &Request<'_>) {
+    match command {
+        Some(command) if has_secrets(command) => keep(out, shown(command, request).into_iter()),
+        _ => keep_raw(out, request),
     }
 }
 
@@ -120,15 +151,29 @@ mod tests {
     #[test]
     fn timings_end_in_any_order() {
         let mut timings = Timings::default();
-        let request = |n: u8| vec![n];
         for slot in [3, 5, 9] {
-            timings.begin(slot, slot * 10, request(slot as u8));
+            timings.begin(slot, slot * 10, |text| text.resize(text.len() + slot as usize, slot as u8));
         }
-        assert_eq!(timings.end(5), Some((50, request(5))));
-        assert_eq!((timings.end(5), timings.end(4)), (None, None));
-        assert_eq!(timings.end(3), Some((30, request(3))));
-        assert_eq!(timings.open.len(), 1);
-        assert_eq!(timings.end(9), Some((90, request(9))));
-        assert!(timings.open.is_empty());
+        let mut end = |slot| timings.end(slot, |since, request| (since, request.to_vec()));
+        let kept = |slot: u8| Some((u64::from(slot) * 10, vec![slot; slot.into()]));
+        assert_eq!(end(5), kept(5));
+        assert_eq!((end(5), end(4)), (None, None));
+        assert_eq!((end(3), end(9)), (kept(3), kept(9)));
+        assert!(timings.open.is_empty() && timings.text.is_empty());
+    }
+
+    #[test]
+    fn what_was_answered_takes_no_memory_while_others_are_open() {
+        let mut timings = Timings::default();
+        for slot in 0..10_000 {
+            timings.begin(slot + 1, 0, |text| text.resize(text.len() + 100, slot as u8));
+            if slot > 0 {
+                assert_eq!(
+                    timings.end(slot, |_, request| request.to_vec()),
+                    Some(vec![(slot - 1) as u8; 100])
+                );
+            }
+        }
+        assert!(timings.text.len() <= 2 * SLACK, "{}", timings.text.len());
     }
 }

@@ -97,6 +97,8 @@ impl<P: Post> Link<P> {
             match self.node.breaker.check() {
                 Ok(()) if wanted => return,
                 Err(open) if wanted => {
+                    // Others may always be first to dial when that is allowed again.
+                    self.tell_all(|| Event::Failed { reason: open.reason.clone(), retry_in: open.retry_in });
                     let _ = timeout(open.retry_in, self.register.asked.notified()).await;
                 }
                 _ => self.register.asked.notified().await,

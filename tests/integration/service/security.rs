@@ -1,10 +1,7 @@
 //! Passwords and TLS, on either side.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
-
 use super::{LONG, bulk, ok, pair};
-use crate::support::{RedisServer, Strata, Value, is_redis_7_0, skip, wait_until};
+use crate::support::{Certificates, RedisServer, Strata, Value, is_redis_7_0, skip, wait_until};
 
 #[test]
 fn clients_need_the_password_that_is_set() {
@@ -81,43 +78,21 @@ fn home_may_ask_for_a_password_or_a_user() {
     assert!(says, "{reply:?}");
 }
 
-fn openssl(directory: &Path, arguments: &str) -> bool {
-    let mut command = Command::new("openssl");
-    command.current_dir(directory).args(arguments.split(' '));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
-}
-
 #[test]
 fn home_may_be_reached_by_tls() {
     if !is_redis_7_0() {
         return skip("TLS, which other servers may be built without");
     }
-    let directory = tempfile::tempdir().unwrap();
-    let made = openssl(
-        directory.path(),
-        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=authority",
-    ) && openssl(
-        directory.path(),
-        "req -newkey rsa:2048 -nodes -keyout home.key -out home.csr -subj /CN=home -addext subjectAltName=DNS:home.test",
-    ) && openssl(
-        directory.path(),
-        "x509 -req -in home.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy -out home.crt",
-    );
-    if !made {
+    let Some(made) = Certificates::make() else {
         return println!("skipped: openssl cannot make certificates here");
-    }
-    let file = |name: &str| directory.path().join(name).display().to_string();
+    };
     let port = crate::support::Port::reserve().unwrap();
     let number = port.number().to_string();
-    let home = RedisServer::start(&[
-        ("tls-port", &number),
-        ("tls-cert-file", &file("home.crt")),
-        ("tls-key-file", &file("home.key")),
-        ("tls-ca-cert-file", &file("ca.crt")),
-        ("tls-auth-clients", "yes"),
-    ]);
-    let (ca, cert, key) = (file("ca.crt"), file("home.crt"), file("home.key"));
+    let options = made.server_options();
+    let mut options: Vec<(&str, &str)> = options.iter().map(|(name, value)| (*name, &**value)).collect();
+    options.push(("tls-port", &number));
+    let home = RedisServer::start(&options);
+    let (ca, cert, key) = (made.file("ca.crt"), made.file("home.crt"), made.file("home.key"));
     let settings = [
         ("l2.ca_file", &*ca),
         ("l2.cert_file", &*cert),

@@ -1,10 +1,15 @@
 //! What every test stands on: real servers with a life cycle, a raw client, and a relay that breaks connections.
 
+mod certificates;
 mod client;
+#[allow(dead_code, reason = "what tests of a home of several servers stand on")]
+mod cluster;
 mod port;
 mod process;
 mod redis;
 mod relay;
+#[allow(dead_code, reason = "what tests of a home of several servers stand on")]
+mod sentinel;
 mod strata;
 mod value;
 
@@ -13,10 +18,15 @@ use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use certificates::Certificates;
 pub(crate) use client::{Client, Endpoint, encode};
+#[allow(unused_imports, reason = "what tests of a home of several servers stand on")]
+pub(crate) use cluster::{Cluster, Shape, slot_of};
 pub(crate) use port::Port;
 pub(crate) use redis::{RedisServer, is_redis_7_0, skip};
 pub(crate) use relay::{Direction, Part, Relay};
+#[allow(unused_imports, reason = "what tests of a home of several servers stand on")]
+pub(crate) use sentinel::{DOWN_AFTER, Sentinels};
 pub(crate) use strata::Strata;
 pub(crate) use value::Value;
 

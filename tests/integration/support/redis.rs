@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -43,25 +44,50 @@ pub(crate) struct RedisServer {
     directory: TempDir,
     port: Port,
     options: Vec<(String, String)>,
+    login: Option<(String, String)>,
     process: Option<Process>,
 }
 
 impl RedisServer {
     /// Starts with `options` of redis.conf (without persistence unless they say so) and returns once PING is answered.
     pub(crate) fn start(options: &[(&str, &str)]) -> RedisServer {
-        let directory =
-            tempfile::Builder::new().prefix("strata-redis-").tempdir().expect("a temporary directory");
-        let options = options.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let port = Port::reserve().expect("a free port");
-        let mut server = RedisServer { directory, port, options, process: None };
+        let mut server = RedisServer::prepare(options);
         server.start_again();
         server
     }
 
+    /// The same, not started yet. An option's words are split at spaces.
+    pub(crate) fn prepare(options: &[(&str, &str)]) -> RedisServer {
+        let directory =
+            tempfile::Builder::new().prefix("strata-redis-").tempdir().expect("a temporary directory");
+        let options = options.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let port = Port::reserve().expect("a free port");
+        RedisServer { directory, port, options, login: None, process: None }
+    }
+
+    /// For the next start.
+    pub(crate) fn add_option(&mut self, name: &str, value: &str) {
+        self.options.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Has its own connections log in.
+    pub(crate) fn log_in_as(&mut self, user: &str, password: &str) {
+        self.login = Some((user.to_owned(), password.to_owned()));
+    }
+
     /// Starts the server after `stop` or `kill`, on the same addresses and data.
     pub(crate) fn start_again(&mut self) {
+        self.spawn();
+        self.wait_ready();
+    }
+
+    /// Starts the process, and does not wait for it.
+    pub(crate) fn spawn(&mut self) {
         assert!(self.process.is_none(), "redis-server runs already");
         self.process = Some(Process::spawn(self.command()).expect("redis-server is installed"));
+    }
+
+    pub(crate) fn wait_ready(&mut self) {
         let ready = wait_until(START, || self.ended() || self.answers_ping());
         assert!(ready && !self.ended(), "redis-server does not start:\n{}", self.log());
     }
@@ -74,7 +100,7 @@ impl RedisServer {
         command.arg("--logfile").arg(self.directory.path().join("redis.log"));
         command.args(["--save", "", "--appendonly", "no"]);
         for (name, value) in &self.options {
-            command.args([&format!("--{name}"), value]);
+            command.arg(format!("--{name}")).args(value.split(' '));
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
@@ -85,7 +111,7 @@ impl RedisServer {
     }
 
     fn answers_ping(&self) -> bool {
-        let pong = Client::connect(&self.unix()).and_then(|mut client| client.call(&["PING"]));
+        let pong = self.try_connect().and_then(|mut client| client.call(&["PING"]));
         matches!(pong, Ok(Value::Simple(_)))
     }
 
@@ -95,6 +121,14 @@ impl RedisServer {
 
     fn socket(&self) -> PathBuf {
         self.directory.path().join("redis.sock")
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port.number()
     }
 
     pub(crate) fn tcp(&self) -> Endpoint {
@@ -107,7 +141,16 @@ impl RedisServer {
 
     /// A new connection by the unix socket.
     pub(crate) fn connect(&self) -> Client {
-        Client::connect(&self.unix()).expect("redis-server accepts")
+        self.try_connect().expect("redis-server accepts")
+    }
+
+    /// The same, of a server that may be gone.
+    pub(crate) fn try_connect(&self) -> io::Result<Client> {
+        let mut client = Client::connect(&self.unix())?;
+        if let Some((user, password)) = &self.login {
+            client.call(&["AUTH", user, password])?;
+        }
+        Ok(client)
     }
 
     pub(crate) fn process_id(&self) -> u32 {

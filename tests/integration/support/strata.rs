@@ -38,12 +38,24 @@ impl Strata {
     }
 
     fn start_at(port: Port, url: &str, file: &str, settings: &[(&str, &str)]) -> Strata {
+        let binary = program();
+        let mut all = vec![("l2.url", url), ("l2.binary", &*binary)];
+        all.extend(settings);
+        Strata::start_on(port, file, &all)
+    }
+
+    /// Starts with these settings alone, and returns once PING is answered in any way.
+    #[allow(dead_code, reason = "for homes of several servers")]
+    pub(crate) fn start_bare(settings: &[(&str, &str)]) -> Strata {
+        Strata::start_on(Port::reserve().expect("a free port"), "", settings)
+    }
+
+    fn start_on(port: Port, file: &str, settings: &[(&str, &str)]) -> Strata {
         let directory =
             tempfile::Builder::new().prefix("strata-proxy-").tempdir().expect("a temporary directory");
         fs::write(directory.path().join("config.toml"), file).expect("the configuration is written");
-        let mut all = vec![("l2.url".to_owned(), url.to_owned()), ("l2.binary".to_owned(), program())];
-        all.extend(settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
-        let mut strata = Strata { directory, port, settings: all, process: None };
+        let settings = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let mut strata = Strata { directory, port, settings, process: None };
         strata.start_again();
         strata
     }
