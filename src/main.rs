@@ -24,9 +24,10 @@ impl Program for Strata {
     }
 
     fn try_backends(&self, config: &Config) -> Vec<Trial> {
+        let home = config.home();
         let began = Instant::now();
         let outcome = server::try_home(config).map_err(|error| format!("{error:#}"));
-        vec![Trial { name: format!("l2 {}", config.l2.endpoint), took: began.elapsed(), outcome }]
+        vec![Trial { name: format!("{} {}", home.section, home.topology), took: began.elapsed(), outcome }]
     }
 }
 

@@ -195,23 +195,23 @@ counters! {
     /// Reads that waited for another client's flight.
     flight_joins => "l1", "joined";
     /// Reads sent home.
-    home_reads => "l2", "reads";
+    home_reads => "home", "reads";
     /// Reads that home answered with a value.
-    home_hits => "l2", "hits";
+    home_hits => "home", "hits";
     /// Reads that home answered with "absent".
-    home_misses => "l2", "misses";
+    home_misses => "home", "misses";
     /// Commands that write, sent home.
-    home_sets => "l2", "sets";
+    home_sets => "home", "sets";
     /// Of these, commands that delete.
-    home_deletes => "l2", "deletes";
+    home_deletes => "home", "deletes";
     /// Requests that home did not answer: lost connection, time-out, unreachable.
-    home_failures => "l2", "failures";
+    home_failures => "home", "failures";
     /// Requests sent home again after a lost connection.
-    home_retries => "l2", "retries";
+    home_retries => "home", "retries";
     /// Confirmations asked of the guard connection.
-    guard_fences => "l2", "fences";
+    guard_fences => "home", "fences";
     /// Connections made to home.
-    home_connects => "l2", "connects";
+    home_connects => "home", "connects";
 }
 
 /// All counter blocks of the process.

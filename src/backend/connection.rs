@@ -47,15 +47,15 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// From the files that the configuration names.
+    /// From the files that the configuration names in this section.
     ///
     /// # Errors
     /// A file that cannot be read or holds nothing of use, with its setting.
-    pub fn new(settings: &TlsSettings, host: &str) -> anyhow::Result<Self> {
+    pub fn new(section: &str, settings: &TlsSettings, host: &str) -> anyhow::Result<Self> {
         let mut roots = rustls::RootCertStore::empty();
         match &settings.ca_file {
             Some(file) => {
-                for certificate in read_pem(file, "l2.ca_file")? {
+                for certificate in read_pem(file, &format!("{section}.ca_file"))? {
                     roots.add(certificate)?;
                 }
             }
@@ -67,15 +67,15 @@ impl Tls {
         let config = match &settings.identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
-                let chain = read_pem(&identity.cert_file, "l2.cert_file")?;
+                let chain = read_pem(&identity.cert_file, &format!("{section}.cert_file"))?;
                 let key = PrivateKeyDer::from_pem_file(&identity.key_file)
-                    .with_context(|| format!("l2.key_file: {}", identity.key_file.display()))?;
+                    .with_context(|| format!("{section}.key_file: {}", identity.key_file.display()))?;
                 builder.with_client_auth_cert(chain, key)?
             }
         };
         let name = settings.server_name.as_deref().unwrap_or(host).to_owned();
-        let name =
-            ServerName::try_from(name).context("l2.server_name (or the host of l2.url) is no server name")?;
+        let name = ServerName::try_from(name)
+            .with_context(|| format!("{section}.server_name (or the host {host}) is no server name"))?;
         Ok(Tls { config: Arc::new(config), name })
     }
 }

@@ -169,8 +169,8 @@ impl Monitor {
             reasons.push(format!("it does not tell how it fares: {refusal}"));
         }
         if ping > self.slow {
-            let slow = self.slow;
-            reasons.push(format!("a PING took {ping:?}, more than {slow:?} (targets.latency.l2)"));
+            let (slow, section) = (self.slow, self.node.section);
+            reasons.push(format!("a PING took {ping:?}, more than {slow:?} (targets.latency.{section})"));
         }
         let state = if reasons.is_empty() { State::Healthy } else { State::Degraded };
         (state, reasons)
@@ -191,7 +191,7 @@ impl Monitor {
             }
             Err(_) => {
                 line.broken = true;
-                Err(format!("no answer within {bound:?} (l2.request_timeout)"))
+                Err(format!("no answer within {bound:?} ({}.request_timeout)", self.node.section))
             }
         }
     }

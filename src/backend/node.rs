@@ -4,11 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::breaker::Breaker;
-use super::connection::{Dial, DialError};
+use super::connection::{Address, Credentials, Dial, DialError};
+use crate::config::Upstream;
 
 /// A node: how to reach it, its breaker and its bounds.
 #[derive(Debug)]
 pub struct Node {
+    /// The section of its settings: `l2` or `l3`.
+    pub section: &'static str,
     /// How to open a connection.
     pub dial: Dial,
     /// Shared by all that dial.
@@ -20,8 +23,16 @@ pub struct Node {
 
 impl Node {
     /// A node that nobody has dialed yet.
-    pub fn new(dial: Dial, breaker: Breaker, request_timeout: Duration) -> Self {
-        Node { dial, breaker, request_timeout, complained: AtomicBool::new(false) }
+    pub fn new(upstream: &Upstream, address: Address) -> Self {
+        let credentials =
+            Credentials { username: upstream.username.clone(), password: upstream.password.clone() };
+        Node {
+            section: upstream.section,
+            dial: Dial { address, credentials, timeout: upstream.connect_timeout },
+            breaker: Breaker::new(upstream.backoff_min, upstream.backoff_max),
+            request_timeout: upstream.request_timeout,
+            complained: AtomicBool::new(false),
+        }
     }
 
     /// A dial failed. If that says nothing of the node, nobody is kept from dialing.

@@ -292,7 +292,7 @@ fn unknown_key(path: &str, origin: Origin) -> ConfigError {
     let in_section = |key: &Key<Raw>| key.name.strip_prefix(section)?.strip_prefix('.');
     let known: Vec<_> = raw::KEYS.iter().filter_map(in_section).filter(|key| !key.contains('.')).collect();
     match known.is_empty() {
-        true => error.accepted("the sections server, l1, l2, targets, policy and user"),
+        true => error.accepted("the sections server, l1, l2, l3, targets, policy and user"),
         false => error.accepted(format!("in [{section}]: {}", known.join(", "))),
     }
 }

@@ -1,10 +1,12 @@
-//! `l2.url`: what it may say. Messages never quote the URL: it may hold a password.
+//! Where a server is: `l2.url` and the nodes of `[l3]`. Messages never quote a URL: it may hold a password.
 
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use url::{Host, Url};
 
 use super::Secret;
+use super::tiers::HostPort;
 
 /// What is accepted, for error messages.
 pub(super) const ACCEPTED: &str = "\"embedded\", \"redis://host:6379\", \"rediss://host:6379\" (TLS) \
@@ -86,6 +88,19 @@ fn server(text: &str, tls: bool) -> Result<Location, String> {
     })
 }
 
+/// Reads `host:port`, where an IPv6 address is in brackets.
+pub(super) fn host_and_port(text: &str) -> Option<HostPort> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let port = port.filter(|port| *port != 0)?;
+    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().ok()?.to_string(),
+        None if is_name(host) => host.to_owned(),
+        None => return None,
+    };
+    Some(HostPort { host, port })
+}
+
 fn is_name(host: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     (1..=253).contains(&host.len()) && host.bytes().all(known)
@@ -152,6 +167,29 @@ mod tests {
         assert_eq!(location.database, Some(15));
         let location = parse("redis://:pw@cache").unwrap();
         assert_eq!((location.username, location.password), (None, Some(Secret::new("pw"))));
+    }
+
+    #[test]
+    fn reads_hosts_with_ports() {
+        for text in ["10.0.0.1:6379", "redis-1.example.org:1", "[::1]:65535", "[fe80::1:2]:6379"] {
+            assert_eq!(host_and_port(text).map(|found| found.to_string()), Some(text.to_owned()));
+        }
+        assert_eq!(host_and_port("[::1]:7"), Some(HostPort { host: "::1".to_owned(), port: 7 }));
+        for text in [
+            "",
+            ":",
+            "cache",
+            "cache:",
+            ":6379",
+            "cache:0",
+            "cache:+1",
+            "cache:65536",
+            "::1:6379",
+            "[x]:1",
+            "a b:1",
+        ] {
+            assert_eq!(host_and_port(text), None, "{text:?}");
+        }
     }
 
     #[test]

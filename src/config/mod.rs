@@ -18,6 +18,7 @@ mod secret;
 mod show;
 mod slot;
 mod suggest;
+mod tiers;
 mod users;
 mod value;
 
@@ -27,10 +28,10 @@ use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use model::{
-    AdminCommands, Config, Endpoint, Eviction, HitRates, Identity, L1, L2, Latencies, Mget, Policy, Server,
-    Targets, Tls, User,
+    AdminCommands, Config, Eviction, HitRates, L1, Latencies, Mget, Policy, Server, Targets, User,
 };
 pub use secret::{MASK, Rules, Secret, mask_url};
+pub use tiers::{Endpoint, HostPort, Identity, L2, L3, Tls, Topology, Upstream};
 
 /// Bytes of a configuration file; larger ones are refused.
 pub const MAX_FILE_SIZE: usize = 1 << 20;

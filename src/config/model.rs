@@ -1,11 +1,10 @@
 //! The configuration in force: plain values, checked and complete. The defaults are here too.
 
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::secret::{Rules, Secret};
+use super::tiers::{L2, L3, Upstream};
 
 /// Everything strata can be told. [`super::load`] makes one whose values are in the bounds of `config.toml`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,14 +13,23 @@ pub struct Config {
     pub server: Server,
     /// Copies in the memory of the process.
     pub l1: L1,
-    /// The Redis behind.
+    /// The Redis of this node: home, or copies above [`Config::l3`].
     pub l2: L2,
+    /// The Redis that is home where it is enabled.
+    pub l3: L3,
     /// Rules for the keys that match a glob; the first that matches wins. At most 1000.
     pub policies: Vec<Policy>,
     /// Who may do what, besides the default user. At most 1000.
     pub users: Vec<User>,
     /// Figures that are reported as met or missed.
     pub targets: Targets,
+}
+
+impl Config {
+    /// The tier that holds the truth: L3 where it is enabled, else L2.
+    pub fn home(&self) -> &Upstream {
+        if self.l3.enabled { &self.l3.upstream } else { &self.l2.upstream }
+    }
 }
 
 /// `[server]`
@@ -181,133 +189,6 @@ impl Eviction {
             Self::Lru => "lru",
         }
     }
-}
-
-/// `[l2]`: the Redis that is home.
-#[derive(Clone, Debug, PartialEq)]
-pub struct L2 {
-    /// Always true in this version: without L2 there is no home.
-    pub enabled: bool,
-    /// Where it is.
-    pub endpoint: Endpoint,
-    /// `maxmemory` of an embedded one, in bytes.
-    pub max_size: usize,
-    /// Lifetime of what strata itself stores in it.
-    pub ttl: Duration,
-    /// Connections of one node that clients may hold for themselves.
-    pub max_connections: usize,
-    /// ACL user; never given without a password.
-    pub username: Option<String>,
-    /// Never empty.
-    pub password: Option<Secret>,
-    /// The database a client is in until it sends SELECT.
-    pub database: u32,
-    /// For connecting, TLS and authentication together.
-    pub connect_timeout: Duration,
-    /// From the sending of a request to its reply.
-    pub request_timeout: Duration,
-    /// Serving lease: copies are served for so long after the sending of the last answered probe.
-    pub lease: Duration,
-    /// Time between two health checks.
-    pub health_interval: Duration,
-    /// First delay before connecting again.
-    pub backoff_min: Duration,
-    /// Largest delay before connecting again; never less than `backoff_min`.
-    pub backoff_max: Duration,
-}
-
-impl L2 {
-    /// Time between two lease probes: a quarter of the lease.
-    pub fn probe_interval(&self) -> Duration {
-        self.lease / 4
-    }
-}
-
-impl Default for L2 {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            endpoint: Endpoint::default(),
-            max_size: 100_000_000,
-            ttl: Duration::from_secs(300),
-            max_connections: 50,
-            username: None,
-            password: None,
-            database: 0,
-            connect_timeout: Duration::from_secs(1),
-            request_timeout: Duration::from_secs(10),
-            lease: Duration::from_secs(1),
-            health_interval: Duration::from_secs(30),
-            backoff_min: Duration::from_millis(100),
-            backoff_max: Duration::from_secs(5),
-        }
-    }
-}
-
-/// Where a Redis is. `Display` gives its URL, which holds no user and no password.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// A private child process.
-    Embedded {
-        /// The program: a path, or a name that is looked up in PATH.
-        binary: PathBuf,
-    },
-    /// A server reached by TCP.
-    Tcp {
-        /// A name or an address; an IPv6 address is without brackets.
-        host: String,
-        /// Never 0.
-        port: u16,
-        /// Settings of TLS; none: the connection is in the clear.
-        tls: Option<Tls>,
-    },
-    /// A server on this machine.
-    Unix {
-        /// An absolute path of at most 107 bytes.
-        path: PathBuf,
-    },
-}
-
-impl Default for Endpoint {
-    fn default() -> Self {
-        Self::Embedded { binary: PathBuf::from("redis-server") }
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Embedded { .. } => f.write_str("embedded"),
-            Self::Unix { path } => write!(f, "unix://{}", path.display()),
-            Self::Tcp { host, port, tls } => {
-                let scheme = if tls.is_some() { "rediss" } else { "redis" };
-                match host.contains(':') {
-                    true => write!(f, "{scheme}://[{host}]:{port}"),
-                    false => write!(f, "{scheme}://{host}:{port}"),
-                }
-            }
-        }
-    }
-}
-
-/// TLS toward a server. All files are PEM.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// Authorities to trust; none: those of the system.
-    pub ca_file: Option<PathBuf>,
-    /// What strata shows to a server that asks.
-    pub identity: Option<Identity>,
-    /// The name the server's certificate must bear; none: the host.
-    pub server_name: Option<String>,
-}
-
-/// A certificate with its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The certificate, followed by its chain.
-    pub cert_file: PathBuf,
-    /// Its private key.
-    pub key_file: PathBuf,
 }
 
 /// `[[policy]]`: rules for the keys that match `pattern`. What is none here is as in `[l1]`.

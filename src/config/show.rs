@@ -53,6 +53,7 @@ mod tests {
             server = { listen = "[::]:0", timeout = "1h 30m", max_bulk = "1MiB", log = "info,strata=trace" }
             l1 = { enabled = false, policy = "lru", negative_ttl = "0s" }
             l2 = { url = "rediss://[::1]:7000", database = 3, server_name = "a.b", lease = "250ms" }
+            l3 = { mode = "sentinel", master = "m", nodes = ["a:1", "[::1]:2"], tls = true, backoff_max = "9s" }
             user = [{ name = "alice", rules = "on ~app:* (+get ~b)" }, { name = "default" }]
             targets.hit_rate = { l1 = 1, overall = 0.125 }
             policy = [
@@ -72,7 +73,7 @@ mod tests {
         let text = "server.password = 'swordfish'\nl2.url = 'redis://app:swordfish@cache/3'\n\
             user = [{ name = 'a', rules = 'on >swordfish', password = 'swordfish' }]";
         let config = from_toml("f", text.as_bytes()).unwrap();
-        assert_eq!(config.l2.password.as_ref().map(|secret| secret.expose()), Some("swordfish"));
+        assert_eq!(config.l2.upstream.password.as_ref().map(|secret| secret.expose()), Some("swordfish"));
         let shown = config.to_toml_masked();
         assert!(!shown.contains("swordfish") && !format!("{config:?}").contains("swordfish"), "{shown}");
         for line in

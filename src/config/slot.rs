@@ -6,7 +6,12 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::secret::{Rules, Secret, mask_url};
+use super::tiers::HostPort;
 use super::value::{self, MAX_TEXT, Value};
+
+/// What [`Slot::Places`] accepts.
+pub(super) const A_LIST_OF_PLACES: &str =
+    "a list of hosts with ports, such as [\"10.0.0.1:6379\", \"[::1]:6380\"]";
 
 /// A field of `T` with what it may hold. Bounds are inclusive; sizes in bytes.
 pub(super) enum Slot<T: 'static> {
@@ -23,6 +28,8 @@ pub(super) enum Slot<T: 'static> {
     Text(&'static str, fn(&mut T) -> &mut String),
     /// A text whose hidden parts are masked when it is shown.
     Url(&'static str, fn(&mut T) -> &mut String),
+    /// Hosts with ports; a word has commas between them.
+    Places(fn(&mut T) -> &mut Vec<HostPort>),
     /// A filter of `tracing`.
     Filter(fn(&mut T) -> &mut String),
     /// Rules of a user, whose passwords are masked when they are shown.
@@ -57,6 +64,7 @@ impl<T> Slot<T> {
             }
             Self::Text(_, at) => *at(target) = value::text(given)?,
             Self::Url(_, at) => *at(target) = value::text(given)?,
+            Self::Places(at) => *at(target) = value::places(given)?,
             Self::Filter(at) => *at(target) = value::filter(given)?,
             Self::Rules(at) => *at(target) = Rules(value::text(given)?),
             Self::Secret(at) => *at(target) = value::secret(given)?,
@@ -86,6 +94,7 @@ impl<T> Slot<T> {
                 "an address and a port, such as \"127.0.0.1:7379\" or \"[::1]:7379\"".to_owned()
             }
             Self::Text(what, _) | Self::Url(what, _) => (*what).to_owned(),
+            Self::Places(_) => A_LIST_OF_PLACES.to_owned(),
             Self::Filter(_) => "a level (off, error, warn, info, debug, trace) or directives such as \
                 \"info,strata=debug\""
                 .to_owned(),
@@ -107,6 +116,7 @@ impl<T> Slot<T> {
             Self::Share(at) => format!("{:?}", at(source)),
             Self::Address(at) => quoted(at(source)),
             Self::Text(_, at) | Self::Filter(at) => quoted(at(source)),
+            Self::Places(at) => format!("[{}]", at(source).iter().map(quoted).collect::<Vec<_>>().join(", ")),
             Self::Url(_, at) => quoted(mask_url(at(source))),
             Self::Rules(at) => quoted(at(source)),
             Self::Secret(at) => quoted(at(source).as_ref().map_or(String::new(), Secret::to_string)),
@@ -121,7 +131,8 @@ impl<T> Slot<T> {
     }
 }
 
-fn alternatives(names: &[&str]) -> String {
+/// Any of these names, in words.
+pub(super) fn alternatives(names: &[&str]) -> String {
     names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" or ")
 }
 

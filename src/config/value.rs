@@ -7,9 +7,14 @@ use bytesize::ByteSize;
 use toml::de::DeValue;
 
 use super::Secret;
+use super::location::host_and_port;
+use super::tiers::HostPort;
 
 /// Bytes of a text; longer ones are refused.
 pub(super) const MAX_TEXT: usize = 4096;
+
+/// Hosts with ports in one list.
+const MAX_PLACES: usize = 1000;
 
 /// Characters of a refused value that an error shows.
 const MAX_SHOWN: usize = 64;
@@ -24,6 +29,8 @@ pub(super) enum Value {
     Integer(i64),
     Float(f64),
     Flag(bool),
+    /// An array of strings.
+    Texts(Vec<String>),
     /// What no key takes; the name of its type.
     Other(&'static str),
 }
@@ -36,6 +43,10 @@ impl Value {
                 .map_or(Self::Other("integer beyond 64 bits"), Self::Integer),
             DeValue::Float(number) => number.as_str().parse().map_or(Self::Other("float"), Self::Float),
             DeValue::Boolean(flag) => Self::Flag(*flag),
+            DeValue::Array(list) => {
+                let texts = list.iter().map(|value| value.get_ref().as_str().map(str::to_owned));
+                texts.collect::<Option<_>>().map_or(Self::Other("array"), Self::Texts)
+            }
             other => Self::Other(other.type_str()),
         }
     }
@@ -57,6 +68,7 @@ impl Value {
             Self::Integer(number) => number.to_string(),
             Self::Float(number) => number.to_string(),
             Self::Flag(flag) => flag.to_string(),
+            Self::Texts(_) => a_kind("array"),
             Self::Other(kind) => a_kind(kind),
         }
     }
@@ -145,6 +157,26 @@ pub(super) fn text(value: &Value) -> Result<String, String> {
     }
 }
 
+/// A list of hosts with ports; as a word it is that list, or what stands in it with commas between.
+pub(super) fn places(value: &Value) -> Result<Vec<HostPort>, String> {
+    let texts = match value {
+        Value::Texts(texts) => texts.clone(),
+        Value::Word(word) => match DeValue::parse(word).ok().map(|list| Value::from_toml(list.get_ref())) {
+            Some(Value::Texts(texts)) => texts,
+            _ => word.split(',').map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect(),
+        },
+        _ => return Err(not(value, "a list of hosts with ports")),
+    };
+    if texts.len() > MAX_PLACES {
+        return Err(format!("has more than {MAX_PLACES} entries"));
+    }
+    let shown = |text: &String| Value::Text(text.clone()).shown();
+    let read = |text: &String| {
+        host_and_port(text).ok_or_else(|| format!("{} is not a host with a port", shown(text)))
+    };
+    texts.iter().map(read).collect()
+}
+
 pub(super) fn secret(value: &Value) -> Result<Option<Secret>, String> {
     match value {
         Value::Text(text) | Value::Word(text) if text.len() > MAX_TEXT => {
@@ -154,7 +186,7 @@ pub(super) fn secret(value: &Value) -> Result<Option<Secret>, String> {
         Value::Integer(_) => Err("an integer is not a string: write it in quotes".to_owned()),
         Value::Float(_) => Err("a float is not a string: write it in quotes".to_owned()),
         Value::Flag(_) => Err("a boolean is not a string: write it in quotes".to_owned()),
-        Value::Other(kind) => Err(format!("{} is not a string", a_kind(kind))),
+        Value::Texts(_) | Value::Other(_) => Err(not(value, "a string")),
     }
 }
 

@@ -24,7 +24,8 @@ pub(super) fn failure_text(node: &Node, failure: &Failure) -> String {
             )
         }
         Failure::Timeout(bound) => format!(
-            "ERR strata: home {home} did not answer within {bound:?} (l2.request_timeout); the command may have been executed"
+            "ERR strata: home {home} did not answer within {bound:?} ({}.request_timeout); the command may have been executed",
+            node.section
         ),
     }
 }

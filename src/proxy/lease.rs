@@ -91,7 +91,8 @@ impl Follow {
 pub struct Farewell {
     client: Rc<dyn Client>,
     slot: u64,
-    home: String,
+    /// Its address, and the section of its settings.
+    home: (String, &'static str),
 }
 
 impl Farewell {
@@ -100,8 +101,8 @@ impl Farewell {
             Outcome::Reply(reply) => self.client.deliver(self.slot, reply, now),
             Outcome::Failed(Failure::Timeout(bound)) => {
                 let text = format!(
-                    "ERR strata: home {} did not answer within {bound:?} (l2.request_timeout)",
-                    self.home
+                    "ERR strata: home {} did not answer within {bound:?} ({}.request_timeout)",
+                    self.home.0, self.home.1
                 );
                 self.client.deliver(self.slot, Reply::Owned(error_reply(&text)), now);
             }
@@ -149,7 +150,8 @@ impl Proxy {
                 format!("ERR strata: home {home} does not give the client a connection of its own: {reason}")
             }
             NoLease::Taken { purpose: Purpose::State, places, waited } => format!(
-                "ERR strata: all {places} connections to home {home} that clients may have for themselves were taken for {waited:?}; raise l2.max_connections"
+                "ERR strata: all {places} connections to home {home} that clients may have for themselves were taken for {waited:?}; raise {}.max_connections",
+                self.shared.node.section
             ),
             NoLease::Taken { purpose: Purpose::Wait, places, waited } => format!(
                 "ERR strata: all {places} connections to home {home} for clients that wait were taken for {waited:?}; raise server.max_clients"
@@ -176,7 +178,7 @@ impl Proxy {
 
     /// Sends SHUTDOWN by the connection of its client.
     pub fn farewell(&self, ask: &Ask<'_>, own: &Own) {
-        let home = self.shared.node.dial.address.to_string();
+        let home = (self.shared.node.dial.address.to_string(), self.shared.node.section);
         let ticket = Ticket::Farewell(Farewell { client: ask.client.clone(), slot: ask.slot, home });
         own.send(ask.request.raw(), 0, ticket, ask.now);
     }

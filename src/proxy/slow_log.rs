@@ -20,16 +20,16 @@ pub enum Answered {
     /// A copy.
     L1,
     /// Home.
-    L2,
+    Home,
 }
 
 impl Answered {
-    /// Its name as CACHE SLOWLOG says it.
-    pub fn name(self) -> &'static str {
+    /// Its name as CACHE SLOWLOG says it; `home` is that of the tier that is home.
+    pub fn name(self, home: &'static str) -> &'static str {
         match self {
             Answered::Strata => "strata",
             Answered::L1 => "l1",
-            Answered::L2 => "l2",
+            Answered::Home => home,
         }
     }
 }
@@ -168,7 +168,7 @@ mod tests {
     fn slow(micros: u64) -> Slow {
         let request = b"*1\r\n$4\r\nPING\r\n".to_vec();
         let (address, name) = (String::new(), Vec::new());
-        Slow { id: 0, at: 0, micros, request, address, name, answered: Answered::L2 }
+        Slow { id: 0, at: 0, micros, request, address, name, answered: Answered::Home }
     }
 
     #[test]

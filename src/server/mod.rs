@@ -1,5 +1,6 @@
 //! The composition root: builds everything from a configuration, accepts clients, and takes it down again.
 
+mod home;
 mod worker;
 
 use std::net::SocketAddr;
@@ -7,9 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use parking_lot::Mutex;
-use redis_protocol::resp3::types::Resp3Frame;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,28 +17,25 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
+pub use home::try_home;
 use worker::{Worker, spawn_workers};
 
 use crate::acl::Users;
-use crate::backend::breaker::Breaker;
 use crate::backend::confirmations::Confirmations;
-use crate::backend::connection::{Address, Control, Credentials, Dial, Tls};
 use crate::backend::demand::Reads;
 use crate::backend::embedded::Embedded;
 use crate::backend::facts::Facts;
 use crate::backend::health::{Health, Monitor};
-use crate::backend::node::Node;
 use crate::backend::pool::Places;
 use crate::backend::subscriptions::Subscriptions;
 use crate::backend::tracking::Guard;
 use crate::clock;
-use crate::config::{Config, Endpoint, Eviction};
+use crate::config::{Config, Eviction};
 use crate::metrics::{Counters, Metrics};
 use crate::proxy::announce::Announcements;
 use crate::proxy::slow_log::SlowLog;
 use crate::proxy::watch::{Reason, Watch};
 use crate::proxy::{Message, Shared};
-use crate::resp::Proto;
 use crate::session::clients::Clients;
 use crate::tier::copies::Copies;
 use crate::tier::l1::{L1Options, Policy as L1Policy};
@@ -85,42 +82,11 @@ fn most_clients(configured: usize) -> usize {
     clients.min(configured)
 }
 
-/// Tries what `strata check` promises: that home answers. Returns what it is.
-///
-/// # Errors
-/// Why it does not answer, or not as a home must.
-pub fn try_home(config: &Config) -> anyhow::Result<String> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(ask_home(config))
-}
-
-async fn ask_home(config: &Config) -> anyhow::Result<String> {
-    let embedded = match &config.l2.endpoint {
-        Endpoint::Embedded { binary } => Some(Embedded::start(binary, config.l2.max_size).await?),
-        Endpoint::Tcp { .. } | Endpoint::Unix { .. } => None,
-    };
-    let node = node(config, embedded.as_ref())?;
-    let stream = node.dial.open(Proto::Resp3, 0, "strata-check").await?;
-    let mut control = Control::new(stream);
-    control.demand(&[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await?;
-    let info = control.demand(&[b"INFO", b"server"]).await?;
-    let text = Resp3Frame::as_str(&info).unwrap_or_default();
-    let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).unwrap_or("?").trim().to_owned();
-    let found =
-        format!("Redis {} ({} mode), client tracking works", field("redis_version:"), field("redis_mode:"));
-    if let Some(embedded) = embedded {
-        embedded.stop().await;
-    }
-    Ok(found)
-}
-
 async fn control(config: Arc<Config>) -> anyhow::Result<()> {
-    let mut embedded = match &config.l2.endpoint {
-        Endpoint::Embedded { binary } => Some(Embedded::start(binary, config.l2.max_size).await?),
-        Endpoint::Tcp { .. } | Endpoint::Unix { .. } => None,
-    };
+    let mut embedded = home::embedded(&config).await?;
     let metrics = Metrics::default();
     let counters = metrics.block();
-    let node = Arc::new(node(&config, embedded.as_ref())?);
+    let node = Arc::new(home::node(config.home(), embedded.as_ref())?);
     let confirmations = Arc::new(Confirmations::default());
     let facts = Arc::new(Facts::default());
     let copies = config.l1.enabled.then(|| Arc::new(copies(&config, &confirmations, &counters)));
@@ -128,7 +94,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         copies: copies.clone(),
         node: node.clone(),
         long_scripts: AtomicUsize::new(0),
-        places: Arc::new(Places::new(config.l2.max_connections, config.server.max_clients)),
+        places: Arc::new(Places::new(config.home().max_connections, config.server.max_clients)),
         confirmations: confirmations.clone(),
         subscriptions: Arc::new(Subscriptions::default()),
         facts: facts.clone(),
@@ -165,23 +131,6 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How home is reached.
-fn node(config: &Config, embedded: Option<&Embedded>) -> anyhow::Result<Node> {
-    let l2 = &config.l2;
-    let address = match (&l2.endpoint, embedded) {
-        (_, Some(child)) => Address::Unix(child.socket()),
-        (Endpoint::Unix { path }, None) => Address::Unix(path.clone()),
-        (Endpoint::Tcp { host, port, tls }, None) => {
-            let tls = tls.as_ref().map(|t| Tls::new(t, host)).transpose()?;
-            Address::Tcp { host: host.clone(), port: *port, tls }
-        }
-        (Endpoint::Embedded { .. }, None) => bail!("the embedded Redis is not running"),
-    };
-    let credentials = Credentials { username: l2.username.clone(), password: l2.password.clone() };
-    let dial = Dial { address, credentials, timeout: l2.connect_timeout };
-    Ok(Node::new(dial, Breaker::new(l2.backoff_min, l2.backoff_max), l2.request_timeout))
-}
-
 fn copies(config: &Config, confirmations: &Arc<Confirmations>, counters: &Arc<Counters>) -> Copies {
     let policy = match config.l1.policy {
         Eviction::S3Fifo => L1Policy::S3Fifo,
@@ -209,7 +158,7 @@ fn guard(config: &Config, shared: &Arc<Shared>) -> Guard<Announcements> {
         confirmations: shared.confirmations.clone(),
         facts: shared.facts.clone(),
         counters: shared.metrics.block(),
-        lease: config.l2.lease,
+        lease: config.home().lease,
         reads: if shared.copies.is_some() { of_copies } else { without_copies },
     }
 }
@@ -222,7 +171,9 @@ fn reads(metrics: Metrics) -> Box<dyn Fn() -> Reads + Send> {
 }
 
 fn spawn_monitor(config: &Config, shared: &Shared) {
-    let (interval, slow) = (config.l2.health_interval, config.targets.latency.l2);
+    let latency = &config.targets.latency;
+    let slow = if config.l3.enabled { latency.l3 } else { latency.l2 };
+    let interval = config.home().health_interval;
     let (node, health, facts) = (shared.node.clone(), shared.health.clone(), shared.facts.clone());
     tokio::task::spawn_local(Monitor::new(node, health, facts, interval, slow).run());
 }
@@ -236,7 +187,7 @@ async fn first_contact(config: &Config, shared: &Shared) {
         }
     };
     // Who does not answer in time is away, too.
-    let _ = tokio::time::timeout(config.l2.connect_timeout, waiting).await;
+    let _ = tokio::time::timeout(config.home().connect_timeout, waiting).await;
 }
 
 async fn sweep(copies: Option<Arc<Copies>>) {
@@ -361,5 +312,6 @@ fn banner(
         std::process::id()
     );
     eprintln!("  L1  {l1}");
-    eprintln!("  L2  {}{child}: home, serving lease {:?}", shared.node.dial.address, config.l2.lease);
+    let (home, address) = (config.home(), &shared.node.dial.address);
+    eprintln!("  {}  {address}{child}: home, serving lease {:?}", home.section.to_uppercase(), home.lease);
 }

@@ -217,7 +217,7 @@ fn admit(
         active: AtomicU64::new(now),
         command: AtomicU32::new(0),
         commands: AtomicU64::new(0),
-        db: AtomicU32::new(context.config.l2.database),
+        db: AtomicU32::new(context.config.home().database),
         proto: AtomicU32::new(2),
         input: AtomicU64::new(0),
         output: AtomicU64::new(0),

@@ -269,7 +269,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
     *info.user.lock() = access.user().clone();
     let mut session = Session {
         limits: Limits { max_bulk: server.max_bulk, authenticated, ..Limits::default() },
-        lane: LaneKey { proto: Proto::Resp2, db: context.config.l2.database, scripts: false },
+        lane: LaneKey { proto: Proto::Resp2, db: context.config.home().database, scripts: false },
         lane_since: 0,
         turning: false,
         on_scripts: false,

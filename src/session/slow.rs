@@ -112,7 +112,7 @@ impl Core {
         };
         let late = self.timings.borrow_mut().end(slot, slow).flatten();
         if let Some((request, took)) = late {
-            self.log(request, took, Answered::L2);
+            self.log(request, took, Answered::Home);
         }
     }
 

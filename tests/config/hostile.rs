@@ -72,6 +72,9 @@ fn lines() -> impl Strategy<Value = String> {
         "enabled",
         "lease",
         "binary",
+        "mode",
+        "nodes",
+        "l3.nodes",
     ]);
     let values = prop_oneof![
         Just(String::new()),
@@ -85,6 +88,9 @@ fn lines() -> impl Strategy<Value = String> {
         Just(" = [{ match = 'a' }, {}]".to_owned()),
         Just(" = { l1 = 0.5, x = {} }".to_owned()),
         Just(" = true".to_owned()),
+        Just(" = ['10.0.0.1:7000', '[::1]:1']".to_owned()),
+        Just(" = 'standalone'".to_owned()),
+        Just(" = 'sentinel'".to_owned()),
     ];
     let line = (keys, values).prop_map(|(key, value)| key.to_owned() + &value);
     prop::collection::vec(line, 0..12).prop_map(|lines| lines.join("\n"))
@@ -103,7 +109,7 @@ proptest! {
     #[test]
     fn any_lines_give_a_configuration_that_can_be_shown_or_errors(text in lines()) {
         match file(&text) {
-            Ok(config) if config.server.password.is_none() && config.l2.password.is_none() => {
+            Ok(config) if config.server.password.is_none() && config.l2.upstream.password.is_none() => {
                 prop_assert_eq!(file(&config.to_toml_masked()), Ok(config));
             }
             Ok(config) => prop_assert!(!config.to_toml_masked().is_empty()),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use strata::config::{self, Config, Endpoint, Eviction, Mget, Secret, Sources, Tls};
+use strata::config::{self, Config, Endpoint, Eviction, HostPort, Mget, Secret, Sources, Tls, Topology};
 
 use crate::{file, sources, wrong};
 
@@ -63,7 +63,7 @@ fn words_mean_what_their_key_takes() {
     assert!(!config.l1.enabled);
     assert_eq!(config.l1.max_size, 100_000);
     assert_eq!(config.l1.policy, Eviction::Lru);
-    assert_eq!(config.l2.password, Some(Secret::new("\"12345\"")));
+    assert_eq!(config.l2.upstream.password, Some(Secret::new("\"12345\"")));
     assert_eq!(config.server.password, Some(Secret::new("007")));
     let rates = &config.targets.hit_rate;
     assert_eq!((rates.l1, rates.l2, rates.l3, rates.overall), (0.5, 1.0, 0.7, 0.25));
@@ -95,12 +95,47 @@ fn urls_become_endpoints() {
     let config = file("[l2]\nurl = 'rediss://app:p%40ss@cache/7'\nserver_name = 'a.b'").unwrap();
     let tls = Tls { server_name: Some("a.b".to_owned()), ..Tls::default() };
     let endpoint = Endpoint::Tcp { host: "cache".to_owned(), port: 6379, tls: Some(tls) };
-    assert_eq!(config.l2.endpoint, endpoint);
-    assert_eq!(config.l2.username.as_deref(), Some("app"));
-    assert_eq!(config.l2.password, Some(Secret::new("p@ss")));
-    assert_eq!(config.l2.database, 7);
-    let embedded = file("l2.binary = '/opt/redis-server'").unwrap().l2.endpoint;
-    assert_eq!(embedded, Endpoint::Embedded { binary: "/opt/redis-server".into() });
+    assert_eq!(config.l2.upstream.topology, Topology::Single(endpoint));
+    assert_eq!(config.l2.upstream.username.as_deref(), Some("app"));
+    assert_eq!(config.l2.upstream.password, Some(Secret::new("p@ss")));
+    assert_eq!(config.l2.upstream.database, 7);
+    let embedded = file("l2.binary = '/opt/redis-server'").unwrap().l2.upstream.topology;
+    assert_eq!(embedded, Topology::Single(Endpoint::Embedded { binary: "/opt/redis-server".into() }));
+}
+
+#[test]
+fn l3_is_home_where_it_is_enabled() {
+    let text = "l2.enabled = false\n[l3]\nenabled = true\nmode = 'standalone'\nnodes = ['[::1]:7000']\n\
+        username = 'app'\npassword = 'p@ss'\ndatabase = 3\ntls = true\nserver_name = 'a.b'\nlease = '250ms'";
+    let config = file(text).unwrap();
+    let home = config.home();
+    let tls = Tls { server_name: Some("a.b".to_owned()), ..Tls::default() };
+    let endpoint = Endpoint::Tcp { host: "::1".to_owned(), port: 7000, tls: Some(tls) };
+    assert_eq!((home.section, &home.topology), ("l3", &Topology::Single(endpoint)));
+    assert_eq!((home.username.as_deref(), &home.password), (Some("app"), &Some(Secret::new("p@ss"))));
+    assert_eq!((home.database, home.lease), (3, Duration::from_millis(250)));
+    assert_eq!(Config::default().home().section, "l2");
+}
+
+#[test]
+fn nodes_of_l3_make_its_topology() {
+    let node = |host: &str, port| HostPort { host: host.to_owned(), port };
+    let nodes = vec![node("10.0.0.1", 6379), node("::1", 1)];
+    let sentinel = "l3 = { mode = 'sentinel', master = 'm', nodes = ['10.0.0.1:6379', '[::1]:1'], \
+        sentinel_username = 'app', sentinel_password = 'pw' }";
+    let topology = Topology::Sentinel {
+        master: "m".to_owned(),
+        sentinels: nodes.clone(),
+        tls: None,
+        username: Some("app".to_owned()),
+        password: Some(Secret::new("pw")),
+    };
+    assert_eq!(file(sentinel).unwrap().l3.upstream.topology, topology);
+    for nodes_given in ["10.0.0.1:6379, [::1]:1", "['10.0.0.1:6379', \"[::1]:1\"]"] {
+        let config =
+            config::load(&sources(&[("STRATA_L3_NODES", nodes_given)], &["l3.mode=cluster"])).unwrap();
+        assert_eq!(config.l3.upstream.topology, Topology::Cluster { seeds: nodes.clone(), tls: None });
+    }
 }
 
 #[test]
@@ -140,6 +175,6 @@ fn a_later_password_replaces_one_given_otherwise() {
         sources(&[("STRATA_L2_PASSWORD", "env"), ("STRATA_SERVER_PASSWORD_FILE", &password_path)], &[]);
     sources.file = Some(config_path);
     let config = config::load(&sources).unwrap();
-    assert_eq!(config.l2.password, Some(Secret::new("env")));
+    assert_eq!(config.l2.upstream.password, Some(Secret::new("env")));
     assert_eq!(config.server.password, Some(Secret::new("other")));
 }

@@ -89,10 +89,7 @@ fn wrong_values_are_named_with_what_is_accepted() {
             "l2.lease = '61s'",
             &format!("l2.lease (f:1): \"61s\" is out of range; accepted: a duration from 50ms to 1m, {SPAN}"),
         ),
-        (
-            "l2.enabled = false",
-            "l2.enabled (f:1): leaves no home: another than L2 is not available in this version yet",
-        ),
+        ("l2.enabled = false", "l2.enabled (f:1): leaves no home: l3.enabled is false, too"),
         (
             "l2.backoff_min = '6s'",
             "l2.backoff_min (f:1): makes the first delay (l2.backoff_min) longer than the longest (l2.backoff_max)",
@@ -138,7 +135,7 @@ fn unknown_keys_are_named_with_what_was_meant() {
         ),
         (
             "colour = 'red'",
-            "colour (f:1): is not known; accepted: the sections server, l1, l2, targets, policy and user",
+            "colour (f:1): is not known; accepted: the sections server, l1, l2, l3, targets, policy and user",
         ),
         (
             "[targets.hit_rate]\nl9999 = 1",
@@ -165,18 +162,22 @@ fn unknown_keys_are_named_with_what_was_meant() {
 #[test]
 fn what_later_versions_know_is_not_ignored_in_silence() {
     for text in
-        ["l3.enabled = false", "[l4]\nenabled = false", "[l3]\nenabled = false\n[l4]\nenabled = false"]
+        ["l4.enabled = false", "[l4]\nenabled = false", "[l3]\nenabled = false\n[l4]\nenabled = false"]
     {
         assert_eq!(file(text), Ok(Config::default()), "{text}");
     }
     let table: &[(&str, &str)] = &[
         (
-            "[l3]\nenabled = true",
-            "l3 (f:1): is not available in this version yet; accepted: no [l3] at all, or l3.enabled = false alone",
+            "[l4]\nenabled = false\nurl = ''",
+            "l4 (f:1): is not available in this version yet; accepted: no [l4] at all, or l4.enabled = false alone",
         ),
         (
-            "[l3]\nenabled = false\nmode = 'cluster'",
-            "l3 (f:1): is not available in this version yet; accepted: no [l3] at all, or l3.enabled = false alone",
+            "[l3]\nenabled = true\nnodes = ['a:1']",
+            "l3.mode (default): \"cluster\" is not available in this version yet; accepted: \"standalone\"",
+        ),
+        (
+            "[l3]\nenabled = true\nnodes = ['a:1']\nmode = 'sentinel'\nmaster = 'm'",
+            "l3.mode (f:4): \"sentinel\" is not available in this version yet; accepted: \"standalone\"",
         ),
         (
             "[[l4.source]]\nmatch = 'a'",
@@ -197,12 +198,12 @@ fn what_later_versions_know_is_not_ignored_in_silence() {
         assert_eq!(wrong(file(text)), [*message], "{text}");
     }
     let result = config::load(&sources(
-        &[("STRATA_L3_NODES", "[]"), ("STRATA_L4_ENABLED", "true")],
+        &[("STRATA_L4_URL", ""), ("STRATA_L4_ENABLED", "true")],
         &["warm.patterns=[]"],
     ));
     let expected = [
-        "l3 (STRATA_L3_NODES): is not available in this version yet; accepted: no [l3] at all, or l3.enabled = false alone",
         "l4.enabled (STRATA_L4_ENABLED): is not available in this version yet; accepted: no [l4] at all, or l4.enabled = false alone",
+        "l4 (STRATA_L4_URL): is not available in this version yet; accepted: no [l4] at all, or l4.enabled = false alone",
         "warm.patterns (--set): is not available in this version yet",
     ];
     assert_eq!(wrong(result), expected);
@@ -281,9 +282,75 @@ fn the_parts_of_l2_must_fit_together() {
     for (text, messages) in table {
         assert_eq!(wrong(file(text)), *messages, "{text}");
     }
-    assert_eq!(file("l2.url = 'redis://cache/1'\nl2.database = 0").unwrap().l2.database, 1);
+    assert_eq!(file("l2.url = 'redis://cache/1'\nl2.database = 0").unwrap().l2.upstream.database, 1);
     let over = config::load(&sources(&[("STRATA_L2_URL", "redis://cache/1")], &["l2.database=0"]));
-    assert_eq!(over.unwrap().l2.database, 0);
+    assert_eq!(over.unwrap().l2.upstream.database, 0);
+}
+
+#[test]
+fn the_parts_of_l3_must_fit_together() {
+    let one = "l3.mode = 'standalone'\nl3.nodes = ['cache:6379']\n";
+    let list = "a list of hosts with ports, such as [\"10.0.0.1:6379\", \"[::1]:6380\"]";
+    let table: &[(String, &[&str])] = &[
+        (
+            "l3.nodes = ['cache']".to_owned(),
+            &[&format!("l3.nodes (f:1): \"cache\" is not a host with a port; accepted: {list}")],
+        ),
+        (
+            "l3.nodes = 'cache:6379'".to_owned(),
+            &[&format!("l3.nodes (f:1): \"cache:6379\" is not a list of hosts with ports; accepted: {list}")],
+        ),
+        (
+            "l3.nodes = [1]".to_owned(),
+            &[&format!("l3.nodes (f:1): an array is not a list of hosts with ports; accepted: {list}")],
+        ),
+        (
+            "l3.enabled = true\nl3.mode = 'standalone'".to_owned(),
+            &[&format!("l3.nodes (default): is empty; accepted: {list}")],
+        ),
+        (
+            "l3.enabled = true\nl3.mode = 'standalone'\nl3.nodes = ['a:1', 'b:2']".to_owned(),
+            &["l3.nodes (f:3): names more than one node, which l3.mode = \"standalone\" cannot use"],
+        ),
+        (
+            "l3.mode = 'redis'".to_owned(),
+            &[
+                "l3.mode (f:1): \"redis\" is not one of the choices; accepted: \"standalone\" or \"sentinel\" or \"cluster\"",
+            ],
+        ),
+        ("l3.database = 1".to_owned(), &["l3.database (f:1): is not 0: a cluster has no other"]),
+        (
+            format!("{one}l3.master = 'm'\nl3.sentinel_password = 'p'"),
+            &[
+                "l3.master (f:3): has no meaning for l3.mode = \"standalone\"",
+                "l3.sentinel_password (f:4): has no meaning for l3.mode = \"standalone\"",
+            ],
+        ),
+        (
+            format!("{one}l3.ca_file = '/x'\nl3.username = 'app'"),
+            &[
+                "l3.ca_file (f:3): has no meaning without l3.tls = true",
+                "l3.username (f:4): names a user without a password; accepted: a user together with l3.password or l3.password_file",
+            ],
+        ),
+        (
+            format!("{one}l3.tls = true\nl3.cert_file = '/nonexistent'\nl3.backoff_max = '6ms'"),
+            &[
+                "l3.cert_file (f:4): cannot be read: No such file or directory (os error 2)",
+                "l3.cert_file (f:4): needs l3.key_file beside it",
+                "l3.backoff_max (f:5): makes the first delay (l3.backoff_min) longer than the longest (l3.backoff_max)",
+            ],
+        ),
+        (
+            "l3.mode = 'sentinel'\nl3.sentinel_username = 'app'".to_owned(),
+            &[
+                "l3.sentinel_username (f:2): names a user without a password; accepted: a user together with l3.sentinel_password or l3.sentinel_password_file",
+            ],
+        ),
+    ];
+    for (text, messages) in table {
+        assert_eq!(wrong(file(text)), *messages, "{text}");
+    }
 }
 
 #[test]

@@ -88,7 +88,8 @@ fn section(context: &Context) -> String {
     lines.add("uptime_in_seconds", snapshot.now.saturating_sub(shared.started) / 1_000_000_000);
     lines.add("workers", shared.inboxes.read().len());
     lines.add("connected_clients", context.clients.len());
-    lines.add("tiers", if snapshot.l1.is_some() { "l1,l2" } else { "l2" });
+    let home = snapshot.home;
+    lines.add("tiers", format!("{}{home}", if snapshot.l1.is_some() { "l1," } else { "" }));
     if let Some(l1) = &snapshot.l1 {
         lines.add("l1_bytes", l1.bytes);
         lines.add("l1_max_bytes", l1.max_bytes);
@@ -99,21 +100,22 @@ fn section(context: &Context) -> String {
         lines.add("guard", snapshot.guard());
         lines.add("lease_left_ms", snapshot.lease_left.as_millis());
     }
-    lines.add("l2_address", &shared.node.dial.address);
-    lines.add("l2_state", if snapshot.trouble.is_some() { "unreachable" } else { "reachable" });
-    lines.add("l2_trouble", snapshot.trouble.as_deref().unwrap_or_default());
-    lines.add("l2_health", snapshot.l2_verdict().0.name());
+    lines.add(&format!("{home}_address"), &shared.node.dial.address);
+    lines.add(&format!("{home}_state"), if snapshot.trouble.is_some() { "unreachable" } else { "reachable" });
+    lines.add(&format!("{home}_trouble"), snapshot.trouble.as_deref().unwrap_or_default());
+    lines.add(&format!("{home}_health"), snapshot.home_verdict().0.name());
     lines.rate("l1", snapshot.l1_hit_rate());
-    lines.rate("l2", snapshot.l2_hit_rate());
+    lines.rate(home, snapshot.home_hit_rate());
     lines.rate("overall", snapshot.overall_hit_rate());
     let totals = &snapshot.totals;
     for (tier, event, count) in totals.events() {
+        let tier = if tier == "home" { home } else { tier };
         lines.add(&format!("{tier}_{event}"), count);
     }
     lines.times("l1_get", &totals.l1_get);
     lines.times("l1_set", &totals.l1_set);
-    lines.times("l2_get", &totals.home_get);
-    lines.times("l2_set", &totals.home_set);
+    lines.times(&format!("{home}_get"), &totals.home_get);
+    lines.times(&format!("{home}_set"), &totals.home_set);
     lines.0
 }
 

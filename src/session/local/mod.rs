@@ -151,7 +151,7 @@ impl Session {
         let later = self.reset_subscriptions();
         self.end_transaction();
         self.set_proto(Proto::Resp2);
-        self.set_database(self.context.config.l2.database);
+        self.set_database(self.context.config.home().database);
         self.become_stranger();
         self.info.name.lock().clear();
         if !later {

@@ -67,7 +67,8 @@ impl Session {
         match slow_count(request.arg(2)) {
             Ok(count) => {
                 let slow = self.context.proxy.shared.slow.latest(count);
-                let list = Value::List(slow.iter().map(described).collect());
+                let home = self.context.proxy.shared.node.section;
+                let list = Value::List(slow.iter().map(|slow| described(slow, home)).collect());
                 self.say(|out, proto| list.write(out, proto));
             }
             Err(error) => self.reply_error(error),
@@ -95,13 +96,13 @@ fn write(out: &mut Vec<u8>, slow: &Slow) {
     encode::bulk(out, &slow.name);
 }
 
-fn described(slow: &Slow) -> Value {
+fn described(slow: &Slow, home: &'static str) -> Value {
     let arguments = reply::elements(&slow.request).filter_map(reply::bulk);
     Value::map([
         ("id", slow.id.into()),
         ("timestamp", slow.at.into()),
         ("usec", slow.micros.into()),
-        ("answered_by", text(slow.answered.name())),
+        ("answered_by", text(slow.answered.name(home))),
         ("arguments", Value::List(arguments.map(|a| Value::Text(a.to_vec())).collect())),
         ("client", text(&*slow.address)),
         ("client_name", Value::Text(slow.name.clone())),

@@ -14,6 +14,8 @@ use crate::tier::l1::L1Stats;
 pub(super) struct Snapshot {
     pub(super) now: u64,
     pub(super) totals: Totals,
+    /// The tier that is home.
+    pub(super) home: &'static str,
     /// None: `l1.enabled = false`.
     pub(super) l1: Option<L1Stats>,
     /// Flights under way.
@@ -37,6 +39,7 @@ impl Snapshot {
         let copies = shared.copies.as_ref();
         Snapshot {
             now,
+            home: shared.node.section,
             totals: shared.metrics.totals(),
             l1: copies.map(|c| c.l1().stats()),
             flights: copies.map_or(0, |c| c.flights()),
@@ -62,7 +65,7 @@ impl Snapshot {
     }
 
     /// Share of the reads sent home that found something.
-    pub(super) fn l2_hit_rate(&self) -> Option<f64> {
+    pub(super) fn home_hit_rate(&self) -> Option<f64> {
         share(self.totals.home_hits, self.totals.home_misses)
     }
 
@@ -87,7 +90,7 @@ impl Snapshot {
         Some((State::Unhealthy, vec![reason.to_owned()]))
     }
 
-    pub(super) fn l2_verdict(&self) -> Verdict {
+    pub(super) fn home_verdict(&self) -> Verdict {
         match (&self.trouble, &self.checkup) {
             (Some(reason), _) => (State::Unhealthy, vec![format!("home cannot be reached: {reason}")]),
             (None, Some(checkup)) => (checkup.state, checkup.reasons.clone()),

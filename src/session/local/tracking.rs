@@ -110,7 +110,7 @@ impl Session {
     /// away: then the client is told behind each reply that it is not valid.
     fn ok_once_covered(&mut self) {
         let proxy = self.context.proxy.clone();
-        let patience = self.context.config.l2.connect_timeout;
+        let patience = self.context.config.home().connect_timeout;
         self.reply_later(async move {
             let _ = tokio::time::timeout(patience, coverage(proxy)).await;
             b"+OK\r\n".to_vec()

@@ -26,8 +26,8 @@ impl Session {
         let (proxy, lane, key) = (self.context.proxy.clone(), self.lane, key.to_vec());
         self.reply_later(async move {
             let l1 = copies_of(&proxy, &key);
-            let l2 = at_home(&proxy, lane, &key).await;
-            Value::map([("l1", l1), ("l2", l2)]).encoded(lane.proto)
+            let home = at_home(&proxy, lane, &key).await;
+            Value::map([("l1", l1), (proxy.shared.node.section, home)]).encoded(lane.proto)
         });
     }
 

@@ -86,15 +86,23 @@ impl Session {
         match tier {
             None => self.answer(&tiers::stats(&snapshot)),
             Some(tier) if tier.eq_ignore_ascii_case(b"l1") => self.answer(&tiers::l1_stats(&snapshot)),
-            Some(tier) if tier.eq_ignore_ascii_case(b"l2") => self.answer(&tiers::l2_stats(&snapshot)),
-            Some(tier) => self.reply_error(about("ERR unknown tier '", tier, "'. Tiers are L1 and L2.")),
+            Some(tier) if tier.eq_ignore_ascii_case(snapshot.home.as_bytes()) => {
+                self.answer(&tiers::home_stats(&snapshot));
+            }
+            Some(tier) => {
+                let known = format!("'. Tiers are L1 and {}.", snapshot.home.to_uppercase());
+                self.reply_error(about("ERR unknown tier '", tier, &known));
+            }
         }
     }
 
     fn cache_clear(&self, what: &[u8]) {
-        if what.eq_ignore_ascii_case(b"l2") {
-            return self
-                .reply_error("ERR strata: L2 is home and holds no copies; FLUSHDB or FLUSHALL empties it");
+        let home = self.context.proxy.shared.node.section;
+        if what.eq_ignore_ascii_case(home.as_bytes()) {
+            let home = home.to_uppercase();
+            let text =
+                format!("ERR strata: {home} is home and holds no copies; FLUSHDB or FLUSHALL empties it");
+            return self.reply_error(text);
         }
         if !what.eq_ignore_ascii_case(b"l1") && !what.eq_ignore_ascii_case(b"copies") {
             return self.reply_error(SYNTAX);

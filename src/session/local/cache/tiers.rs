@@ -25,7 +25,7 @@ pub(super) fn stats(snapshot: &Snapshot) -> Value {
     ]);
     Value::map([
         ("l1", l1_stats(snapshot)),
-        ("l2", l2_stats(snapshot)),
+        (snapshot.home, home_stats(snapshot)),
         ("flights", flights),
         ("overall", overall),
     ])
@@ -56,13 +56,13 @@ pub(super) fn l1_stats(snapshot: &Snapshot) -> Value {
     with_times(pairs, &totals.l1_get, &totals.l1_set)
 }
 
-pub(super) fn l2_stats(snapshot: &Snapshot) -> Value {
+pub(super) fn home_stats(snapshot: &Snapshot) -> Value {
     let totals = &snapshot.totals;
     let vitals = snapshot.checkup.as_ref().and_then(|c| c.vitals.as_ref());
     let pairs = [
         ("hits", totals.home_hits.into()),
         ("misses", totals.home_misses.into()),
-        ("hit_rate", Value::share(snapshot.l2_hit_rate())),
+        ("hit_rate", Value::share(snapshot.home_hit_rate())),
         ("reads", totals.home_reads.into()),
         ("sets", totals.home_sets.into()),
         ("deletes", totals.home_deletes.into()),
@@ -98,12 +98,12 @@ pub(super) fn health(snapshot: &Snapshot, shared: &Shared) -> Value {
         pairs.push(("max_bytes".into(), l1.max_bytes.into()));
         tiers.push(("l1".to_owned(), Value::Map(pairs)));
     }
-    let mut pairs = status(snapshot.l2_verdict());
+    let mut pairs = status(snapshot.home_verdict());
     pairs.push(("address".into(), text(shared.node.dial.address.to_string())));
     if let Some(checkup) = &snapshot.checkup {
         pairs.extend(figures(checkup, snapshot.now));
     }
-    tiers.push(("l2".to_owned(), Value::Map(pairs)));
+    tiers.push((snapshot.home.to_owned(), Value::Map(pairs)));
     Value::Map(tiers)
 }
 
@@ -138,17 +138,19 @@ fn figures(checkup: &Checkup, now: u64) -> Vec<(String, Value)> {
 }
 
 pub(super) fn targets(snapshot: &Snapshot, targets: &Targets) -> Value {
+    let none = LatencySummary::default();
+    // What is measured at home is a figure of the tier that is home.
+    let of = |tier: &str| (snapshot.home == tier).then_some(&snapshot.totals.home_get);
     let rates = [
         ("l1", targets.hit_rate.l1, snapshot.l1_hit_rate()),
-        ("l2", targets.hit_rate.l2, snapshot.l2_hit_rate()),
-        ("l3", targets.hit_rate.l3, None),
+        ("l2", targets.hit_rate.l2, of("l2").and(snapshot.home_hit_rate())),
+        ("l3", targets.hit_rate.l3, of("l3").and(snapshot.home_hit_rate())),
         ("overall", targets.hit_rate.overall, snapshot.overall_hit_rate()),
     ];
-    let none = LatencySummary::default();
     let times = [
         ("l1", targets.latency.l1, &snapshot.totals.l1_get),
-        ("l2", targets.latency.l2, &snapshot.totals.home_get),
-        ("l3", targets.latency.l3, &none),
+        ("l2", targets.latency.l2, of("l2").unwrap_or(&none)),
+        ("l3", targets.latency.l3, of("l3").unwrap_or(&none)),
         ("l4", targets.latency.l4, &none),
     ];
     let rates =

@@ -1,6 +1,8 @@
 //! From settings to the configuration in force: values are put in place in rising order, then what
 //! must be seen together is checked. Nothing stops at the first error.
 
+mod upstream;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
@@ -8,10 +10,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::layers::{Section, Setting, section_path};
-use super::location::{self, Location, Place};
-use super::model::{Config, Endpoint, Identity, Policy, Tls};
+use super::model::{Config, Policy};
 use super::raw::{A_PATTERN, MAX_PATTERN, Raw};
-use super::secret::mask_url;
 use super::{MAX_POLICIES, Secret, users};
 
 /// Bytes of a password in a file.
@@ -29,7 +29,7 @@ pub(super) fn resolve(
         resolver.apply(setting);
     }
     resolver.check_server();
-    resolver.check_l2();
+    resolver.check_tiers();
     resolver.raw.config
 }
 
@@ -120,112 +120,6 @@ impl Resolver<'_> {
         if server.max_bulk > server.max_query_buffer {
             self.fail("server.max_bulk", "is more than server.max_query_buffer lets a client send");
         }
-    }
-
-    fn check_l2(&mut self) {
-        let l2 = &self.raw.config.l2;
-        let (enabled, backoff) = (l2.enabled, l2.backoff_min <= l2.backoff_max);
-        if !enabled {
-            self.fail("l2.enabled", "leaves no home: another than L2 is not available in this version yet");
-        }
-        if !backoff {
-            let key =
-                if self.origins.contains_key("l2.backoff_min") { "l2.backoff_min" } else { "l2.backoff_max" };
-            self.fail(key, "makes the first delay (l2.backoff_min) longer than the longest (l2.backoff_max)");
-        }
-        match location::parse(&self.raw.l2.url) {
-            Ok(location) => self.put_location(location),
-            Err(wrong) => {
-                let wrong = format!("{:?} {wrong}", mask_url(&self.raw.l2.url));
-                let origin = self.origin("l2.url");
-                self.errors.push(ConfigError::new("l2.url", origin, wrong).accepted(location::ACCEPTED));
-            }
-        }
-    }
-
-    fn put_location(&mut self, location: Location) {
-        let Location { place, username, password, database } = location;
-        let embedded = place == Place::Embedded;
-        self.put_database(database);
-        self.put_authentication(username, password, embedded);
-        let tls = self.tls(matches!(place, Place::Tcp { tls: true, .. }));
-        self.raw.config.l2.endpoint = match place {
-            Place::Embedded => {
-                if self.raw.l2.binary.is_empty() {
-                    self.fail("l2.binary", "is empty");
-                }
-                Endpoint::Embedded { binary: PathBuf::from(&self.raw.l2.binary) }
-            }
-            Place::Tcp { host, port, .. } => Endpoint::Tcp { host, port, tls },
-            Place::Unix { path } => Endpoint::Unix { path },
-        };
-    }
-
-    fn put_database(&mut self, in_url: Option<u32>) {
-        let mut candidates = Vec::new();
-        candidates.extend(in_url.map(|value| self.candidate("l2.url", value)));
-        // Its default, written beside a URL that names a database, is no contradiction.
-        let of_key = self.candidate("l2.database", u32::try_from(self.raw.l2.database).unwrap_or_default());
-        if of_key.value != 0 || of_key.origin.layer() > self.origin("l2.url").layer() {
-            candidates.push(of_key);
-        }
-        self.raw.config.l2.database = self.pick(candidates).map_or(0, |database| database.value);
-    }
-
-    fn put_authentication(&mut self, username: Option<String>, password: Option<Secret>, embedded: bool) {
-        let raw = self.raw.l2.clone();
-        let mut users: Vec<_> = username.map(|name| self.candidate("l2.url", name)).into_iter().collect();
-        if !raw.username.is_empty() {
-            users.push(self.candidate("l2.username", raw.username));
-        }
-        let mut passwords: Vec<_> =
-            password.map(|secret| self.candidate("l2.url", Given::Text(secret))).into_iter().collect();
-        let keys = ["l2.password", "l2.password_file"];
-        passwords.extend(self.password_candidates(keys, raw.password, raw.password_file));
-        if embedded {
-            let keys: Vec<_> = users.iter().map(|c| c.key).chain(passwords.iter().map(|c| c.key)).collect();
-            for key in keys {
-                self.fail(key, "has no meaning for an embedded Redis, which nobody else can reach");
-            }
-            return;
-        }
-        let user = self.pick(users);
-        if let Some(user) = user.as_ref().filter(|_| passwords.is_empty()) {
-            let error = ConfigError::new(user.key, user.origin.clone(), "names a user without a password");
-            self.errors.push(error.accepted("a user together with l2.password or l2.password_file"));
-        }
-        self.raw.config.l2.username = user.map(|user| user.value);
-        self.raw.config.l2.password = self.password(passwords);
-    }
-
-    fn tls(&mut self, wanted: bool) -> Option<Tls> {
-        let raw = self.raw.l2.clone();
-        let given = [
-            ("l2.ca_file", &raw.ca_file),
-            ("l2.cert_file", &raw.cert_file),
-            ("l2.key_file", &raw.key_file),
-            ("l2.server_name", &raw.server_name),
-        ];
-        for (key, text) in given.into_iter().filter(|(_, text)| !text.is_empty()) {
-            if !wanted {
-                self.fail(key, "has no meaning for an l2.url that is not rediss://");
-            } else if key != "l2.server_name"
-                && let Err(wrong) = file_exists(Path::new(text))
-            {
-                self.fail(key, wrong);
-            }
-        }
-        match (raw.cert_file.is_empty(), raw.key_file.is_empty()) {
-            (false, true) => self.fail("l2.cert_file", "needs l2.key_file beside it"),
-            (true, false) => self.fail("l2.key_file", "needs l2.cert_file beside it"),
-            _ => {}
-        }
-        let identity = Identity { cert_file: raw.cert_file.into(), key_file: raw.key_file.into() };
-        wanted.then(|| Tls {
-            ca_file: Some(PathBuf::from(raw.ca_file)).filter(|file| !file.as_os_str().is_empty()),
-            identity: Some(identity).filter(|identity| !identity.cert_file.as_os_str().is_empty()),
-            server_name: Some(raw.server_name).filter(|name| !name.is_empty()),
-        })
     }
 
     fn password_candidates(

@@ -1,10 +1,14 @@
 //! The mirror of `config.toml`: a row for every key, in the order of the file. All else follows
 //! from these rows: what is known, what it may hold, its environment variable, how it is shown.
 
+mod upstream;
+
 use std::time::Duration;
 
-use super::Secret;
-use super::model::{AdminCommands, Config, Endpoint, Eviction, Identity, Mget, Policy, Tls, User};
+use upstream::MODES;
+pub(super) use upstream::RawUpstream;
+
+use super::model::{AdminCommands, Config, Eviction, Mget, Policy, User};
 use super::slot::Slot;
 
 /// A key of the file.
@@ -20,7 +24,8 @@ pub(super) struct Key<T: 'static> {
 pub(super) struct Raw {
     pub(super) config: Config,
     pub(super) server_password_file: String,
-    pub(super) l2: RawL2,
+    pub(super) l2: RawUpstream,
+    pub(super) l3: RawUpstream,
 }
 
 /// What one `[[user]]` says before its password is looked up.
@@ -31,66 +36,10 @@ pub(super) struct RawUser {
     pub(super) password_env: String,
 }
 
-/// The parts of the endpoint and of the authentication of `[l2]`.
-#[derive(Clone, Debug)]
-pub(super) struct RawL2 {
-    pub(super) url: String,
-    pub(super) username: String,
-    pub(super) password: Option<Secret>,
-    pub(super) password_file: String,
-    pub(super) database: usize,
-    pub(super) binary: String,
-    pub(super) ca_file: String,
-    pub(super) cert_file: String,
-    pub(super) key_file: String,
-    pub(super) server_name: String,
-}
-
-impl Default for RawL2 {
-    fn default() -> Self {
-        Self {
-            url: "embedded".to_owned(),
-            username: String::new(),
-            password: None,
-            password_file: String::new(),
-            database: 0,
-            binary: "redis-server".to_owned(),
-            ca_file: String::new(),
-            cert_file: String::new(),
-            key_file: String::new(),
-            server_name: String::new(),
-        }
-    }
-}
-
 impl From<&Config> for Raw {
     fn from(config: &Config) -> Self {
-        let l2 = &config.l2;
-        let mut raw = RawL2 {
-            url: l2.endpoint.to_string(),
-            username: l2.username.clone().unwrap_or_default(),
-            password: l2.password.clone(),
-            database: l2.database as usize,
-            ..RawL2::default()
-        };
-        match &l2.endpoint {
-            Endpoint::Embedded { binary } => raw.binary = binary.display().to_string(),
-            Endpoint::Tcp { tls: Some(tls), .. } => raw.set_tls(tls),
-            Endpoint::Tcp { .. } | Endpoint::Unix { .. } => {}
-        }
-        Self { config: config.clone(), server_password_file: String::new(), l2: raw }
-    }
-}
-
-impl RawL2 {
-    fn set_tls(&mut self, tls: &Tls) {
-        let Tls { ca_file, identity, server_name } = tls;
-        self.ca_file = ca_file.as_ref().map_or(String::new(), |file| file.display().to_string());
-        if let Some(Identity { cert_file, key_file }) = identity {
-            self.cert_file = cert_file.display().to_string();
-            self.key_file = key_file.display().to_string();
-        }
-        self.server_name = server_name.clone().unwrap_or_default();
+        let [l2, l3] = RawUpstream::of(config);
+        Self { config: config.clone(), server_password_file: String::new(), l2, l3 }
     }
 }
 
@@ -152,7 +101,7 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     // An empty redis-server uses nearly 1 MB of it.
     key("l2.max_size", Slot::Size(2 * MB..=TB, |r| &mut r.config.l2.max_size)),
     key("l2.ttl", Slot::Span(MS..=YEAR, |r| &mut r.config.l2.ttl)),
-    key("l2.max_connections", Slot::Count(1..=10_000, |r| &mut r.config.l2.max_connections)),
+    key("l2.max_connections", Slot::Count(1..=10_000, |r| &mut r.config.l2.upstream.max_connections)),
     key("l2.username", Slot::Text("the name of an ACL user", |r| &mut r.l2.username)),
     key("l2.password", Slot::Secret(|r| &mut r.l2.password)),
     key("l2.password_file", Slot::Text(A_FILE, |r| &mut r.l2.password_file)),
@@ -161,12 +110,38 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     key("l2.cert_file", Slot::Text(A_PEM_FILE, |r| &mut r.l2.cert_file)),
     key("l2.key_file", Slot::Text(A_PEM_FILE, |r| &mut r.l2.key_file)),
     key("l2.server_name", Slot::Text("the name in the server's certificate", |r| &mut r.l2.server_name)),
-    key("l2.connect_timeout", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.connect_timeout)),
-    key("l2.request_timeout", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.request_timeout)),
-    key("l2.lease", Slot::Span(Duration::from_millis(50)..=MINUTE, |r| &mut r.config.l2.lease)),
-    key("l2.health_interval", Slot::Span(Duration::from_millis(100)..=DAY, |r| &mut r.config.l2.health_interval)),
-    key("l2.backoff_min", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.backoff_min)),
-    key("l2.backoff_max", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.backoff_max)),
+    key("l2.connect_timeout", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.upstream.connect_timeout)),
+    key("l2.request_timeout", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.upstream.request_timeout)),
+    key("l2.lease", Slot::Span(Duration::from_millis(50)..=MINUTE, |r| &mut r.config.l2.upstream.lease)),
+    key("l2.health_interval", Slot::Span(Duration::from_millis(100)..=DAY, |r| &mut r.config.l2.upstream.health_interval)),
+    key("l2.backoff_min", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.upstream.backoff_min)),
+    key("l2.backoff_max", Slot::Span(MS..=HOUR, |r| &mut r.config.l2.upstream.backoff_max)),
+
+    key("l3.enabled", Slot::Flag(|r| &mut r.config.l3.enabled)),
+    key("l3.mode", Slot::Choice { names: MODES, get: |r| r.l3.mode, set: |r, name| r.l3.set_mode(name) }),
+    key("l3.nodes", Slot::Places(|r| &mut r.l3.nodes)),
+    key("l3.master", Slot::Text("the name by which the sentinels know the master", |r| &mut r.l3.master)),
+    key("l3.max_size", Slot::Size(MB..=1_000 * TB, |r| &mut r.config.l3.max_size)),
+    key("l3.ttl", Slot::Span(MS..=YEAR, |r| &mut r.config.l3.ttl)),
+    key("l3.max_connections", Slot::Count(1..=10_000, |r| &mut r.config.l3.upstream.max_connections)),
+    key("l3.username", Slot::Text("the name of an ACL user", |r| &mut r.l3.username)),
+    key("l3.password", Slot::Secret(|r| &mut r.l3.password)),
+    key("l3.password_file", Slot::Text(A_FILE, |r| &mut r.l3.password_file)),
+    key("l3.sentinel_username", Slot::Text("the name of an ACL user", |r| &mut r.l3.sentinel_username)),
+    key("l3.sentinel_password", Slot::Secret(|r| &mut r.l3.sentinel_password)),
+    key("l3.sentinel_password_file", Slot::Text(A_FILE, |r| &mut r.l3.sentinel_password_file)),
+    key("l3.database", Slot::Count(0..=i32::MAX as usize, |r| &mut r.l3.database)),
+    key("l3.tls", Slot::Flag(|r| &mut r.l3.tls)),
+    key("l3.ca_file", Slot::Text(A_PEM_FILE, |r| &mut r.l3.ca_file)),
+    key("l3.cert_file", Slot::Text(A_PEM_FILE, |r| &mut r.l3.cert_file)),
+    key("l3.key_file", Slot::Text(A_PEM_FILE, |r| &mut r.l3.key_file)),
+    key("l3.server_name", Slot::Text("the name in the servers' certificates", |r| &mut r.l3.server_name)),
+    key("l3.connect_timeout", Slot::Span(MS..=HOUR, |r| &mut r.config.l3.upstream.connect_timeout)),
+    key("l3.request_timeout", Slot::Span(MS..=HOUR, |r| &mut r.config.l3.upstream.request_timeout)),
+    key("l3.lease", Slot::Span(Duration::from_millis(50)..=MINUTE, |r| &mut r.config.l3.upstream.lease)),
+    key("l3.health_interval", Slot::Span(Duration::from_millis(100)..=DAY, |r| &mut r.config.l3.upstream.health_interval)),
+    key("l3.backoff_min", Slot::Span(MS..=HOUR, |r| &mut r.config.l3.upstream.backoff_min)),
+    key("l3.backoff_max", Slot::Span(MS..=HOUR, |r| &mut r.config.l3.upstream.backoff_max)),
 
     key("targets.hit_rate.l1", Slot::Share(|r| &mut r.config.targets.hit_rate.l1)),
     key("targets.hit_rate.l2", Slot::Share(|r| &mut r.config.targets.hit_rate.l2)),
@@ -201,10 +176,10 @@ pub(super) static USER_KEYS: &[Key<RawUser>] = &[
 ];
 
 /// What later versions will know, so that nothing of it is ignored in silence.
-pub(super) static LATER: &[&str] = &["server.admin", "l3", "l4", "warm"];
+pub(super) static LATER: &[&str] = &["server.admin", "l4", "warm"];
 
 /// To say of a tier of later versions that it is off is true, and therefore accepted.
-pub(super) static OFF_SWITCHES: [&str; 2] = ["l3.enabled", "l4.enabled"];
+pub(super) static OFF_SWITCHES: [&str; 1] = ["l4.enabled"];
 
 /// The same for one `[[policy]]`.
 pub(super) static POLICY_LATER: &[&str] = &["compress"];
@@ -271,9 +246,15 @@ fn is_under(path: &str, table: &str) -> bool {
 
 /// Every path that has a meaning: keys, tables, and what later versions know.
 pub(super) fn paths() -> impl Iterator<Item = &'static str> {
-    const TABLES: [&str; 8] =
-        ["server", "l1", "l2", "targets", "targets.hit_rate", "targets.latency", "policy", "user"];
+    const TABLES: [&str; 9] =
+        ["server", "l1", "l2", "l3", "targets", "targets.hit_rate", "targets.latency", "policy", "user"];
     KEYS.iter().map(|key| key.name).chain(TABLES).chain(LATER.iter().copied())
+}
+
+/// The key of this name in a section.
+pub(super) fn name(section: &str, name: &str) -> &'static str {
+    let is = |key: &str| key.strip_prefix(section).and_then(|rest| rest.strip_prefix('.')) == Some(name);
+    KEYS.iter().map(|key| key.name).find(|key| is(key)).unwrap_or_default()
 }
 
 /// The environment variable of a path.
@@ -350,7 +331,7 @@ mod tests {
 
     #[test]
     fn the_file_shows_every_key() {
-        let text = include_str!("../../config.toml");
+        let text = include_str!("../../../config.toml");
         assert_eq!(given(text), sorted(KEYS));
         let example = |section: &str| {
             let (_, rest) = text.split_once(&format!("# {section}")).unwrap();

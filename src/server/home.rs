@@ -1,0 +1,69 @@
+//! Home as the configuration describes it: the child that may have to be started, the node, and the trial of
+//! `strata check`.
+
+use anyhow::bail;
+use redis_protocol::resp3::types::Resp3Frame;
+
+use crate::backend::connection::{Address, Control, Tls};
+use crate::backend::embedded::Embedded;
+use crate::backend::node::Node;
+use crate::config::{Config, Endpoint, Topology, Upstream};
+use crate::resp::Proto;
+
+/// Tries what `strata check` promises: that home answers. Returns what it is.
+///
+/// # Errors
+/// Why it does not answer, or not as a home must.
+pub fn try_home(config: &Config) -> anyhow::Result<String> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(ask_home(config))
+}
+
+async fn ask_home(config: &Config) -> anyhow::Result<String> {
+    let embedded = embedded(config).await?;
+    let node = node(config.home(), embedded.as_ref())?;
+    let stream = node.dial.open(Proto::Resp3, 0, "strata-check").await?;
+    let mut control = Control::new(stream);
+    control.demand(&[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await?;
+    let info = control.demand(&[b"INFO", b"server"]).await?;
+    let text = Resp3Frame::as_str(&info).unwrap_or_default();
+    let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).unwrap_or("?").trim().to_owned();
+    let found =
+        format!("Redis {} ({} mode), client tracking works", field("redis_version:"), field("redis_mode:"));
+    if let Some(embedded) = embedded {
+        embedded.stop().await;
+    }
+    Ok(found)
+}
+
+/// The child that is home, if the configuration says so.
+///
+/// # Errors
+/// Why it does not start.
+pub(super) async fn embedded(config: &Config) -> anyhow::Result<Option<Embedded>> {
+    match &config.home().topology {
+        Topology::Single(Endpoint::Embedded { binary }) => {
+            Ok(Some(Embedded::start(binary, config.l2.max_size).await?))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// How home is reached.
+///
+/// # Errors
+/// A file that the configuration names and that is of no use.
+pub(super) fn node(home: &Upstream, embedded: Option<&Embedded>) -> anyhow::Result<Node> {
+    let address = match (&home.topology, embedded) {
+        (_, Some(child)) => Address::Unix(child.socket()),
+        (Topology::Single(Endpoint::Unix { path }), None) => Address::Unix(path.clone()),
+        (Topology::Single(Endpoint::Tcp { host, port, tls }), None) => {
+            let tls = tls.as_ref().map(|tls| Tls::new(home.section, tls, host)).transpose()?;
+            Address::Tcp { host: host.clone(), port: *port, tls }
+        }
+        (Topology::Single(Endpoint::Embedded { .. }), None) => bail!("the embedded Redis is not running"),
+        (topology @ (Topology::Sentinel { .. } | Topology::Cluster { .. }), None) => {
+            bail!("{topology} is not available in this version yet")
+        }
+    };
+    Ok(Node::new(home, address))
+}
