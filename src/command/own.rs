@@ -171,6 +171,7 @@ const NOT_CACHED: &[(Why, &str)] = &[
 
 const SESSION: &[(SessionNeed, &str)] = &[
     (SessionNeed::Local, "ping echo hello auth select client reset quit info acl config|get monitor slowlog"),
+    (SessionNeed::Local, "cluster readonly readwrite asking"),
     (SessionNeed::Transaction, "multi exec discard watch unwatch"),
     (SessionNeed::Stream, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe"),
     // XREAD and XREADGROUP wait only with BLOCK.
@@ -179,8 +180,8 @@ const SESSION: &[(SessionNeed, &str)] = &[
     (SessionNeed::Lease, "script|kill function|kill function|stats shutdown"),
     // DEBUG PROTOCOL PUSH is answered by a push and nothing else.
     (SessionNeed::Lease, "debug"),
-    // Replication, and the states of a cluster connection.
-    (SessionNeed::Refused, "sync psync replconf asking restore-asking readonly readwrite"),
+    // Replication, and what nodes of a cluster send to one another.
+    (SessionNeed::Refused, "sync psync replconf restore-asking"),
     // It makes a debugger session of the connection.
     (SessionNeed::Refused, "script|debug"),
 ];

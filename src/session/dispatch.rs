@@ -283,10 +283,6 @@ impl Session {
 }
 
 fn refused_error(command: &Command) -> String {
-    // Towards clients strata is one server without a cluster, as HELLO says.
-    if [id::READONLY, id::READWRITE, id::ASKING].contains(&command.id) {
-        return "ERR This instance has cluster support disabled".to_owned();
-    }
     let name = command.name.to_uppercase().replace('|', " ");
     format!("ERR strata: {name} is about a connection between servers and cannot pass through a proxy")
 }

@@ -82,6 +82,12 @@ impl Parts {
         self.parts[part].slot
     }
 
+    /// The first of a part's keys, and how many it has.
+    pub(super) fn keys(&self, part: usize) -> (&[u8], usize) {
+        let (first, end) = self.parts[part].places;
+        (self.request(part).arg(1).unwrap_or_default(), end - first)
+    }
+
     /// A part as a request.
     pub(super) fn request(&self, part: usize) -> Request<'_> {
         let Part { bytes, spans, .. } = &self.parts[part];

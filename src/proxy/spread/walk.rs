@@ -68,8 +68,10 @@ pub(super) struct Station {
 
 /// The passes of all walks that are under way.
 #[derive(Debug, Default)]
-pub(super) struct Walks {
+pub struct Walks {
     passes: VecDeque<Arc<Pass>>,
+    /// The map of this version.
+    ground: Option<(u64, Arc<Ground>)>,
 }
 
 impl Ground {
@@ -103,6 +105,14 @@ impl Ground {
 }
 
 impl Walks {
+    /// The map of this version.
+    pub(super) fn ground(&mut self, version: u64, survey: impl FnOnce() -> Ground) -> Arc<Ground> {
+        match &self.ground {
+            Some((of, ground)) if *of == version => ground.clone(),
+            _ => self.ground.insert((version, Arc::new(survey()))).1.clone(),
+        }
+    }
+
     /// The step that a cursor stands for.
     pub(super) fn step(&mut self, cursor: u64, ground: &Arc<Ground>) -> Step {
         let rest = cursor >> TAG_BITS;
@@ -182,9 +192,9 @@ impl Walks {
 
 impl Station {
     /// The cursor behind a step, the node's own being `next`. None: it is too large to be told.
-    pub(super) fn next(self, next: u64) -> Option<u64> {
+    pub(super) fn next(&self, next: u64) -> Option<u64> {
         match next {
-            0 => Station { index: self.index + 1, ..self }.cursor(0),
+            0 => Station { index: self.index + 1, pass: self.pass.clone() }.cursor(0),
             next => self.cursor(next),
         }
     }
@@ -201,7 +211,7 @@ impl Station {
     }
 
     /// A node's reply as the client gets it; None: it is none, or its cursor cannot be told.
-    pub(super) fn reply(self, reply: &[u8], slot_of: impl Fn(&[u8]) -> u16) -> Option<Vec<u8>> {
+    pub(super) fn reply(&self, reply: &[u8], slot_of: impl Fn(&[u8]) -> u16) -> Option<Vec<u8>> {
         let mut elements = reply::elements(reply);
         let own: u64 = std::str::from_utf8(reply::bulk(elements.next()?)?).ok()?.parse().ok()?;
         let page = elements.next()?;
