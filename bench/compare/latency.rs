@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::Options;
 use crate::paced::{self, Timed};
 use crate::report::{Figure, Report, median};
-use crate::stack::{Kind, Lab, Stack};
+use crate::stack::{Home, Kind, Lab, Stack};
 
 const KEYS: u32 = 1_000;
 /// Requests a second: a fifth of what one redis-server takes at depth 1.
@@ -121,7 +121,7 @@ pub(crate) fn hung(lab: &Lab, options: &Options, report: &mut Report) -> Result<
 }
 
 fn warm(lab: &Lab, kind: Kind) -> Result<Stack> {
-    let stack = Stack::start(lab, kind, &[])?;
+    let stack = Stack::start(lab, kind, Home::One, &[])?;
     stack.load(KEYS)?;
     stack.warm(KEYS)?;
     Ok(stack)

@@ -54,7 +54,7 @@ pub(crate) struct Sample {
     pub(crate) cpu: f64,
     /// What of it the kernel used.
     pub(crate) system: f64,
-    /// CPU time of the redis-server that holds the keys, µs a request: of the same process as `cpu` when direct.
+    /// CPU time of the redis-servers that hold the keys, µs a request: of the same process as `cpu` when direct.
     pub(crate) home_cpu: f64,
     /// Commands home executed, per request.
     pub(crate) home_commands: f64,
@@ -71,7 +71,7 @@ pub(crate) struct Sample {
 /// When redis-benchmark fails, takes over two minutes, or prints what cannot be read; or as `raw` fails.
 pub(crate) fn run(lab: &Lab, stack: &Stack, load: Load) -> Result<Sample> {
     let commands = stack.home_commands()?;
-    let (cpu, home_cpu) = (stack.front.cpu()?, stack.home().cpu()?.total());
+    let (cpu, home_cpu) = (stack.front.cpu()?, stack.home_cpu()?);
     let [rate, p50, p99] = match load.request {
         Request::Get => redis_benchmark(lab, stack.front.port(), load, &["-t", "get"])?,
         Request::Set => redis_benchmark(lab, stack.front.port(), load, &["-t", "set"])?,
@@ -84,7 +84,7 @@ pub(crate) fn run(lab: &Lab, stack: &Stack, load: Load) -> Result<Sample> {
     Ok(Sample {
         cpu: (after.total() - cpu.total()).as_secs_f64() * per_request,
         system: (after.system - cpu.system).as_secs_f64() * per_request,
-        home_cpu: (stack.home().cpu()?.total() - home_cpu).as_secs_f64() * per_request,
+        home_cpu: (stack.home_cpu()? - home_cpu).as_secs_f64() * per_request,
         home_commands: (stack.home_commands()? - commands) as f64 / load.requests as f64,
         rate,
         p50,

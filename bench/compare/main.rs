@@ -2,6 +2,7 @@
 //! `bench/README.md` says how to read what it prints and keeps the last result.
 
 mod bare;
+mod cluster;
 mod latency;
 mod load;
 mod paced;

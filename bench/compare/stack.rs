@@ -1,14 +1,18 @@
-//! What is compared: redis-server alone, and strata, twemproxy and predixy over a redis-server.
+//! What is compared: redis-server alone, and strata, twemproxy and predixy over one redis-server or several.
 
 use std::cell::Cell;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::slice;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use bb8_redis::redis;
+use bb8_redis::redis::{self, IntoConnectionInfo};
 
+use crate::cluster::{self, MASTERS};
 use crate::process::{Cores, Server, command, free_port};
 
 /// Bytes of every value.
@@ -18,6 +22,8 @@ const BATCH: u32 = 1000;
 /// Reading passes over the keys at most, and time at most, until copies are taken as warm.
 const WARM_PASSES: u32 = 40;
 const WARM_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a proxy may take to find the masters of its cluster.
+const FIND_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What clients connect to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +33,16 @@ pub(crate) enum Kind {
     Strata,
     Twemproxy,
     Predixy,
+}
+
+/// What holds the keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// One redis-server.
+    One,
+    /// A cluster of three masters. twemproxy, which knows no cluster, has three redis-servers, and redis-server itself is
+    /// alone.
+    Cluster,
 }
 
 impl fmt::Display for Kind {
@@ -65,26 +81,38 @@ impl Lab {
         if self.pin { Cores::Load } else { Cores::Any }
     }
 
-    fn log(&self, name: &str) -> PathBuf {
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.started.set(self.started.get() + 1);
         self.directory.path().join(format!("{name}-{}.log", self.started.get()))
     }
 
     fn redis(&self) -> Result<Server> {
         let port = free_port()?;
+        Server::start(self.redis_command(port), port, &self.log("redis"))
+    }
+
+    /// A redis-server on `port`, without persistence.
+    pub(crate) fn redis_command(&self, port: u16) -> Command {
         let mut server = command(Path::new("redis-server"), self.server_cores());
         server.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"]);
         server.args(["--port", &port.to_string(), "--maxclients", "15000"]);
         server.arg("--dir").arg(self.directory.path());
-        Server::start(server, port, &self.log("redis"))
+        server
     }
 
-    fn strata(&self, home: &Server, settings: &[&str]) -> Result<Server> {
+    fn strata(&self, homes: &[Server], home: Home, settings: &[&str]) -> Result<Server> {
         let port = free_port()?;
         let mut server = command(&self.strata, self.server_cores());
         server.arg("run");
-        let own =
-            [format!("server.listen=127.0.0.1:{port}"), format!("l2.url=redis://127.0.0.1:{}", home.port())];
+        let mut own = vec![format!("server.listen=127.0.0.1:{port}")];
+        match home {
+            Home::One => own.extend(homes.iter().map(|home| format!("l2.url=redis://{}", address(home)))),
+            Home::Cluster => {
+                let nodes: Vec<String> = homes.iter().map(address).collect();
+                own.extend(["l2.enabled=false", "l3.enabled=true", "l3.mode=cluster"].map(str::to_owned));
+                own.push(format!("l3.nodes={}", nodes.join(",")));
+            }
+        }
         let all = own.iter().map(String::as_str).chain(settings.iter().copied());
         for setting in all.chain(self.settings.iter().map(String::as_str)) {
             server.args(["--set", setting]);
@@ -101,13 +129,13 @@ impl Lab {
         Server::start(server, port, &self.log("bare"))
     }
 
-    fn twemproxy(&self, home: &Server) -> Result<Server> {
+    fn twemproxy(&self, homes: &[Server]) -> Result<Server> {
         let (port, stats) = (free_port()?, free_port()?);
         let file = self.directory.path().join(format!("twemproxy-{port}.yml"));
         let config = format!(
             "bench:\n  listen: 127.0.0.1:{port}\n  hash: fnv1a_64\n  distribution: modula\n  redis: true\n  \
-             servers:\n   - 127.0.0.1:{}:1\n",
-            home.port()
+             servers:\n{}",
+            homes.iter().map(|home| format!("   - {}:1\n", address(home))).collect::<String>()
         );
         fs::write(&file, config)?;
         let mut server = command(Path::new("nutcracker"), self.server_cores());
@@ -117,18 +145,24 @@ impl Lab {
         Server::start(server, port, &self.log("twemproxy"))
     }
 
-    /// One worker over one group of one server, without which it takes no transactions. It logs as its own
-    /// example configuration has it.
-    fn predixy(&self, home: &Server) -> Result<Server> {
+    /// One worker over a cluster, or over one group of one server, without which it takes no transactions. It logs as
+    /// its own example configuration has it.
+    fn predixy(&self, homes: &[Server], home: Home) -> Result<Server> {
         let port = free_port()?;
         let file = self.directory.path().join(format!("predixy-{port}.conf"));
+        let servers: String = homes.iter().map(|home| format!("  + {}\n", address(home))).collect();
+        let pool = match home {
+            Home::One => format!(
+                "StandaloneServerPool {{\n Databases 16\n Hash crc16\n HashTag \"{{}}\"\n Distribution modula\n \
+                 RefreshMethod fixed\n Group home {{\n{servers} }}\n}}\n"
+            ),
+            Home::Cluster => format!("ClusterServerPool {{\n Servers {{\n{servers} }}\n}}\n"),
+        };
         let config = format!(
             "Name bench\nBind 127.0.0.1:{port}\nWorkerThreads 1\nLogVerbSample 0\nLogDebugSample 0\n\
              LogInfoSample 10000\nLogNoticeSample 1\nLogWarnSample 1\nLogErrorSample 1\n\
              Authority {{\n Auth {{\n  Mode write\n }}\n}}\n\
-             StandaloneServerPool {{\n Databases 16\n Hash crc16\n HashTag \"{{}}\"\n Distribution modula\n \
-             RefreshMethod fixed\n Group home {{\n  + 127.0.0.1:{}\n }}\n}}\n",
-            home.port()
+             {pool}"
         );
         fs::write(&file, config)?;
         let mut server = command(Path::new("predixy"), self.server_cores());
@@ -137,44 +171,62 @@ impl Lab {
     }
 }
 
-/// A server that clients connect to and the redis-server behind it, if it is a proxy.
+/// A server that clients connect to and the redis-servers behind it, if it is a proxy.
 #[derive(Debug)]
 pub(crate) struct Stack {
     pub(crate) kind: Kind,
     // Declared first, so that a proxy ends before its home does.
     pub(crate) front: Server,
-    pub(crate) behind: Option<Server>,
+    behind: Vec<Server>,
 }
 
 impl Stack {
     /// Starts the servers; `settings` are for strata alone.
-    pub(crate) fn start(lab: &Lab, kind: Kind, settings: &[&str]) -> Result<Self> {
-        let redis = lab.redis()?;
-        let (front, behind) = match kind {
-            Kind::Redis => (redis, None),
-            Kind::Bare => (lab.bare()?, Some(redis)),
-            Kind::Strata => (lab.strata(&redis, settings)?, Some(redis)),
-            Kind::Twemproxy => (lab.twemproxy(&redis)?, Some(redis)),
-            Kind::Predixy => (lab.predixy(&redis)?, Some(redis)),
+    pub(crate) fn start(lab: &Lab, kind: Kind, home: Home, settings: &[&str]) -> Result<Self> {
+        let behind = match (kind, home) {
+            (Kind::Redis, _) => Vec::new(),
+            (Kind::Twemproxy, Home::Cluster) => (0..MASTERS).map(|_| lab.redis()).collect::<Result<_>>()?,
+            (_, Home::Cluster) => cluster::start(lab)?,
+            (_, Home::One) => vec![lab.redis()?],
+        };
+        let front = match kind {
+            Kind::Redis => lab.redis()?,
+            Kind::Bare => lab.bare()?,
+            Kind::Strata => lab.strata(&behind, home, settings)?,
+            Kind::Twemproxy => lab.twemproxy(&behind)?,
+            Kind::Predixy => lab.predixy(&behind, home)?,
         };
         Ok(Self { kind, front, behind })
     }
 
-    /// The redis-server that holds the keys.
-    pub(crate) fn home(&self) -> &Server {
-        self.behind.as_ref().unwrap_or(&self.front)
+    /// The redis-servers that hold the keys.
+    pub(crate) fn homes(&self) -> &[Server] {
+        if self.behind.is_empty() { slice::from_ref(&self.front) } else { &self.behind }
     }
 
-    /// Writes `keys` keys of `VALUE_SIZE` bytes, named as redis-benchmark names them, directly to home.
+    /// The redis-server that holds the keys, or the first of several.
+    pub(crate) fn home(&self) -> &Server {
+        self.behind.first().unwrap_or(&self.front)
+    }
+
+    /// CPU time of all that hold the keys.
+    pub(crate) fn home_cpu(&self) -> Result<Duration> {
+        self.homes().iter().map(|home| Ok(home.cpu()?.total())).sum()
+    }
+
+    /// Writes `keys` keys of `VALUE_SIZE` bytes, named as redis-benchmark names them: directly to home where that is
+    /// one server, and else through the front, which knows whose key is whose.
     pub(crate) fn load(&self, keys: u32) -> Result<()> {
         let value = [b'x'; VALUE_SIZE];
-        let mut home = connect(self.home())?;
+        let server = if self.behind.len() > 1 { &self.front } else { self.home() };
+        let mut server = connect(server)?;
+        await_writes(&mut server)?;
         for first in (0..keys).step_by(BATCH as usize) {
             let mut pipe = redis::pipe();
             for key in first..keys.min(first + BATCH) {
                 pipe.set(key_name(key), &value[..]).ignore();
             }
-            pipe.query::<()>(&mut home).context("load keys")?;
+            pipe.query::<()>(&mut server).context("load keys")?;
         }
         Ok(())
     }
@@ -205,14 +257,36 @@ impl Stack {
         self.home_info("stats", "total_commands_processed")
     }
 
-    /// A number of a section of home's INFO.
+    /// A number of a section of home's INFO, summed where home is several servers.
     pub(crate) fn home_info(&self, section: &str, field: &str) -> Result<u64> {
-        let info: String = redis::cmd("INFO").arg(section).query(&mut connect(self.home())?)?;
-        let value = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        value
-            .and_then(|value| value.trim().parse().ok())
-            .with_context(|| format!("INFO {section}: no {field}"))
+        self.homes().iter().map(|home| info(home, section, field)).sum()
     }
+}
+
+fn info(server: &Server, section: &str, field: &str) -> Result<u64> {
+    let info: String = redis::cmd("INFO").arg(section).query(&mut connect(server)?)?;
+    let value = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    value.and_then(|value| value.trim().parse().ok()).with_context(|| format!("INFO {section}: no {field}"))
+}
+
+/// Waits until a front has found the masters of its cluster.
+fn await_writes(server: &mut redis::Connection) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let mut pipe = redis::pipe();
+        (0..BATCH).for_each(|key| {
+            pipe.set(key_name(key), "x").ignore();
+        });
+        match pipe.query::<()>(server) {
+            Ok(()) => return Ok(()),
+            Err(error) if began.elapsed() > FIND_DEADLINE => return Err(error).context("no write is taken"),
+            Err(_) => sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+fn address(server: &Server) -> String {
+    format!("127.0.0.1:{}", server.port())
 }
 
 /// The name redis-benchmark gives to key number `key`.
@@ -220,8 +294,11 @@ pub(crate) fn key_name(key: u32) -> String {
     format!("key:{key:012}")
 }
 
-fn connect(server: &Server) -> Result<redis::Connection> {
-    let client = redis::Client::open(format!("redis://127.0.0.1:{}/", server.port()))?;
+pub(crate) fn connect(server: &Server) -> Result<redis::Connection> {
+    // twemproxy ends a connection that introduces itself.
+    let quiet = redis::RedisConnectionInfo::default().set_skip_set_lib_name();
+    let info = format!("redis://{}/", address(server)).into_connection_info()?.set_redis_settings(quiet);
+    let client = redis::Client::open(info)?;
     let connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
     connection.set_read_timeout(Some(Duration::from_secs(30)))?;
     connection.set_write_timeout(Some(Duration::from_secs(30)))?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::Options;
 use crate::load::{self, CLIENTS, Load, Request, Sample};
 use crate::report::{Figure, Report, Row, median};
-use crate::stack::{Kind, Lab, Stack};
+use crate::stack::{Home, Kind, Lab, Stack};
 
 /// One load at several depths against several servers, and what is to come out.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub(crate) struct Case {
     request: Request,
     keys: u32,
     depths: &'static [u32],
+    home: Home,
     stacks: &'static [Kind],
     /// Settings of strata, as for `--set`.
     settings: &'static [&'static str],
@@ -57,6 +58,7 @@ pub(crate) const CASES: &[Case] = &[
         request: Request::Get,
         keys: 1_000,
         depths: &[1, 16, 64],
+        home: Home::One,
         stacks: &[Kind::Redis, Kind::Bare, Kind::Strata],
         settings: &[],
         warm: true,
@@ -74,6 +76,7 @@ pub(crate) const CASES: &[Case] = &[
         request: Request::Get,
         keys: 1_000_000,
         depths: &[1, 16, 64],
+        home: Home::One,
         stacks: &[Kind::Redis, Kind::Strata],
         settings: &["l1.max_size=1GB", "l1.ttl=1h"],
         warm: true,
@@ -89,6 +92,7 @@ pub(crate) const CASES: &[Case] = &[
         request: Request::Mget,
         keys: 1_000,
         depths: &[1, 16],
+        home: Home::One,
         stacks: &[Kind::Redis, Kind::Strata],
         settings: &[],
         warm: true,
@@ -100,6 +104,7 @@ pub(crate) const CASES: &[Case] = &[
         request: Request::Set,
         keys: 100_000,
         depths: &[1, 16, 64],
+        home: Home::One,
         stacks: &[Kind::Redis, Kind::Strata, Kind::Twemproxy, Kind::Predixy],
         settings: &[],
         warm: false,
@@ -119,6 +124,7 @@ pub(crate) const CASES: &[Case] = &[
         request: Request::Get,
         keys: 100_000,
         depths: &[1, 16, 64],
+        home: Home::One,
         stacks: &[Kind::Redis, Kind::Strata, Kind::Twemproxy, Kind::Predixy],
         settings: &["l1.enabled=false"],
         warm: false,
@@ -138,6 +144,7 @@ pub(crate) const CASES: &[Case] = &[
         request: Request::Transaction,
         keys: 0,
         depths: &[1],
+        home: Home::One,
         stacks: &[Kind::Redis, Kind::Strata, Kind::Predixy],
         settings: &[],
         warm: false,
@@ -149,11 +156,64 @@ pub(crate) const CASES: &[Case] = &[
         request: Request::HandOver,
         keys: 0,
         depths: &[1],
+        home: Home::One,
         stacks: &[Kind::Redis, Kind::Strata, Kind::Predixy],
         settings: &[],
         warm: false,
         goals: &[goal(Measure::Cpu, 1, Kind::Predixy, 1.10), told(Measure::Cpu, 1, Kind::Redis)],
     },
+    Case {
+        name: "cluster-get",
+        title: "GET over a cluster",
+        request: Request::Get,
+        // Far more than L1 holds: misses.
+        keys: 1_000_000,
+        depths: &[1, 16],
+        home: Home::Cluster,
+        stacks: OVER_CLUSTER,
+        settings: &[],
+        warm: false,
+        goals: &CLUSTER_GOALS,
+    },
+    Case {
+        name: "cluster-set",
+        title: "SET over a cluster",
+        request: Request::Set,
+        keys: 100_000,
+        depths: &[1, 16],
+        home: Home::Cluster,
+        stacks: OVER_CLUSTER,
+        settings: &[],
+        warm: false,
+        goals: &CLUSTER_GOALS,
+    },
+    Case {
+        name: "cluster-mget",
+        title: "MGET of 10 over a cluster",
+        request: Request::Mget,
+        keys: 1_000_000,
+        depths: &[1, 16],
+        home: Home::Cluster,
+        stacks: OVER_CLUSTER,
+        settings: &[],
+        warm: false,
+        goals: &[
+            goal(Measure::Cpu, 1, Kind::Twemproxy, 0.80),
+            goal(Measure::Cpu, 16, Kind::Twemproxy, 0.80),
+            told(Measure::Cpu, 1, Kind::Predixy),
+            told(Measure::Cpu, 16, Kind::Predixy),
+        ],
+    },
+];
+
+const OVER_CLUSTER: &[Kind] = &[Kind::Redis, Kind::Strata, Kind::Twemproxy, Kind::Predixy];
+
+/// predixy's figures count where it is there.
+const CLUSTER_GOALS: [Goal; 4] = [
+    goal(Measure::Cpu, 1, Kind::Predixy, 0.90),
+    goal(Measure::Cpu, 16, Kind::Predixy, 0.75),
+    goal(Measure::Cpu, 1, Kind::Twemproxy, 0.80),
+    goal(Measure::Cpu, 16, Kind::Twemproxy, 0.40),
 ];
 
 /// Runs a case: every round measures every server at one depth after the other.
@@ -197,7 +257,8 @@ fn start(lab: &Lab, case: &Case, options: &Options) -> Result<Vec<Stack>> {
         if lab.missing.contains(&kind) {
             continue;
         }
-        let stack = Stack::start(lab, kind, case.settings).with_context(|| format!("start {kind}"))?;
+        let stack =
+            Stack::start(lab, kind, case.home, case.settings).with_context(|| format!("start {kind}"))?;
         stack.load(case.keys)?;
         if case.warm {
             let missed = stack.warm(case.keys)?;

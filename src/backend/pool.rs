@@ -35,6 +35,8 @@ pub enum Purpose {
     State,
     /// To wait for data.
     Wait,
+    /// To be told by home of what others change: two connections, for as long as the client wants to be told.
+    Track,
 }
 
 /// How many connections may be lent at once, by the whole process.
@@ -42,19 +44,21 @@ pub enum Purpose {
 pub struct Places {
     state: (Arc<Semaphore>, usize),
     wait: (Arc<Semaphore>, usize),
+    track: (Arc<Semaphore>, usize),
 }
 
 impl Places {
-    /// `state` at once for [`Purpose::State`], `wait` for [`Purpose::Wait`].
+    /// `state` at once for [`Purpose::State`], `wait` for [`Purpose::Wait`], and twice that for [`Purpose::Track`].
     pub fn new(state: usize, wait: usize) -> Self {
         let places = |n: usize| (Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS))), n);
-        Places { state: places(state), wait: places(wait) }
+        Places { state: places(state), wait: places(wait), track: places(wait.saturating_mul(2)) }
     }
 
     fn of(&self, purpose: Purpose) -> &(Arc<Semaphore>, usize) {
         match purpose {
             Purpose::State => &self.state,
             Purpose::Wait => &self.wait,
+            Purpose::Track => &self.track,
         }
     }
 }

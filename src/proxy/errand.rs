@@ -5,13 +5,34 @@ use tokio::sync::oneshot;
 
 use super::{LaneKey, Proxy, Ticket, failure_text};
 use crate::backend::lane::{Failure, Outcome};
+use crate::backend::node::Node;
 use crate::clock;
 use crate::resp::{encode, reply};
 
 /// The claim to one answer.
 pub struct Errand(oneshot::Sender<Result<Bytes, Failure>>);
 
+/// Where it comes.
+pub(super) struct Answer(oneshot::Receiver<Result<Bytes, Failure>>);
+
+impl Answer {
+    /// The reply of `node`, or why there is none; code first.
+    pub(super) async fn of(self, node: &Node) -> Result<Bytes, String> {
+        let lost = || Failure::Lost("the connection was given up".to_owned());
+        match self.0.await.unwrap_or_else(|_| Err(lost())) {
+            Ok(reply) if reply::is_error(&reply) => Err(error_text(&reply)),
+            Ok(reply) => Ok(reply),
+            Err(failure) => Err(failure_text(node, &failure)),
+        }
+    }
+}
+
 impl Errand {
+    pub(super) fn new() -> (Errand, Answer) {
+        let (sender, answer) = oneshot::channel();
+        (Errand(sender), Answer(answer))
+    }
+
     pub(super) fn complete(self, outcome: Outcome<'_>) {
         let answer = match outcome {
             Outcome::Reply(reply) => Ok(reply.into_bytes()),
@@ -30,14 +51,9 @@ impl Proxy {
     pub async fn ask_home(&self, lane: LaneKey, command: &[&[u8]]) -> Result<Bytes, String> {
         let mut request = Vec::new();
         encode::command(&mut request, command);
-        let (sender, answer) = oneshot::channel();
-        self.send(lane, &request, Ticket::Errand(Errand(sender)), clock::now());
-        let lost = || Failure::Lost("the connection was given up".to_owned());
-        match answer.await.unwrap_or_else(|_| Err(lost())) {
-            Ok(reply) if reply::is_error(&reply) => Err(error_text(&reply)),
-            Ok(reply) => Ok(reply),
-            Err(failure) => Err(failure_text(&self.shared.node, &failure)),
-        }
+        let (errand, answer) = Errand::new();
+        self.send(lane, &request, Ticket::Errand(errand), clock::now());
+        answer.of(&self.shared.node).await
     }
 
     /// Deletes keys at home, as a client's UNLINK would; returns how many there were.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Ask, Client, LaneKey, Proxy, Ticket, error_reply, failure_text};
+use super::{Ask, Client, Errand, LaneKey, Proxy, Ticket, error_reply, failure_text};
 use crate::backend::lane::{Failure, Lane, Outcome, Reply};
+use crate::backend::node::Node;
 use crate::backend::pool::{NoLease, Pools, Purpose, Tag};
 use crate::clock;
 use crate::resp::{Proto, encode, reply};
@@ -22,6 +23,8 @@ pub struct Own {
     tag: Arc<Tag>,
     /// What a request may take, in nanoseconds.
     bound: Cell<u64>,
+    /// The same, if nothing else is allowed.
+    usual: u64,
     /// It is no longer in the protocol and database it was lent in.
     turned: Cell<bool>,
 }
@@ -46,6 +49,28 @@ impl Own {
     pub fn allow(&self, longer: Option<Duration>) {
         let bound = longer.map_or(u64::MAX, |longer| self.bound.get().saturating_add(clock::nanos(longer)));
         self.bound.set(bound);
+    }
+
+    /// Requests from now on may take as long as others.
+    pub fn allow_usual(&self) {
+        self.bound.set(self.usual);
+    }
+
+    /// It has state that no other client is to find.
+    pub(super) fn spoil(&self) {
+        self.turned.set(true);
+    }
+
+    /// Asks home one command and waits for its reply, which may be any but an error.
+    ///
+    /// # Errors
+    /// As [`Proxy::ask_home`].
+    pub(super) async fn ask(&self, node: &Node, command: &[&[u8]]) -> Result<Bytes, String> {
+        let mut request = Vec::new();
+        encode::command(&mut request, command);
+        let (errand, answer) = Errand::new();
+        self.send(&request, 0, Ticket::Errand(errand), clock::now());
+        answer.of(node).await
     }
 
     /// Sends a request whose reply nobody wants to see.
@@ -130,8 +155,9 @@ impl Proxy {
             Ok(lease) => {
                 let tag = lease.tag();
                 let lane = Lane::over(lease, node.clone(), self.counters.clone());
-                let bound = Cell::new(clock::nanos(node.request_timeout));
-                let own = Rc::new(Own { lane, tag, bound, turned: Cell::new(false) });
+                let usual = clock::nanos(node.request_timeout);
+                let own = Own { lane, tag, bound: Cell::new(usual), usual, turned: Cell::new(false) };
+                let own = Rc::new(own);
                 self.leases.lent.borrow_mut().push(Rc::downgrade(&own));
                 Ok(own)
             }
@@ -153,8 +179,8 @@ impl Proxy {
                 "ERR strata: all {places} connections to home {home} that clients may have for themselves were taken for {waited:?}; raise {}.max_connections",
                 self.shared.node.section
             ),
-            NoLease::Taken { purpose: Purpose::Wait, places, waited } => format!(
-                "ERR strata: all {places} connections to home {home} for clients that wait were taken for {waited:?}; raise server.max_clients"
+            NoLease::Taken { purpose: Purpose::Wait | Purpose::Track, places, waited } => format!(
+                "ERR strata: all {places} connections to home {home} for clients that wait, or are told what others change, were taken for {waited:?}; raise server.max_clients"
             ),
         }
     }

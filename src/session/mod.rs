@@ -10,11 +10,13 @@ pub mod clients;
 mod dispatch;
 mod local;
 mod monitor;
+mod noloop;
 mod parked;
 mod pause;
 mod pubsub;
 mod queue;
 mod replies;
+mod room;
 mod shown;
 mod slow;
 mod socket;
@@ -41,6 +43,7 @@ use crate::resp::{Limits, Proto, RequestParser};
 use crate::tier::listeners::Notice;
 use access::Access;
 use clients::{ClientInfo, Clients};
+use noloop::AtHome;
 use parked::Parked;
 use pubsub::Behind;
 use queue::{Queue, Replay};
@@ -51,9 +54,6 @@ use transaction::Watch;
 use unsettled::Unsettled;
 
 pub use batch::Scratch;
-
-/// Replies outstanding at which a session stops taking requests until some have come.
-const MAX_WAITING: usize = 8192;
 
 /// What the sessions of one worker share.
 pub struct Context {
@@ -219,6 +219,8 @@ struct Session {
     reply_mode: ReplyMode,
     /// CLIENT TRACKING BCAST: the prefixes it hears of.
     prefixes: PrefixSet,
+    /// CLIENT TRACKING NOLOOP: home tracks for the client.
+    at_home: Option<AtHome>,
     monitoring: bool,
     /// A pause holds back the command that its input begins with.
     held_back: bool,
@@ -285,6 +287,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         access,
         reply_mode: ReplyMode::On,
         prefixes: PrefixSet::new(),
+        at_home: None,
         monitoring: false,
         held_back: false,
         alert: false,
@@ -312,6 +315,7 @@ impl Session {
     fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<io::Result<()>> {
         self.core.listen(cx);
         self.release_held();
+        self.adopt_tracked();
         loop {
             if self.info.killed.load(Relaxed) {
                 return Poll::Ready(Ok(()));
@@ -361,38 +365,5 @@ impl Session {
                 Poll::Ready(Ok(_)) => {}
             }
         }
-    }
-
-    /// Whether commands have to wait for replies: for home's, or for the client to read what it was sent.
-    fn must_wait(&mut self) -> bool {
-        let waiting = self.core.replies.borrow().waiting();
-        self.turning &= waiting > 0;
-        self.on_scripts &= waiting > 0;
-        let held_up = self.turning || self.held_back || self.core.busy.get();
-        let held_up = held_up || self.parked.is_some() || self.replay.is_some();
-        waiting >= MAX_WAITING || held_up || self.is_behind()
-    }
-
-    /// Whether the way home is so full that the session is to wait until it is woken.
-    fn is_congested(&self, cx: &Cx<'_>) -> bool {
-        let shared;
-        let lane = match self.own() {
-            Some(own) => own.lane(),
-            None => {
-                shared = self.context.proxy.lane(self.lane);
-                &*shared
-            }
-        };
-        let congested = lane.congested();
-        if congested {
-            lane.on_drain(cx.waker().clone());
-        }
-        congested
-    }
-
-    /// Whether so much waits for the client to read it that nothing more is done for it. Half of what it may
-    /// leave unread is kept for replies that are on their way.
-    fn is_behind(&self) -> bool {
-        self.core.replies.borrow().backlog() > self.context.config.server.output_buffer_limit / 2
     }
 }

@@ -91,6 +91,12 @@ impl Session {
         self.core.wake();
     }
 
+    /// Whether a command waits on this connection.
+    pub(super) fn waits_by(&self, own: &Rc<Own>) -> bool {
+        let stage = self.parked.as_ref().map(|parked| &parked.stage);
+        matches!(stage, Some(Stage::Sent(sent)) if Rc::ptr_eq(sent, own))
+    }
+
     /// Takes the parked command as far as it goes.
     pub(super) fn poll_parked(&mut self, cx: &mut Cx<'_>) {
         while let Some(mut parked) = self.parked.take() {
@@ -121,7 +127,7 @@ impl Session {
                 Some(Next::Done) => {}
                 Some(Next::Answered(own)) => {
                     self.info.blocked.lock().take();
-                    self.context.proxy.give_back(own, true);
+                    self.give_back(own, true);
                 }
             }
         }
@@ -142,6 +148,10 @@ impl Session {
             return Stage::Asking(Task::start(async move {
                 proxy.ask_home(lane, &[b"COMMAND", b"INFO", &name]).await
             }));
+        }
+        let tracked = self.own().filter(|own| self.at_home.as_ref().is_some_and(|at_home| at_home.is(own)));
+        if let (Some(own), What::Wait) = (tracked.cloned(), &parked.what) {
+            return Stage::Leasing(Task::start(async move { Ok(own) }));
         }
         let purpose = if parked.waits() { Purpose::Wait } else { Purpose::State };
         // What is let through while a script runs is not kept out by a SELECT that is not.

@@ -60,8 +60,9 @@ impl Timings {
     }
 
     fn forget_answered(&mut self) {
-        while let Some(answered) = self.open.pop_front_if(|timing| timing.answered) {
+        while let Some(answered) = self.open.front().filter(|timing| timing.answered) {
             self.begin = answered.end;
+            self.open.pop_front();
         }
         if self.open.is_empty() {
             self.begin = 0;

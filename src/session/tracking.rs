@@ -48,10 +48,15 @@ pub(super) type PrefixSet = BTreeSet<Box<[u8]>>;
 impl Mode {
     /// Whether keys of this command are to be remembered, as Redis decides it; of scripts, which may or may not read
     /// the keys that they declare, always.
-    fn wants(self, command: &Command) -> bool {
-        let reads = command.flags.contains(Flags::READONLY) || command.acl.contains(Acl::SCRIPTING);
+    pub(super) fn wants(self, command: &Command) -> bool {
         let chosen = if self.opt_in { self.caching } else { !(self.opt_out && self.caching) };
-        reads && chosen && !command.flags.contains(Flags::PUBSUB)
+        chosen && Self::reads(command)
+    }
+
+    /// Whether it is the kind of command of which keys may be remembered.
+    pub(super) fn reads(command: &Command) -> bool {
+        let reads = command.flags.contains(Flags::READONLY) || command.acl.contains(Acl::SCRIPTING);
+        reads && !command.flags.contains(Flags::PUBSUB)
     }
 }
 
@@ -65,6 +70,9 @@ impl Session {
         now: u64,
         keys: &mut Vec<KeyRef>,
     ) -> Option<Notice> {
+        if let Some(at_home) = &self.at_home {
+            return self.remember_at_home(at_home, command, args, keys);
+        }
         let mode = self.core.tracking.get().filter(|mode| mode.wants(command))?;
         extract(command, args, keys).ok()?;
         let names = keys.iter().filter(|k| !k.access.contains(Access::NOT_KEY));
@@ -99,11 +107,17 @@ impl Session {
     pub(super) fn track(&mut self, mode: Mode, prefixes: &[&[u8]]) {
         let listeners = &self.context.proxy.shared.listeners;
         listeners.enter(self.info.id, self.info.worker, mode.broadcast);
-        let everything: &[&[u8]] = if mode.broadcast { &[b""] } else { &[] };
-        for prefix in if prefixes.is_empty() { everything } else { prefixes } {
-            listeners.add_prefix(self.info.id, prefix);
-            self.prefixes.insert((*prefix).into());
+        self.note_mode(mode, prefixes);
+        for prefix in &self.prefixes {
+            self.context.proxy.shared.listeners.add_prefix(self.info.id, prefix);
         }
+    }
+
+    /// Notes how the client tracks from now on, and which prefixes it hears of besides those it has heard of so far.
+    pub(super) fn note_mode(&mut self, mode: Mode, prefixes: &[&[u8]]) {
+        let everything: &[&[u8]] = if mode.broadcast { &[b""] } else { &[] };
+        let prefixes = if prefixes.is_empty() { everything } else { prefixes };
+        self.prefixes.extend(prefixes.iter().map(|prefix| Box::from(*prefix)));
         self.core.tracking.set(Some(mode));
         self.core.mark_tracking();
         self.attend();
@@ -112,12 +126,18 @@ impl Session {
     /// Ends it; at the session's end, too.
     pub(super) fn untrack(&mut self) {
         if self.core.tracking.take().is_some() {
-            let prefixes = std::mem::take(&mut self.prefixes);
-            let listeners = &self.context.proxy.shared.listeners;
-            listeners.leave(self.info.id, prefixes.iter().map(|prefix| &**prefix));
+            self.leave_listeners();
+            self.untrack_at_home();
+            self.prefixes.clear();
             self.core.mark_tracking();
             self.attend();
         }
+    }
+
+    /// The client is not to be told of changes here.
+    pub(super) fn leave_listeners(&self) {
+        let listeners = &self.context.proxy.shared.listeners;
+        listeners.leave(self.info.id, self.prefixes.iter().map(|prefix| &**prefix));
     }
 }
 

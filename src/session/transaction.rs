@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::batch::Tally;
+use super::noloop::AtHome;
 use super::parked::What;
 use super::queue::{Queue, Replay};
 use super::replies::Shape;
@@ -87,7 +88,7 @@ impl Session {
             self.end_transaction();
             self.replay = Some(queue.into_replay());
             self.run_replay(b"*0\r\n");
-        } else if queue.apart && !watching {
+        } else if queue.apart && self.own().is_none() {
             self.end_transaction();
             self.park(request, What::Exec(queue));
         } else {
@@ -116,15 +117,15 @@ impl Session {
         own: Option<Rc<Own>>,
         now: u64,
     ) {
+        let unguarded = self.watch_queue(&queue, now);
         let own = match std::mem::take(&mut self.watch) {
             Watch::Held { own, keys } => {
                 // Nil shows that one of them was changed.
                 queue.effects.shows(keys.as_deref());
                 Some(own)
             }
-            Watch::None | Watch::Lost => own,
+            Watch::None | Watch::Lost => own.or_else(|| self.own().cloned()),
         };
-        let unguarded = self.watch_queue(&queue, now);
         queue.block.extend_from_slice(EXEC);
         let (block, effects) = (std::mem::take(&mut queue.block), std::mem::take(&mut queue.effects));
         self.with_ask(request, None, slot, true, now, |ask| {
@@ -132,8 +133,7 @@ impl Session {
         });
         unguarded.iter().for_each(|notice| self.core.tell_tracker(notice));
         if let Some(own) = own {
-            self.context.proxy.give_back(own, !queue.apart);
-            self.turning = true;
+            self.give_back(own, !queue.apart);
         }
         if !queue.here.is_empty() {
             self.replay = Some(queue.into_replay());
@@ -218,7 +218,7 @@ impl Session {
         self.info.multi_size.store(0, Relaxed);
         if let Watch::Held { own, .. } = std::mem::take(&mut self.watch) {
             own.send_aside(&[b"UNWATCH"], clock::now());
-            self.give_back(own);
+            self.give_back(own, true);
         }
         self.attend();
     }
@@ -229,7 +229,13 @@ impl Session {
         }
         self.notice_loss();
         match self.watch {
-            Watch::None => self.park(request, What::Watch),
+            Watch::None => match self.own().cloned() {
+                Some(own) => {
+                    let slot = self.open();
+                    self.watch_by(own, request, slot, now);
+                }
+                None => self.park(request, What::Watch),
+            },
             Watch::Held { .. } => {
                 self.note_watched(request);
                 self.send(request, Some(command), Effect::None, now, &[]);
@@ -271,15 +277,24 @@ impl Session {
             self.ok();
         }
         if let Watch::Held { own, .. } = std::mem::take(&mut self.watch) {
-            self.give_back(own);
+            self.give_back(own, true);
         }
         self.attend();
     }
 
     /// What has been asked by the connection is answered before anything goes another way.
-    fn give_back(&mut self, own: Rc<Own>) {
-        self.context.proxy.give_back(own, true);
+    pub(super) fn give_back(&mut self, own: Rc<Own>, reusable: bool) {
+        // For as long as home tracks, the client has it for everything.
+        if self.at_home.as_ref().is_some_and(|at_home| at_home.is(&own)) {
+            return own.allow_usual();
+        }
+        self.context.proxy.give_back(own, reusable);
         self.turning = true;
+    }
+
+    /// Whether home watches keys on this connection.
+    pub(super) fn watches_by(&self, own: &Rc<Own>) -> bool {
+        matches!(&self.watch, Watch::Held { own: watching, .. } if Rc::ptr_eq(watching, own))
     }
 
     fn notice_loss(&mut self) {
@@ -292,13 +307,19 @@ impl Session {
     pub(super) fn own(&self) -> Option<&Rc<Own>> {
         match &self.watch {
             Watch::Held { own, .. } if !own.is_gone() => Some(own),
-            _ => None,
+            _ => self.at_home.as_ref().and_then(AtHome::own),
         }
     }
 
     /// The client has gone to another protocol or database: its own connection follows.
     pub(super) fn follow(&mut self, from: LaneKey) {
-        let Some(own) = self.own() else { return };
+        if let Some(own) = self.own() {
+            self.take_along(own, from);
+        }
+    }
+
+    /// Takes a connection to where the client is.
+    pub(super) fn take_along(&self, own: &Rc<Own>, from: LaneKey) {
         for request in turns(from, self.lane) {
             let slot = self.core.replies.borrow_mut().open_always(Shape::Silent);
             self.context.proxy.follow(&self.client, slot, own, &request, clock::now());

@@ -75,7 +75,11 @@ struct State<T> {
     close_idle: bool,
     leave: Option<Leave>,
     waiting: Vec<Waker>,
+    hears: Option<Hears>,
 }
+
+/// What is called with each push that comes by a connection of a client's own; whether that was all to be done with it.
+pub type Hears = Rc<dyn Fn(&[u8]) -> bool>;
 
 struct Core<T> {
     node: Arc<Node>,
@@ -113,6 +117,11 @@ impl<T: Ticket> Lane<T> {
     pub fn finish(&self, reusable: bool) {
         self.0.state.borrow_mut().leave = Some(Leave::Finish { reusable });
         self.0.wake();
+    }
+
+    /// Has `hears` called with each push. Not to touch the lane.
+    pub fn on_push(&self, hears: Hears) {
+        self.0.state.borrow_mut().hears = Some(hears);
     }
 
     /// Ends the connection now; what it has not answered fails.
@@ -240,6 +249,7 @@ impl<T> Core<T> {
             close_idle: false,
             leave: None,
             waiting: Vec::new(),
+            hears: None,
         };
         let state = RefCell::new(state);
         Rc::new(Core {
@@ -345,8 +355,12 @@ impl<T: Ticket> Core<T> {
         }
     }
 
-    /// What home says out of turn by a client's own connection, where nothing is announced, is part of an answer.
+    /// What home says out of turn by a client's own connection is part of an answer, unless somebody listens.
     fn push(&self, push: &[u8]) {
+        let hears = self.state.borrow().hears.clone();
+        if hears.is_some_and(|hears| hears(push)) {
+            return;
+        }
         if let Some(Pending { ticket: Some(ticket), .. }) = self.state.borrow().pending.front() {
             ticket.push(push);
         }

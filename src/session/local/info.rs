@@ -9,6 +9,7 @@ use crate::command::Command;
 use crate::metrics::LatencySummary;
 use crate::resp::{Proto, Request, encode, reply};
 use crate::router::Effect;
+use crate::session::clients::Mark;
 use crate::session::replies::Shape;
 use crate::session::{Context, Session};
 
@@ -54,12 +55,13 @@ fn figures(context: &Context) -> [(&'static [u8], String); 8] {
     let shared = &context.proxy.shared;
     let (keys, items, prefixes) = shared.listeners.figures();
     let clients = context.clients.list();
+    let tracking = clients.iter().filter(|client| client.is_marked(Mark::Tracking)).count();
     let blocked = clients.iter().filter(|client| client.waits()).count();
     let facade = context.config.server.cluster_facade;
     [
         (b"connected_clients:", clients.len().to_string()),
         (b"blocked_clients:", blocked.to_string()),
-        (b"tracking_clients:", shared.listeners.len().to_string()),
+        (b"tracking_clients:", tracking.to_string()),
         (b"tracking_total_keys:", keys.to_string()),
         (b"tracking_total_items:", items.to_string()),
         (b"tracking_total_prefixes:", prefixes.to_string()),

@@ -38,7 +38,11 @@ impl Session {
                 Ok(()) => {
                     let before = self.core.tracking.get();
                     let caching = before.is_some_and(|mode| mode.caching);
-                    self.track(Mode { caching, ..options.mode }, &options.prefixes);
+                    let mode = Mode { caching, ..options.mode };
+                    if mode.no_loop || self.at_home.is_some() {
+                        return self.track_at_home(mode, &options.prefixes);
+                    }
+                    self.track(mode, &options.prefixes);
                     if before.is_some() { self.ok() } else { self.ok_once_covered() }
                 }
                 Err(error) => self.reply_error(error),

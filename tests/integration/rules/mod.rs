@@ -43,7 +43,10 @@ impl Scene {
     fn start_with(home: &[(&str, &str)], file: &str, settings: &[(&str, &str)]) -> Scene {
         let home = RedisServer::start(home);
         let relay = Relay::start(&home.tcp());
-        let strata = Strata::start_with(&relay.endpoint().url(), file, settings);
+        // A machine under load takes its time; what a test holds back is none of these.
+        let mut all = vec![("l2.connect_timeout", "10s")];
+        all.extend(settings);
+        let strata = Strata::start_with(&relay.endpoint().url(), file, &all);
         let scene = Scene { home, relay, strata };
         scene.await_guard();
         scene

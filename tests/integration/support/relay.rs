@@ -67,11 +67,19 @@ struct Connection {
     number: u64,
     part: Part,
     ends: [Stream; 2],
+    /// By direction: this one alone.
+    stalled: [bool; 2],
 }
 
 impl State {
     fn part(&self, number: u64) -> Part {
         self.open.iter().find(|c| c.number == number).map_or(Part::Other, |c| c.part)
+    }
+
+    fn is_stalled(&self, number: u64, direction: Direction) -> bool {
+        let own = self.open.iter().find(|c| c.number == number);
+        self.stalled[self.part(number) as usize][direction as usize]
+            || own.is_some_and(|c| c.stalled[direction as usize])
     }
 
     fn listen(&mut self, number: u64, request: &[u8]) {
@@ -151,6 +159,15 @@ impl Relay {
         self.shared.changed.notify_all();
     }
 
+    /// From now on nothing goes either way on those open connections of the proxy that `chosen` picks; they stay open
+    /// until they are cut. New ones are not concerned.
+    #[allow(dead_code, reason = "for the history checker")]
+    pub(crate) fn abandon(&self, mut chosen: impl FnMut() -> bool) {
+        for connection in self.shared.state().open.iter_mut().filter(|c| c.part != Part::Other) {
+            connection.stalled = [chosen(); 2];
+        }
+    }
+
     /// Holds every chunk for this long, both ways.
     pub(crate) fn delay(&self, delay: Duration) {
         Part::ALL.iter().for_each(|part| self.delay_part(*part, delay));
@@ -168,6 +185,7 @@ impl Drop for Relay {
             let mut state = self.shared.state();
             state.closed = true;
             state.stalled = [[false; 2]; 4];
+            state.open.iter_mut().for_each(|connection| connection.stalled = [false; 2]);
         }
         self.cut();
         // Wakes the thread that accepts, so that it sees the end.
@@ -200,7 +218,7 @@ fn connect(client: Stream, server: Stream, shared: &Arc<Shared>) -> std::io::Res
     let number = {
         let mut state = shared.state();
         let (number, ends) = (state.accepted, [client.try_clone()?, server.try_clone()?]);
-        state.open.push(Connection { number, part: Part::Other, ends });
+        state.open.push(Connection { number, part: Part::Other, ends, stalled: [false; 2] });
         number
     };
     let ways = [
@@ -224,7 +242,7 @@ fn pass(number: u64, direction: Direction, mut from: Stream, mut to: Stream, sha
         }
         let part = state.part(number) as usize;
         state.chunks[part][direction as usize] += 1;
-        while state.stalled[state.part(number) as usize][direction as usize] && count > 0 {
+        while state.is_stalled(number, direction) && count > 0 {
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let delay = state.delay[state.part(number) as usize];

@@ -142,9 +142,8 @@ impl Sentinels {
 
     /// All sentinels, as strata's `l3.nodes` takes them.
     pub(crate) fn nodes(&self) -> String {
-        let quoted: Vec<String> =
-            self.sentinels.iter().map(|s| format!("\"{}\"", s.port.address())).collect();
-        format!("[{}]", quoted.join(","))
+        let addresses = self.sentinels.iter().map(|sentinel| sentinel.port.address().to_string());
+        addresses.collect::<Vec<_>>().join(",")
     }
 
     /// A strata that has what these sentinels watch for its home, and no L2.

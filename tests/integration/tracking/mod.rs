@@ -7,6 +7,7 @@ mod coherence;
 mod coverage;
 mod invalidations;
 mod monitor;
+mod noloop;
 mod pause;
 mod slow;
 mod words;

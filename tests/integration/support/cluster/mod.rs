@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use super::port::Port;
-use super::{Certificates, Client, RedisServer, Strata, Value, wait_until};
+use super::{Certificates, Client, Endpoint, RedisServer, Relay, Strata, Value, wait_until};
 
 pub(crate) use slots::slot_of;
 use view::View;
@@ -33,17 +33,20 @@ pub(crate) struct Shape {
     pub(crate) login: Option<(String, String)>,
     /// Everything by TLS: clients, replication and the bus.
     pub(crate) tls: bool,
+    /// Every node announces a relay in front of it instead of itself.
+    pub(crate) relays: bool,
 }
 
 impl Default for Shape {
     fn default() -> Shape {
-        Shape { masters: 3, replicas: 1, options: Vec::new(), login: None, tls: false }
+        Shape { masters: 3, replicas: 1, options: Vec::new(), login: None, tls: false, relays: false }
     }
 }
 
 /// One node. It listens on 127.0.0.1 for clients and for its fellows, and on a unix socket for the test.
 pub(crate) struct Node {
     pub(crate) server: RedisServer,
+    relay: Option<Relay>,
     bus: Port,
     id: String,
     state: State,
@@ -64,8 +67,17 @@ impl Node {
         &self.id
     }
 
+    /// What it announces to clients.
     pub(crate) fn port(&self) -> u16 {
-        self.server.port()
+        match self.relay.as_ref().map(Relay::endpoint) {
+            Some(Endpoint::Tcp(address)) => address.port(),
+            _ => self.server.port(),
+        }
+    }
+
+    /// What stands between clients and the node, in a cluster that has relays.
+    pub(crate) fn relay(&self) -> &Relay {
+        self.relay.as_ref().expect("the cluster has relays")
     }
 
     /// `host:port`, as strata's `l3.nodes` takes it.
@@ -157,8 +169,12 @@ impl Cluster {
         if let Some((name, password)) = &self.shape.login {
             server.log_in_as(name, password);
         }
+        let relay = self.shape.relays.then(|| Relay::start(&server.tcp()));
+        if let Some(Endpoint::Tcp(address)) = relay.as_ref().map(Relay::endpoint) {
+            server.add_option("cluster-announce-port", &address.port().to_string());
+        }
         let id = format!("{:040x}", (u128::from(server.port()) << 16) | u128::from(bus.number()));
-        Node { server, bus, id, state: State::Ended }
+        Node { server, relay, bus, id, state: State::Ended }
     }
 
     /// What node `of` knows at its birth.
@@ -223,8 +239,7 @@ impl Cluster {
     /// All nodes, as strata's `l3.nodes` takes them.
     pub(crate) fn seeds(&self) -> String {
         let known = self.nodes.iter().filter(|node| node.state != State::Removed);
-        let quoted: Vec<String> = known.map(|node| format!("\"{}\"", node.address())).collect();
-        format!("[{}]", quoted.join(","))
+        known.map(Node::address).collect::<Vec<_>>().join(",")
     }
 
     /// What strata needs to have this cluster for its home.
@@ -298,7 +313,7 @@ impl Cluster {
         self.nodes.push(node);
         let node = &mut self.nodes[number];
         let id = &node.id;
-        let (port, bus) = (node.server.port(), node.bus.number());
+        let (port, bus) = (node.port(), node.bus.number());
         let myself = format!("{id} 127.0.0.1:{port}@{bus} myself,master - 0 0 0 connected\n");
         let file = myself + "vars currentEpoch 0 lastVoteEpoch 0\n";
         fs::write(node.server.directory().join("nodes.conf"), file).expect("nodes.conf is written");

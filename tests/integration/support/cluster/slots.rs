@@ -80,7 +80,7 @@ impl Cluster {
         if keys.is_empty() {
             return 0;
         }
-        let port = self.nodes[to].port().to_string();
+        let port = self.nodes[to].server.port().to_string();
         let mut words: Vec<&[u8]> =
             ["MIGRATE", "127.0.0.1", &port, "", "0", "5000"].map(str::as_bytes).into();
         if let Some((name, password)) = &self.shape.login {
