@@ -208,6 +208,8 @@ counters! {
     home_failures => "home", "failures";
     /// Requests sent home again after a lost connection.
     home_retries => "home", "retries";
+    /// Requests sent on to another node of a cluster.
+    home_redirects => "home", "redirects";
     /// Confirmations asked of the guard connection.
     guard_fences => "home", "fences";
     /// Connections made to home.

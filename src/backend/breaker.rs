@@ -83,6 +83,11 @@ impl Breaker {
         trouble.map(|t| Duration::from_nanos(clock::now().saturating_sub(t.since)))
     }
 
+    /// Since when there has been trouble ([`clock::now`]).
+    pub fn since(&self) -> Option<u64> {
+        self.trouble.lock().as_ref().map(|t| t.since)
+    }
+
     /// The reason of the present trouble.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().as_ref().map(|t| t.reason.clone())

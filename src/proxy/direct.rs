@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::{Ask, Client, Counted, LaneKey, Proxy, Receiver, Shows, Ticket, error_reply, failure_text};
+use super::{Ask, Client, Counted, Proxy, Receiver, Shows, Ticket, Way, error_reply, failure_text};
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Command, KeyRef, id};
 use crate::resp::reply;
@@ -38,11 +38,22 @@ pub struct Direct {
     effect: Effect,
     keys: Keys,
     sent: u64,
+    way: Way,
+    /// Another node of a cluster answered than the guard of its keys.
+    strayed: bool,
 }
 
 impl Proxy {
     /// Sends a command home, fenced as its effect demands. `keys` are its keys.
     pub fn direct(self: &Rc<Self>, ask: &Ask<'_>, effect: Effect, keys: &[KeyRef]) {
+        match self.way(ask, keys) {
+            Ok(way) => self.direct_by(ask, way, effect, keys),
+            Err(_) => self.refuse_crossing(ask),
+        }
+    }
+
+    /// The same by this way.
+    pub fn direct_by(self: &Rc<Self>, ask: &Ask<'_>, way: Way, effect: Effect, keys: &[KeyRef]) {
         let copies = self.fenced_copies();
         let keys = match copies {
             Some(copies) if effect != Effect::None => {
@@ -73,6 +84,8 @@ impl Proxy {
             effect,
             keys,
             sent: ask.now,
+            way,
+            strayed: false,
         };
         if let Some(copies) = copies {
             direct.fence_before(copies);
@@ -81,12 +94,12 @@ impl Proxy {
         let ticket = counted.map_or(Ticket::Direct(direct), Ticket::Counted);
         match ask.own {
             Some(own) => own.send(ask.request.raw(), 0, ticket, ask.now),
-            None => self.send(ask.lane, ask.request.raw(), ticket, ask.now),
+            None => self.send(way, ask.request.raw(), ticket, ask.now),
         }
     }
 
-    pub(super) fn send(&self, lane: LaneKey, request: &[u8], ticket: Ticket, now: u64) {
-        self.lane(lane).send(request, ticket, now);
+    pub(super) fn send(&self, way: Way, request: &[u8], ticket: Ticket, now: u64) {
+        self.send_parts(way, request, 0, ticket, now);
     }
 
     fn count(&self, ask: &Ask<'_>, effect: Effect) {
@@ -141,6 +154,15 @@ impl Direct {
         }
     }
 
+    /// Whether home may be asked again.
+    pub(super) fn repeatable(&self) -> bool {
+        matches!(self.effect, Effect::Reads | Effect::ReadsUnnamed)
+    }
+
+    pub(super) fn strayed(&mut self) {
+        self.strayed = true;
+    }
+
     /// DEBUG PROTOCOL PUSH shows one.
     pub(super) fn push(&self, push: &[u8]) {
         self.client.push(&Bytes::copy_from_slice(push));
@@ -158,6 +180,9 @@ impl Direct {
         let copies = proxy.fenced_copies();
         if let Some(copies) = copies {
             self.fence(copies);
+            if self.strayed {
+                copies.disown(self.keys.as_slice().iter().copied());
+            }
         }
         match outcome {
             Outcome::Reply(reply) => {
@@ -179,7 +204,7 @@ impl Direct {
             }
             Outcome::Failed(failure) => {
                 proxy.counters.errors.add(1);
-                let text = failure_text(&proxy.shared.node, &failure);
+                let text = failure_text(&proxy.node(self.way.node), &failure);
                 self.client.deliver(self.slot, Reply::Owned(error_reply(&text)), now);
             }
         }

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{LaneKey, Proxy, Ticket, failure_text};
+use super::{LaneKey, Proxy, Ticket, Way, failure_text};
+use crate::backend::cluster::slot;
 use crate::backend::lane::{Failure, Outcome};
 use crate::backend::node::Node;
 use crate::clock;
@@ -49,11 +50,19 @@ impl Proxy {
     /// # Errors
     /// The error that home replied, or why it did not reply; code first.
     pub async fn ask_home(&self, lane: LaneKey, command: &[&[u8]]) -> Result<Bytes, String> {
+        self.ask_by(self.way_of_slot(lane, None), command).await
+    }
+
+    /// The same of a node.
+    ///
+    /// # Errors
+    /// As [`Proxy::ask_home`].
+    pub async fn ask_by(&self, way: Way, command: &[&[u8]]) -> Result<Bytes, String> {
         let mut request = Vec::new();
         encode::command(&mut request, command);
         let (errand, answer) = Errand::new();
-        self.send(lane, &request, Ticket::Errand(errand), clock::now());
-        answer.of(&self.shared.node).await
+        self.send(way, &request, Ticket::Errand(errand), clock::now());
+        answer.of(&self.node(way.node)).await
     }
 
     /// Deletes keys at home, as a client's UNLINK would; returns how many there were.
@@ -61,15 +70,21 @@ impl Proxy {
     /// # Errors
     /// As [`Proxy::ask_home`].
     pub async fn unlink(&self, lane: LaneKey, keys: &[&[u8]]) -> Result<i64, String> {
-        let mut command: Vec<&[u8]> = vec![b"UNLINK"];
-        command.extend(keys);
-        self.drop_copies(keys);
-        let reply = self.ask_home(lane, &command).await;
-        // In between others may have read the old values.
-        self.drop_copies(keys);
-        let deleted = reply::parse_integer(&reply?).unwrap_or(0);
-        self.counters.home_sets.add(1);
-        self.counters.home_deletes.add(1);
+        let mut deleted = 0;
+        // In a cluster keys of different slots cannot be named together.
+        let together = if self.is_cluster() { 1 } else { keys.len().max(1) };
+        for keys in keys.chunks(together) {
+            let mut command: Vec<&[u8]> = vec![b"UNLINK"];
+            command.extend(keys);
+            self.drop_copies(keys);
+            let way = self.way_of_slot(lane, keys.first().map(|key| slot(key)));
+            let reply = self.ask_by(way, &command).await;
+            // In between others may have read the old values.
+            self.drop_copies(keys);
+            deleted += reply::parse_integer(&reply?).unwrap_or(0);
+            self.counters.home_sets.add(1);
+            self.counters.home_deletes.add(1);
+        }
         Ok(deleted)
     }
 

@@ -18,6 +18,11 @@ pub(super) fn failure_text(node: &Node, failure: &Failure) -> String {
         }
         Failure::Unreachable(u) => format!("ERR strata: home {home} cannot be reached ({})", u.reason),
         Failure::Busy(words) => words.clone(),
+        Failure::Astray(words) => {
+            format!(
+                "ERR strata: the nodes of home send the request from one to another (the last says: {words})"
+            )
+        }
         Failure::Lost(reason) => {
             format!(
                 "ERR strata: connection to home {home} lost ({reason}); the command may have been executed"

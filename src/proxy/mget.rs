@@ -1,13 +1,13 @@
 //! MGET: whole from copies of one moment, or whole from home. Never torn.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::read::expiry_of;
-use super::{Ask, Client, Proxy, Receiver, Shows, Ticket, error_reply, failure_text};
+use super::{Ask, Client, Proxy, Receiver, Shows, Ticket, Way, error_reply, failure_text};
 use crate::backend::lane::{Failure, Outcome, Reply};
 use crate::command::{KeyRef, id};
 use crate::resp::{encode, reply};
@@ -26,6 +26,9 @@ pub struct Mget {
     sent: u64,
     /// Every key, in order: its hash, and its flight if a copy is wanted.
     keys: Vec<(u64, Option<Arc<Flight>>)>,
+    way: Way,
+    /// Another node of a cluster answered than the guard of its keys.
+    strayed: Cell<bool>,
     state: RefCell<State>,
 }
 
@@ -76,6 +79,9 @@ impl Proxy {
         let (Some(copies), Some(kind)) = (copies, kind) else {
             return self.direct(ask, Effect::Reads, keys);
         };
+        let Ok(way) = self.way(ask, keys) else {
+            return self.refuse_crossing(ask);
+        };
         self.counters.home_reads.add(1);
         let admitted = self.admit();
         let arg = |k: &KeyRef| ask.request.arg(k.index as usize).unwrap_or_default();
@@ -100,6 +106,8 @@ impl Proxy {
             client: ask.client.clone(),
             slot: ask.slot,
             sent: ask.now,
+            way,
+            strayed: Cell::new(false),
             state: RefCell::new(State {
                 outstanding: 1 + flights.iter().filter(|(_, f)| f.is_some()).count(),
                 reply: None,
@@ -109,16 +117,20 @@ impl Proxy {
             keys: flights,
             copies,
         });
-        self.send(ask.lane, ask.request.raw(), Ticket::Mget(mget.clone()), ask.now);
+        self.send(way, ask.request.raw(), Ticket::Mget(mget.clone()), ask.now);
         for (index, (key, (_, flight))) in keys.iter().zip(&mget.keys).enumerate() {
             if flight.is_some() {
-                self.send_pttl(ask.lane, arg(key), Ticket::MgetExpiry(mget.clone(), index), ask.now);
+                self.send_pttl(way, arg(key), Ticket::MgetExpiry(mget.clone(), index), ask.now);
             }
         }
     }
 }
 
 impl Mget {
+    pub(super) fn strayed(&self) {
+        self.strayed.set(true);
+    }
+
     pub(super) fn replied(self: Rc<Self>, outcome: Outcome<'_>, now: u64) {
         match outcome {
             Outcome::Reply(reply) => self.state.borrow_mut().reply = Some(reply.into_bytes()),
@@ -144,11 +156,14 @@ impl Mget {
         let Some(reply) = reply else {
             let failure = failure.unwrap_or_else(|| Failure::Lost("no reply".into()));
             self.proxy.counters.errors.add(1);
-            let text = failure_text(&self.proxy.shared.node, &failure);
+            let text = failure_text(&self.proxy.node(self.way.node), &failure);
             return self.client.deliver(self.slot, Reply::Owned(error_reply(&text)), now);
         };
         self.proxy.counters.home_hits.add(1);
         self.proxy.counters.home_get.record(now.saturating_sub(self.sent), 1);
+        if self.strayed.get() {
+            self.copies.disown(self.keys.iter().map(|(hash, _)| *hash));
+        }
         // The reply may be newer than copies of its keys; those that it makes itself are as new.
         let held = self.keys.iter().any(|(hash, _)| self.copies.holds(*hash));
         let mut elements = reply::elements(&reply);
@@ -171,7 +186,7 @@ impl Mget {
     fn land(&self, flight: &Arc<Flight>, element: &[u8], expiry: Option<Expiry>) {
         let absent = reply::is_absent(element);
         let life = expiry
-            .filter(|e| absent == (*e == Expiry::Absent))
+            .filter(|e| absent == (*e == Expiry::Absent) && !self.strayed.get())
             .and_then(|e| self.copies.policies().life(&flight.key, absent, e, flight.begun));
         self.copies.land(flight, life.map(|life| (Bytes::copy_from_slice(element), life)));
     }

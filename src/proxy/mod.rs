@@ -8,6 +8,7 @@
 
 mod admission;
 pub mod announce;
+mod cluster;
 mod counted;
 mod direct;
 mod ear;
@@ -28,14 +29,16 @@ pub mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::task::Waker;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::backend::cluster::{Cluster, NodeId};
 use crate::backend::confirmations::Confirmations;
 use crate::backend::facts::Facts;
 use crate::backend::health::Health;
@@ -55,6 +58,8 @@ use crate::tier::listeners::{Listeners, Notice};
 
 pub use crate::backend::pool::{Purpose, Tag};
 use admission::Admission;
+pub use cluster::{Crossed, Way, common_slot};
+use cluster::{Detour, Ways};
 pub use counted::Counted;
 pub use direct::Direct;
 pub use ear::{Ear, Tracked};
@@ -78,8 +83,10 @@ const TOUCH_EVERY: u16 = 5;
 pub struct Shared {
     /// Copies and their rules; None: `l1.enabled = false`.
     pub copies: Option<Arc<Copies>>,
-    /// Home.
+    /// Home; where that is a cluster, the first node that was named.
     pub node: Arc<Node>,
+    /// The nodes of home; None: it is no cluster.
+    pub cluster: Option<Arc<Cluster>>,
     /// How many connections to it clients may have for themselves.
     pub places: Arc<Places>,
     /// Workers of which a script has been running for a while.
@@ -153,7 +160,7 @@ pub trait Client {
 }
 
 /// Which lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LaneKey {
     /// The client's own protocol: replies are not translated.
     pub proto: Proto,
@@ -196,6 +203,9 @@ enum Receiver {
     Waiters(Vec<Waiter>),
 }
 
+/// Lanes to one node.
+type Lanes = Vec<(LaneKey, Rc<Lane<Ticket>>)>;
+
 /// One worker's half of the program.
 pub struct Proxy {
     /// Index of the worker.
@@ -204,7 +214,11 @@ pub struct Proxy {
     pub shared: Arc<Shared>,
     /// The worker's counters.
     pub counters: Arc<Counters>,
-    lanes: RefCell<Vec<(LaneKey, Rc<Lane<Ticket>>)>>,
+    this: Weak<Proxy>,
+    /// By node.
+    lanes: RefCell<Vec<Lanes>>,
+    /// None: home is no cluster.
+    ways: Option<Ways>,
     clients: RefCell<HashMap<u64, Rc<dyn Client>>>,
     held: RefCell<VecDeque<Held>>,
     leases: Leases,
@@ -220,11 +234,14 @@ impl Proxy {
     /// A worker without clients.
     pub fn new(worker: u16, shared: Arc<Shared>) -> Rc<Self> {
         let counters = shared.metrics.block();
-        Rc::new(Proxy {
+        let ways = shared.cluster.clone().map(Ways::new);
+        Rc::new_cyclic(|this| Proxy {
             worker,
             shared,
             counters,
+            this: this.clone(),
             lanes: RefCell::default(),
+            ways,
             clients: RefCell::default(),
             held: RefCell::default(),
             leases: Leases::default(),
@@ -258,15 +275,43 @@ impl Proxy {
         self.clients.borrow().get(&number).cloned()
     }
 
-    /// The lane of a protocol and a database, made at first use.
-    pub fn lane(&self, key: LaneKey) -> Rc<Lane<Ticket>> {
-        if let Some((_, lane)) = self.lanes.borrow().iter().find(|(k, _)| *k == key) {
+    /// The lane of a protocol and a database to a node, made at first use.
+    fn lane(&self, way: Way) -> Rc<Lane<Ticket>> {
+        let Way { lane: key, node, .. } = way;
+        if let Some(lanes) = self.lanes.borrow().get(node.index())
+            && let Some((_, lane)) = lanes.iter().find(|(k, _)| *k == key)
+        {
             return lane.clone();
         }
-        let db = u16::try_from(key.db).unwrap_or(u16::MAX);
-        let lane = Rc::new(Lane::new(self.shared.node.clone(), key.proto, db, self.counters.clone()));
-        self.lanes.borrow_mut().push((key, lane.clone()));
+        let counters = self.counters.clone();
+        let lane = Rc::new(match &self.ways {
+            None => {
+                let db = u16::try_from(key.db).unwrap_or(u16::MAX);
+                Lane::new(self.shared.node.clone(), key.proto, db, counters)
+            }
+            Some(_) => {
+                let detour = Detour { proxy: self.this.clone(), lane: key, node };
+                Lane::among(self.node(node), key.proto, counters, detour)
+            }
+        });
+        let mut lanes = self.lanes.borrow_mut();
+        if lanes.len() <= node.index() {
+            lanes.resize_with(node.index() + 1, Vec::new);
+        }
+        lanes[node.index()].push((key, lane.clone()));
         lane
+    }
+
+    fn lanes_of(&self, node: NodeId) -> Lanes {
+        self.lanes.borrow().get(node.index()).cloned().unwrap_or_default()
+    }
+
+    /// Whether the ways home of this kind are so full that clients should stop asking; `waker` is woken when they are
+    /// not any more.
+    pub fn is_congested(&self, key: LaneKey, waker: &Waker) -> bool {
+        let lanes = self.lanes.borrow();
+        let full = lanes.iter().flatten().find(|(k, lane)| *k == key && lane.congested());
+        full.inspect(|(_, lane)| lane.on_drain(waker.clone())).is_some()
     }
 
     /// The copies, while they may be served as current.
@@ -347,8 +392,9 @@ impl Proxy {
 
     /// Housekeeping: time-outs of lanes, confirmations that will not come, hits to be reported.
     pub fn tick(&self, now: u64) {
-        let lanes: Vec<_> = self.lanes.borrow().clone();
+        let lanes: Lanes = self.lanes.borrow().iter().flatten().cloned().collect();
         lanes.iter().for_each(|(_, lane)| lane.tick(now));
+        self.tick_ways(now);
         self.tick_leases(now);
         self.notice_long_scripts(&lanes, now);
         self.release_confirmed(now);

@@ -1,6 +1,6 @@
 //! A cacheable read that no copy answered: the flight, its landing, and who gets the reply.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Ask, Client, LaneKey, Proxy, Receiver, Shows, Ticket, error_reply, failure_text, is_outage};
+use super::{Ask, Client, Proxy, Receiver, Shows, Ticket, Way, error_reply, failure_text, is_outage};
 use crate::backend::lane::{Failure, Outcome, Reply};
 use crate::clock;
 use crate::command::{Command, KeyRef};
@@ -29,8 +29,10 @@ pub struct Read {
     stale_cap: Duration,
     client: Rc<dyn Client>,
     slot: u64,
-    lane: LaneKey,
+    way: Way,
     request: Box<[u8]>,
+    /// Another node of a cluster answered than the guard of its keys.
+    strayed: Cell<bool>,
     state: RefCell<State>,
 }
 
@@ -63,12 +65,15 @@ impl Proxy {
         let Some(identity) = self.identity(ask, command, arg(first)) else {
             return direct(self);
         };
+        let Ok(way) = self.way(ask, keys) else {
+            return self.refuse_crossing(ask);
+        };
         let others: Box<[u64]> = keys[1..].iter().map(|k| copies.l1().hash(arg(k))).collect();
         if !guarded {
             // Nothing becomes a copy now, but if home fails a copy from before may answer.
             let token = copies.token(identity.hash, &others);
             let flight = copies.lone_flight(&identity, token, ask.now, self.worker, false);
-            return self.fly(ask, copies, flight, others, keys);
+            return self.fly(ask, way, copies, flight, others, keys);
         }
         let asker = Asker {
             waiter: self.waiter(ask),
@@ -88,7 +93,7 @@ impl Proxy {
             }
             Start::Copy(reply) => ask.client.deliver(ask.slot, Reply::Owned(reply), ask.now),
             Start::Landed(_) | Start::Apart => direct(self),
-            Start::Begun(flight) => self.fly(ask, copies, flight, others, keys),
+            Start::Begun(flight) => self.fly(ask, way, copies, flight, others, keys),
         }
     }
 
@@ -96,6 +101,7 @@ impl Proxy {
     fn fly(
         self: &Rc<Self>,
         ask: &Ask<'_>,
+        way: Way,
         copies: Arc<Copies>,
         flight: Arc<Flight>,
         others: Box<[u64]>,
@@ -118,8 +124,9 @@ impl Proxy {
             stale_cap,
             client: ask.client.clone(),
             slot: ask.slot,
-            lane: ask.lane,
+            way,
             request: ask.request.raw().into(),
+            strayed: Cell::new(false),
             state: RefCell::new(State {
                 outstanding: 1 + if admitted { keys.len() } else { 0 },
                 reply: None,
@@ -128,18 +135,18 @@ impl Proxy {
                 retried: false,
             }),
         });
-        self.send(ask.lane, &read.request, Ticket::Read(read.clone()), ask.now);
+        self.send(way, &read.request, Ticket::Read(read.clone()), ask.now);
         if admitted {
             for key in keys {
-                self.send_pttl(ask.lane, arg(key), Ticket::ReadExpiry(read.clone()), ask.now);
+                self.send_pttl(way, arg(key), Ticket::ReadExpiry(read.clone()), ask.now);
             }
         }
     }
 
-    pub(super) fn send_pttl(&self, lane: LaneKey, key: &[u8], ticket: Ticket, now: u64) {
+    pub(super) fn send_pttl(&self, way: Way, key: &[u8], ticket: Ticket, now: u64) {
         let mut request = Vec::with_capacity(key.len() + 32);
         encode::command(&mut request, &[b"PTTL", key]);
-        self.send(lane, &request, ticket, now);
+        self.send(way, &request, ticket, now);
     }
 }
 
@@ -164,6 +171,10 @@ pub(super) fn expiry_of(outcome: &Outcome<'_>) -> Option<Expiry> {
 }
 
 impl Read {
+    pub(super) fn strayed(&self) {
+        self.strayed.set(true);
+    }
+
     pub(super) fn replied(self: Rc<Self>, outcome: Outcome<'_>, now: u64) {
         {
             let mut state = self.state.borrow_mut();
@@ -202,7 +213,7 @@ impl Read {
             (None, failure) => {
                 let failure = failure.unwrap_or_else(|| Failure::Lost("no reply".into()));
                 self.proxy.counters.errors.add(1);
-                self.stale_or(error_reply(&failure_text(&self.proxy.shared.node, &failure)), now);
+                self.stale_or(error_reply(&failure_text(&self.proxy.node(self.way.node), &failure)), now);
             }
         }
     }
@@ -219,7 +230,7 @@ impl Read {
             (state.retried, state.outstanding, state.expiry) = (true, 1, None);
         }
         self.proxy.counters.home_retries.add(1);
-        self.proxy.send(self.lane, &self.request, Ticket::Read(self.clone()), now);
+        self.proxy.send(self.way, &self.request, Ticket::Read(self.clone()), now);
     }
 
     fn land(&self, reply: Bytes, now: u64) {
@@ -229,11 +240,14 @@ impl Read {
         counters.home_misses.add(u64::from(absent));
         counters.home_get.record(now.saturating_sub(self.flight.begun), 1);
         let life = match self.state.borrow().expiry {
-            Some(expiry) if !reply::is_error(&reply) => {
+            Some(expiry) if !reply::is_error(&reply) && !self.strayed.get() => {
                 self.copies.policies().life(&self.flight.key, absent, expiry, self.flight.begun)
             }
             _ => None,
         };
+        if self.strayed.get() {
+            self.copies.disown(std::iter::once(self.flight.hash).chain(self.others.iter().copied()));
+        }
         // The copy that this reply becomes is as new as the reply itself.
         let held = holds_any(&self.copies, self.flight.hash, &self.others);
         let waiters = self.copies.land(&self.flight, life.map(|life| (reply.clone(), life)));

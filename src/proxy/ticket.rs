@@ -44,6 +44,24 @@ impl LaneTicket for Ticket {
         }
     }
 
+    fn repeatable(&self) -> bool {
+        match self {
+            Ticket::Direct(direct) => direct.repeatable(),
+            Ticket::Read(_) | Ticket::ReadExpiry(_) | Ticket::Mget(_) | Ticket::MgetExpiry(..) => true,
+            _ => false,
+        }
+    }
+
+    fn strayed(&mut self) {
+        match self {
+            Ticket::Direct(direct) => direct.strayed(),
+            Ticket::Read(read) | Ticket::ReadExpiry(read) => read.strayed(),
+            Ticket::Mget(mget) | Ticket::MgetExpiry(mget, _) => mget.strayed(),
+            Ticket::Transaction(transaction) => transaction.strayed(),
+            _ => {}
+        }
+    }
+
     fn complete(self, outcome: Outcome<'_>, now: u64) {
         match self {
             Ticket::Direct(direct) => direct.complete(outcome, now),

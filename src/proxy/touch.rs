@@ -1,6 +1,7 @@
 //! Hits, reported to a home that evicts by use: it sees none that L1 answers, and would evict what is hottest.
 
 use super::{LaneKey, Proxy, Ticket};
+use crate::backend::cluster::slot;
 use crate::resp::{Proto, encode};
 
 /// Keys of one TOUCH.
@@ -14,15 +15,18 @@ impl Proxy {
         while let Some(&(db, _)) = touched.first() {
             let (here, rest): (Vec<_>, Vec<_>) = touched.into_iter().partition(|(d, _)| *d == db);
             touched = rest;
-            let mut words: Vec<&[u8]> = vec![b"TOUCH"];
-            words.extend(here.iter().map(|(_, key)| &**key));
-            let mut request = Vec::new();
-            encode::command(&mut request, &words);
-            self.lane(LaneKey { proto: Proto::Resp2, db, scripts: false }).send(
-                &request,
-                Ticket::Nobody,
-                now,
-            );
+            let lane = LaneKey { proto: Proto::Resp2, db, scripts: false };
+            let keys: Vec<&[u8]> = here.iter().map(|(_, key)| &**key).collect();
+            // In a cluster keys of different slots cannot be named together.
+            let together = if self.is_cluster() { 1 } else { keys.len() };
+            for keys in keys.chunks(together) {
+                let way = self.way_of_slot(lane, keys.first().map(|key| slot(key)));
+                let mut words: Vec<&[u8]> = vec![b"TOUCH"];
+                words.extend(keys);
+                let mut request = Vec::new();
+                encode::command(&mut request, &words);
+                self.send(way, &request, Ticket::Nobody, now);
+            }
         }
     }
 }

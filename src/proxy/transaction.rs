@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::held::Shows;
 use super::lease::Own;
-use super::{Ask, Client, LaneKey, Proxy, Receiver, Ticket, error_reply, failure_text};
+use super::{Ask, Client, Crossed, LaneKey, Proxy, Receiver, Ticket, Way, error_reply, failure_text};
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Command, KeyRef};
 use crate::resp::{Request, encode, reply};
@@ -22,7 +22,18 @@ pub struct Effects {
     writes_unnamed: bool,
     writes_all: bool,
     scripts: bool,
+    slot: Slot,
     counted: Counted,
+}
+
+/// The slot of all keys.
+#[derive(Debug, Default, Clone, Copy)]
+enum Slot {
+    /// There are no keys so far, or home is no cluster.
+    #[default]
+    Any,
+    One(u16),
+    Crossed,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -63,6 +74,28 @@ impl Effects {
                 self.writes_unnamed = true;
             }
             Effect::WritesAll => self.writes_all = true,
+        }
+    }
+
+    /// Something in it is about this slot.
+    pub fn at(&mut self, slot: Option<u16>) {
+        self.slot = match (self.slot, slot) {
+            (same, None) => same,
+            (Slot::Any, Some(slot)) => Slot::One(slot),
+            (Slot::One(before), Some(slot)) if before == slot => Slot::One(slot),
+            _ => Slot::Crossed,
+        };
+    }
+
+    /// The slot of all its keys, if there are any.
+    ///
+    /// # Errors
+    /// They are in several slots.
+    pub fn slot(&self) -> Result<Option<u16>, Crossed> {
+        match self.slot {
+            Slot::Any => Ok(None),
+            Slot::One(slot) => Ok(Some(slot)),
+            Slot::Crossed => Err(Crossed),
         }
     }
 
@@ -136,6 +169,9 @@ pub struct Transaction {
     slot: u64,
     effects: Effects,
     sent: u64,
+    way: Way,
+    /// Another node of a cluster answered than the guard of its keys.
+    strayed: bool,
     /// Replies so far.
     parts: u32,
     /// Home's error to MULTI, by which the commands were run one by one.
@@ -154,6 +190,9 @@ impl Proxy {
         commands: u32,
         mut effects: Effects,
     ) {
+        let lane = LaneKey { scripts: effects.scripts, ..ask.lane };
+        let Ok(slot) = effects.slot() else { return self.refuse_crossing(ask) };
+        let way = self.way_of_slot(lane, slot);
         effects.pack();
         let Counted { reads, writes, deletes } = effects.counted;
         self.counters.home_reads.add(reads);
@@ -163,13 +202,14 @@ impl Proxy {
         if let (Some(copies), true) = (self.fenced_copies(), effects.touches_all(self)) {
             copies.fence_all();
         }
-        let lane = LaneKey { scripts: effects.scripts, ..ask.lane };
         let transaction = Transaction {
             proxy: self.clone(),
             client: ask.client.clone(),
             slot: ask.slot,
             effects,
             sent: ask.now,
+            way,
+            strayed: false,
             parts: 0,
             unopened: None,
             unqueued: None,
@@ -178,12 +218,17 @@ impl Proxy {
         let parts = commands + 1;
         match own {
             Some(own) => own.send(block, parts, ticket, ask.now),
-            None => self.lane(lane).send_parts(block, parts, ticket, ask.now),
+            None => self.send_parts(way, block, parts, ticket, ask.now),
         }
     }
 }
 
 impl Transaction {
+    /// It begins anew elsewhere.
+    pub(super) fn strayed(&mut self) {
+        (self.strayed, self.parts, self.unopened, self.unqueued) = (true, 0, None, None);
+    }
+
     pub(super) fn part(&mut self, reply: &[u8]) {
         if reply::is_error(reply) {
             let words = || super::errand::error_text(reply);
@@ -200,11 +245,14 @@ impl Transaction {
         let copies = proxy.fenced_copies();
         if let Some(copies) = copies {
             self.effects.fence(&proxy, copies);
+            if self.strayed {
+                copies.disown(self.effects.reads.iter().copied());
+            }
         }
         let reply = match outcome {
             Outcome::Failed(failure) => {
                 proxy.counters.errors.add(1);
-                let text = failure_text(&proxy.shared.node, &failure);
+                let text = failure_text(&proxy.node(self.way.node), &failure);
                 return self.client.deliver(self.slot, Reply::Owned(error_reply(&text)), now);
             }
             Outcome::Reply(reply) => self.worded(reply),

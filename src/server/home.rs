@@ -1,9 +1,12 @@
 //! Home as the configuration describes it: the child that may have to be started, the node, and the trial of
 //! `strata check`.
 
+use std::sync::Arc;
+
 use anyhow::bail;
 use redis_protocol::resp3::types::Resp3Frame;
 
+use crate::backend::cluster::{Cluster, NodeId};
 use crate::backend::connection::{Address, Control, Tls};
 use crate::backend::embedded::Embedded;
 use crate::backend::node::Node;
@@ -20,7 +23,10 @@ pub fn try_home(config: &Config) -> anyhow::Result<String> {
 
 async fn ask_home(config: &Config) -> anyhow::Result<String> {
     let embedded = embedded(config).await?;
-    let node = node(config.home(), embedded.as_ref())?;
+    let node = match cluster(config.home())? {
+        Some(cluster) => cluster.node(NodeId::FIRST),
+        None => Arc::new(node(config.home(), embedded.as_ref())?),
+    };
     let stream = node.dial.open(Proto::Resp3, 0, "strata-check").await?;
     let mut control = Control::new(stream);
     control.demand(&[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await?;
@@ -48,6 +54,17 @@ pub(super) async fn embedded(config: &Config) -> anyhow::Result<Option<Embedded>
     }
 }
 
+/// The nodes of home, if it is a cluster.
+///
+/// # Errors
+/// A file that the configuration names and that is of no use.
+pub(super) fn cluster(home: &Upstream) -> anyhow::Result<Option<Cluster>> {
+    match &home.topology {
+        Topology::Cluster { seeds, tls } => Ok(Some(Cluster::new(home, seeds, tls.clone())?)),
+        Topology::Single(_) | Topology::Sentinel { .. } => Ok(None),
+    }
+}
+
 /// How home is reached.
 ///
 /// # Errors
@@ -61,7 +78,8 @@ pub(super) fn node(home: &Upstream, embedded: Option<&Embedded>) -> anyhow::Resu
             Address::Tcp { host: host.clone(), port: *port, tls }
         }
         (Topology::Single(Endpoint::Embedded { .. }), None) => bail!("the embedded Redis is not running"),
-        (topology @ (Topology::Sentinel { .. } | Topology::Cluster { .. }), None) => {
+        (Topology::Cluster { .. }, None) => bail!("a cluster is more than one node"),
+        (topology @ Topology::Sentinel { .. }, None) => {
             bail!("{topology} is not available in this version yet")
         }
     };

@@ -21,6 +21,7 @@ pub use home::try_home;
 use worker::{Worker, spawn_workers};
 
 use crate::acl::Users;
+use crate::backend::cluster::NodeId;
 use crate::backend::confirmations::Confirmations;
 use crate::backend::demand::Reads;
 use crate::backend::embedded::Embedded;
@@ -86,13 +87,19 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let mut embedded = home::embedded(&config).await?;
     let metrics = Metrics::default();
     let counters = metrics.block();
-    let node = Arc::new(home::node(config.home(), embedded.as_ref())?);
+    let cluster = home::cluster(config.home())?.map(Arc::new);
+    let node = match &cluster {
+        Some(cluster) => cluster.node(NodeId::FIRST),
+        None => Arc::new(home::node(config.home(), embedded.as_ref())?),
+    };
     let confirmations = Arc::new(Confirmations::default());
     let facts = Arc::new(Facts::default());
-    let copies = config.l1.enabled.then(|| Arc::new(copies(&config, &confirmations, &counters)));
+    let copies = (config.l1.enabled && cluster.is_none())
+        .then(|| Arc::new(copies(&config, &confirmations, &counters)));
     let shared = Arc::new(Shared {
         copies: copies.clone(),
         node: node.clone(),
+        cluster,
         long_scripts: AtomicUsize::new(0),
         places: Arc::new(Places::new(config.home().max_connections, config.server.max_clients)),
         confirmations: confirmations.clone(),

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
 use crate::acl::Users;
+use crate::backend::cluster::{Keeper, NodeId, SlotSet, Tenure};
 use crate::backend::subscriptions::{Batch, Link};
 use crate::backend::tracking::Guard;
 use crate::clock;
@@ -89,7 +90,12 @@ fn work(
         draining: Cell::new(false),
     });
     let tasks = LocalSet::new();
-    if let Some(guard) = guard {
+    let cluster = context.proxy.shared.cluster.clone();
+    if let (Some(_), Some(cluster)) = (&guard, cluster.clone()) {
+        let interval = context.config.home().lease;
+        tasks.spawn_local(Keeper::new(cluster, Rc::new(Tenants), interval).run());
+    }
+    if let Some(guard) = guard.filter(|_| cluster.is_none()) {
         let shared = context.proxy.shared.clone();
         tasks.spawn_local(async move {
             // Without copies nobody needs announcements until a client does that keeps a cache of its own.
@@ -107,6 +113,14 @@ fn work(
     if let Err(e) = tasks.block_on(&runtime, attending) {
         tracing::error!("worker {index} failed: {e}");
     }
+}
+
+/// What changes with the owners of slots.
+struct Tenants;
+
+impl Tenure for Tenants {
+    fn vacate(&self, _slots: &SlotSet) {}
+    fn settle(&self, _masters: &[NodeId]) {}
 }
 
 async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {

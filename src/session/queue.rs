@@ -226,7 +226,12 @@ impl Session {
         keys: &[KeyRef],
     ) {
         let context = self.context.clone();
+        let slot = match context.proxy.slot_of(command, request, keys) {
+            Ok(slot) => slot,
+            Err(crossed) => return self.reject(command, crossed.to_string()),
+        };
         self.enqueue(request, |queue, raw| {
+            queue.effects.at(slot);
             queue.send(raw);
             queue.replicates |= command.is_none_or(|c| writes(c, request));
             queue.effects.add(&context.proxy, request, command, effect, keys);
@@ -261,7 +266,7 @@ impl Session {
             (id::HELLO, 2) => Some(LaneKey { proto: Proto::Resp2, ..lane }),
             (id::HELLO, 3) => Some(LaneKey { proto: Proto::Resp3, ..lane }),
             (id::SELECT, _) => {
-                let databases = self.context.proxy.shared.facts.databases.load(Relaxed);
+                let databases = self.context.proxy.databases();
                 let db = u32::try_from(number).ok().filter(|db| *db < databases)?;
                 Some(LaneKey { db, ..lane })
             }

@@ -20,13 +20,8 @@ impl Session {
 
     /// Whether the way home is so full that the session is to wait until it is woken.
     pub(super) fn is_congested(&self, cx: &Cx<'_>) -> bool {
-        let shared;
-        let lane = match self.own() {
-            Some(own) => own.lane(),
-            None => {
-                shared = self.context.proxy.lane(self.lane);
-                &*shared
-            }
+        let Some(lane) = self.own().map(|own| own.lane()) else {
+            return self.context.proxy.is_congested(self.lane, cx.waker());
         };
         let congested = lane.congested();
         if congested {

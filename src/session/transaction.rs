@@ -82,6 +82,9 @@ impl Session {
         } else if matches!(self.watch, Watch::Lost) {
             self.end_transaction();
             self.say(encode::null_array);
+        } else if let Err(crossed) = queue.effects.slot() {
+            self.end_transaction();
+            self.reply_error(crossed.to_string());
         } else if queue.sent == 0 && !watching {
             // Nothing of it concerns home.
             self.watch_queue(&queue, now);

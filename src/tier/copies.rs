@@ -249,6 +249,13 @@ impl Copies {
         self.l1.remove(hash)
     }
 
+    /// Another node of a cluster answered about these keys than the one whose guard vouches for copies of them.
+    pub fn disown(&self, hashes: impl IntoIterator<Item = u64>) {
+        for hash in hashes {
+            self.fence(hash);
+        }
+    }
+
     /// Refuses all flights: copies are about to be dropped by a walk over L1, and none may come after it.
     pub fn refuse_flights(&self) {
         self.fences.raise_all();

@@ -1,6 +1,7 @@
 //! Tests against real servers. Every test starts its own, on ports the kernel gave, and ends them by process id.
 
 mod blocking;
+mod cluster_home;
 mod differential;
 mod endpoint;
 mod lifecycle;

@@ -4,7 +4,12 @@
 //! without decoding and go, in order, to the tickets of their requests. A lane belongs to one protocol and one
 //! database for life. It dials when there is something to send, and again at once after a loss; what was surely
 //! not written goes out on the new connection, everything else fails.
+//!
+//! In a cluster a lane keeps what it sent until it is answered: what its node does not answer goes on to another
+//! ([`Onward`]).
 
+mod loss;
+mod stray;
 mod task;
 mod ticket;
 
@@ -15,32 +20,65 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use super::breaker::Unreachable;
-use super::connection::DialError;
+use bytes::Bytes;
+
+use super::cluster::Redirect;
+use super::connection::Address;
 use super::node::Node;
 use super::pool::Lease;
 use crate::clock;
+use crate::config::HostPort;
 use crate::metrics::Counters;
-use crate::resp::Proto;
+use crate::resp::{Proto, reply};
 
+pub use stray::{Course, Onward, Stray, Why};
 pub use ticket::{Failure, Outcome, Reply, Ticket};
 
 /// Buffers above this are given back once they are empty.
 const KEEP_CAPACITY: usize = 256 * 1024;
 /// Unwritten bytes above which clients should stop asking.
 const CONGESTED: usize = 64 << 20;
+/// Tells a node that the request behind it is not astray.
+const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+/// Answered bytes that are worth being moved over.
+const COMPACT: usize = 64 * 1024;
 /// A lane without traffic for this long closes its connection.
 const IDLE: Duration = Duration::from_secs(300);
 
 struct Pending<T> {
     /// None once its time ran out; the reply is then dropped.
     ticket: Option<T>,
-    /// Replies that come before the last one.
+    /// Replies that are still to come before the last one.
     parts: u32,
-    /// When its time runs out; rising within a lane.
+    /// Those that have come.
+    done: u32,
+    /// When its time runs out; rising within a lane, but for what comes from another.
     due: u64,
     /// Position in the stream of requests behind this one's last byte.
     end: u64,
+    course: Course,
+    /// What a part said that sends the whole elsewhere.
+    redirect: Option<Box<[u8]>>,
+}
+
+/// A request, or several that are one.
+pub struct Block<'a> {
+    /// As they come from the client.
+    pub requests: &'a [u8],
+    /// Replies that come before the last one.
+    pub parts: u32,
+    /// To be answered until then.
+    pub due: u64,
+    /// Its way through a cluster.
+    pub course: Course,
+}
+
+/// What a reply is to.
+enum Answered<T> {
+    /// A part, or a request whose time ran out.
+    Nobody,
+    Ticket(T),
+    Stray(Box<Stray<T>>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,7 +106,13 @@ struct State<T> {
     written: usize,
     /// Position in the stream of requests of the first byte of `out`.
     out_start: u64,
+    /// The same behind the last request that was answered.
+    answered: u64,
     pending: VecDeque<Pending<T>>,
+    /// Requests so far.
+    sent: u64,
+    /// Somebody waits until so many are no longer pending.
+    watched: u64,
     last_use: u64,
     last_read: u64,
     abort: Option<String>,
@@ -88,6 +132,8 @@ struct Core<T> {
     counters: Arc<Counters>,
     /// The connection was lent to one client.
     own: bool,
+    /// Takes what is not answered; None: no cluster.
+    onward: Option<Box<dyn Onward<T>>>,
     state: RefCell<State<T>>,
     waker: RefCell<Option<Waker>>,
     woken: Cell<bool>,
@@ -99,14 +145,27 @@ pub struct Lane<T: Ticket>(Rc<Core<T>>);
 impl<T: Ticket> Lane<T> {
     /// A lane to `node`; its task runs on the current local set.
     pub fn new(node: Arc<Node>, proto: Proto, db: u16, counters: Arc<Counters>) -> Self {
-        let core = Core::new(node, (proto, db), counters, false);
+        Self::shared(Core::new(node, (proto, db), counters, false, None))
+    }
+
+    /// The same to a node of a cluster: what it does not answer goes `onward`.
+    pub fn among(
+        node: Arc<Node>,
+        proto: Proto,
+        counters: Arc<Counters>,
+        onward: impl Onward<T> + 'static,
+    ) -> Self {
+        Self::shared(Core::new(node, (proto, 0), counters, false, Some(Box::new(onward))))
+    }
+
+    fn shared(core: Rc<Core<T>>) -> Self {
         tokio::task::spawn_local(task::run(Rc::downgrade(&core)));
         Lane(core)
     }
 
     /// A lane over one connection, for the client that has leased it; when that is lost everything fails.
     pub fn over(lease: Lease, node: Arc<Node>, counters: Arc<Counters>) -> Self {
-        let core = Core::new(node, (Proto::Resp2, 0), counters, true);
+        let core = Core::new(node, (Proto::Resp2, 0), counters, true, None);
         core.state.borrow_mut().phase = Phase::Up;
         tokio::task::spawn_local(task::run_leased(core.clone(), lease));
         Lane(core)
@@ -152,27 +211,77 @@ impl<T: Ticket> Lane<T> {
 
     /// The same, to be answered until `due`.
     pub fn send_block(&self, requests: &[u8], parts: u32, ticket: T, now: u64, due: u64) {
+        self.send_on(&Block { requests, parts, due, course: Course::default() }, ticket, now);
+    }
+
+    /// The same on its way through a cluster.
+    pub fn send_on(&self, block: &Block<'_>, ticket: T, now: u64) {
         let mut state = self.0.state.borrow_mut();
         if state.phase == Phase::Gone {
             drop(state);
             let lost = Failure::Lost("it was lost before".to_owned());
             return ticket.complete(Outcome::Failed(lost), now);
         }
+        let Block { requests, parts, due, course } = *block;
         if state.phase == Phase::Idle {
             if let Err(down) = self.0.node.breaker.check() {
                 drop(state);
-                self.0.counters.home_failures.add(1);
-                ticket.complete(Outcome::Failed(Failure::Unreachable(down)), now);
+                let failure = Failure::Unreachable(down);
+                match &self.0.onward {
+                    None => {
+                        self.0.counters.home_failures.add(1);
+                        ticket.complete(Outcome::Failed(failure), now);
+                    }
+                    Some(onward) => {
+                        let (request, why) = (Bytes::copy_from_slice(requests), Why::Failed(failure));
+                        onward.onward(Stray { ticket, request, parts, due, course, why }, now);
+                    }
+                }
                 return;
             }
             state.phase = Phase::Dialing;
         }
+        if course.asking {
+            state.out.extend_from_slice(ASKING);
+        }
         state.out.extend_from_slice(requests);
         let end = state.out_start + state.out.len() as u64;
-        state.pending.push_back(Pending { ticket: Some(ticket), parts, due, end });
+        let parts = parts + u32::from(course.asking);
+        state.pending.push_back(Pending {
+            ticket: Some(ticket),
+            parts,
+            done: 0,
+            due,
+            end,
+            course,
+            redirect: None,
+        });
+        state.sent += 1;
         state.last_use = now;
         drop(state);
         self.0.wake();
+    }
+
+    /// Bound on one request.
+    pub fn request_timeout(&self) -> Duration {
+        self.0.node.request_timeout
+    }
+
+    /// A number that [`Lane::has_passed`] once all requests of before are answered, if any is not.
+    pub fn mark(&self) -> Option<u64> {
+        let state = self.0.state.borrow();
+        (!state.pending.is_empty()).then_some(state.sent)
+    }
+
+    /// See [`Lane::mark`].
+    pub fn has_passed(&self, mark: u64) -> bool {
+        self.0.state.borrow().passed() >= mark
+    }
+
+    /// Tells [`Onward::passed`] once this mark (or an earlier one) has passed.
+    pub fn watch(&self, mark: u64) {
+        let mut state = self.0.state.borrow_mut();
+        state.watched = state.watched.min(mark);
     }
 
     /// Whether so much is waiting to be written that clients should stop asking.
@@ -205,10 +314,11 @@ impl<T: Ticket> Lane<T> {
         {
             let mut state = self.0.state.borrow_mut();
             for p in &mut state.pending {
-                if p.due > now {
+                if p.due <= now {
+                    late.extend(p.ticket.take());
+                } else if p.course.hops == 0 {
                     break;
                 }
-                late.extend(p.ticket.take());
             }
             let silent = self.0.own || state.last_read.saturating_add(bound) <= now;
             if !late.is_empty() && silent {
@@ -236,13 +346,22 @@ impl<T: Ticket> Drop for Lane<T> {
 }
 
 impl<T> Core<T> {
-    fn new(node: Arc<Node>, (proto, db): (Proto, u16), counters: Arc<Counters>, own: bool) -> Rc<Self> {
+    fn new(
+        node: Arc<Node>,
+        (proto, db): (Proto, u16),
+        counters: Arc<Counters>,
+        own: bool,
+        onward: Option<Box<dyn Onward<T>>>,
+    ) -> Rc<Self> {
         let state = State {
             phase: Phase::Idle,
             out: Vec::new(),
             written: 0,
             out_start: 0,
+            answered: 0,
             pending: VecDeque::new(),
+            sent: 0,
+            watched: u64::MAX,
             last_use: clock::now(),
             last_read: 0,
             abort: None,
@@ -258,6 +377,7 @@ impl<T> Core<T> {
             db,
             counters,
             own,
+            onward,
             state,
             waker: RefCell::new(None),
             woken: Cell::new(false),
@@ -284,77 +404,6 @@ impl<T> Core<T> {
 }
 
 impl<T: Ticket> Core<T> {
-    /// What was to go by a connection that could not be opened.
-    fn fail_all(&self, error: &DialError) {
-        let failed: Vec<_> = {
-            let mut state = self.state.borrow_mut();
-            state.phase = Phase::Idle;
-            state.out_start += state.out.len() as u64;
-            (state.out, state.written) = (Vec::new(), 0);
-            state.pending.drain(..).filter_map(|p| p.ticket).collect()
-        };
-        let retry_in = self.node.breaker.check().err().map_or(Duration::ZERO, |u| u.retry_in);
-        for ticket in failed {
-            self.counters.home_failures.add(1);
-            let failure = match error.busy() {
-                Some(words) => Failure::Busy(words.to_owned()),
-                None => Failure::Unreachable(Unreachable { reason: error.to_string(), retry_in }),
-            };
-            ticket.complete(Outcome::Failed(failure), clock::now());
-        }
-    }
-
-    /// The connection is gone: what had begun to be written fails, the rest stays for the next connection.
-    fn lost(&self, reason: &str) {
-        let mut failed = Vec::new();
-        {
-            let mut state = self.state.borrow_mut();
-            let flushed = state.out_start + state.written as u64;
-            let (old, old_start) = (std::mem::take(&mut state.out), state.out_start);
-            let mut kept = VecDeque::new();
-            let mut start = old_start;
-            for mut p in std::mem::take(&mut state.pending) {
-                let begin = start;
-                start = p.end.max(old_start);
-                match p.ticket.take() {
-                    None => {}
-                    Some(ticket) if self.own || begin < flushed || p.end <= flushed => failed.push(ticket),
-                    Some(ticket) => {
-                        let (from, to) = ((begin - old_start) as usize, (p.end - old_start) as usize);
-                        state.out.extend_from_slice(&old[from..to]);
-                        let end = state.out.len() as u64;
-                        kept.push_back(Pending { ticket: Some(ticket), end, ..p });
-                    }
-                }
-            }
-            state.out_start = start;
-            state.written = 0;
-            let base = state.out_start;
-            state.pending.extend(kept.into_iter().map(|p| Pending { end: base + p.end, ..p }));
-            state.phase = match state.pending.is_empty() {
-                _ if self.own => Phase::Gone,
-                true => Phase::Idle,
-                false => Phase::Dialing,
-            };
-        }
-        if !failed.is_empty() {
-            tracing::warn!(node = %self.node.dial.address, requests = failed.len(), reason, "connection lost");
-        }
-        for ticket in failed {
-            self.counters.home_failures.add(1);
-            ticket.complete(Outcome::Failed(Failure::Lost(reason.to_owned())), clock::now());
-        }
-    }
-
-    /// The client that had leased the connection is gone: what it asked is settled, unanswered.
-    fn abandon(&self) {
-        let left = std::mem::take(&mut self.state.borrow_mut().pending);
-        for ticket in left.into_iter().filter_map(|p| p.ticket) {
-            let lost = Failure::Lost("its client left".to_owned());
-            ticket.complete(Outcome::Failed(lost), clock::now());
-        }
-    }
-
     /// What home says out of turn by a client's own connection is part of an answer, unless somebody listens.
     fn push(&self, push: &[u8]) {
         let hears = self.state.borrow().hears.clone();
@@ -366,17 +415,89 @@ impl<T: Ticket> Core<T> {
         }
     }
 
-    /// Whose `reply` is, the next one: Some(None) if nobody waits for it, None if it answers nothing.
-    fn next_ticket(&self, reply: &[u8]) -> Option<Option<T>> {
-        let mut state = self.state.borrow_mut();
+    /// What `reply` is to, the next one; None: to nothing.
+    fn next(&self, reply: &[u8]) -> Option<Answered<T>> {
+        let mut guard = self.state.borrow_mut();
+        let state = &mut *guard;
         let first = state.pending.front_mut()?;
         if first.parts > 0 {
             first.parts -= 1;
+            // Of what is sent ahead nobody waits for the answer.
+            if std::mem::take(&mut first.course.asking) {
+                return Some(Answered::Nobody);
+            }
+            if self.onward.is_some() && first.redirect.is_none() && Redirect::may_be(reply) {
+                first.redirect = self.redirect(reply).map(|_| reply.into());
+            }
+            first.done += 1;
             if let Some(ticket) = &mut first.ticket {
                 ticket.part(reply);
             }
-            return Some(None);
+            return Some(Answered::Nobody);
         }
-        state.pending.pop_front().map(|p| p.ticket)
+        let mut done = state.pending.pop_front()?;
+        let begin = std::mem::replace(&mut state.answered, done.end);
+        let Some(ticket) = done.ticket.take() else { return Some(Answered::Nobody) };
+        if self.onward.is_none() {
+            return Some(Answered::Ticket(ticket));
+        }
+        let may_be = Redirect::may_be(reply) || done.redirect.is_some() && reply::is_error(reply);
+        let said = done.redirect.take();
+        let stray = may_be.then(|| {
+            let words = said.map_or_else(|| Bytes::copy_from_slice(reply), Bytes::from);
+            Some((Why::Redirected(self.redirect(&words)?, words), state.request(begin, &done)))
+        });
+        state.forget();
+        let Some((why, request)) = stray.flatten() else { return Some(Answered::Ticket(ticket)) };
+        let Pending { done: parts, due, course, .. } = done;
+        Some(Answered::Stray(Box::new(Stray { ticket, request, parts, due, course, why })))
+    }
+
+    fn redirect(&self, reply: &[u8]) -> Option<Redirect> {
+        let Address::Tcp { host, port, .. } = &self.node.dial.address else { return None };
+        Redirect::of(reply, &HostPort { host: host.clone(), port: *port })
+    }
+
+    /// Says that what was waited for has come.
+    fn tell_passed(&self, now: u64) {
+        let Some(onward) = &self.onward else { return };
+        {
+            let mut state = self.state.borrow_mut();
+            if state.passed() < state.watched {
+                return;
+            }
+            state.watched = u64::MAX;
+        }
+        onward.passed(now);
+    }
+}
+
+impl<T> State<T> {
+    /// Requests that are no longer pending.
+    fn passed(&self) -> u64 {
+        self.sent - self.pending.len() as u64
+    }
+
+    /// The bytes of a request that begins there.
+    fn request(&self, begin: u64, pending: &Pending<T>) -> Bytes {
+        let at =
+            |position: u64| usize::try_from(position.saturating_sub(self.out_start)).unwrap_or(usize::MAX);
+        let block = self.out.get(at(begin)..at(pending.end)).unwrap_or_default();
+        Bytes::copy_from_slice(block.strip_prefix(ASKING).unwrap_or(block))
+    }
+
+    /// Lets go of what has been answered.
+    fn forget(&mut self) {
+        let answered = usize::try_from(self.answered.saturating_sub(self.out_start)).unwrap_or(usize::MAX);
+        if answered >= self.out.len() {
+            self.out_start += self.out.len() as u64;
+            self.out.clear();
+            self.out.shrink_to(KEEP_CAPACITY);
+            self.written = 0;
+        } else if answered >= COMPACT && answered >= self.out.len() / 2 {
+            self.out.drain(..answered);
+            self.out_start += answered as u64;
+            self.written -= answered;
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use super::{CONGESTED, Core, KEEP_CAPACITY, Leave, Outcome, Phase, Reply, Ticket};
+use super::{Answered, CONGESTED, Core, KEEP_CAPACITY, Leave, Outcome, Phase, Reply, Ticket};
 use crate::backend::connection::Stream;
 use crate::backend::pool::Lease;
 use crate::clock;
@@ -156,7 +156,7 @@ impl<T: Ticket> Core<T> {
         if let Poll::Ready(Err(e)) = Pin::new(&mut *stream).poll_flush(cx) {
             return Err(e);
         }
-        if state.written == state.out.len() && state.written > 0 {
+        if self.onward.is_none() && state.written == state.out.len() && state.written > 0 {
             state.out_start += state.written as u64;
             state.written = 0;
             state.out.clear();
@@ -214,7 +214,7 @@ impl<T: Ticket> Core<T> {
                         base = end;
                         continue;
                     }
-                    let Some(ticket) = self.next_ticket(&inbound.buffer[base..end]) else {
+                    let Some(answered) = self.next(&inbound.buffer[base..end]) else {
                         let shown =
                             String::from_utf8_lossy(&inbound.buffer[base..end.min(base + 120)]).into_owned();
                         return Err(format!("home sent a reply to nothing: {}", shown.trim_end()));
@@ -223,9 +223,9 @@ impl<T: Ticket> Core<T> {
                         inbound.buffer.advance(base);
                         let reply = inbound.buffer.split_to(end - base).freeze();
                         base = 0;
-                        complete(ticket, Reply::Owned(reply), now);
+                        self.complete(answered, Reply::Owned(reply), now);
                     } else {
-                        complete(ticket, Reply::Borrowed(&inbound.buffer[base..end]), now);
+                        self.complete(answered, Reply::Borrowed(&inbound.buffer[base..end]), now);
                         base = end;
                     }
                 }
@@ -237,10 +237,13 @@ impl<T: Ticket> Core<T> {
         }
         Ok(())
     }
-}
 
-fn complete<T: Ticket>(ticket: Option<T>, reply: Reply<'_>, now: u64) {
-    if let Some(ticket) = ticket {
-        ticket.complete(Outcome::Reply(reply), now);
+    fn complete(&self, answered: Answered<T>, reply: Reply<'_>, now: u64) {
+        match (answered, &self.onward) {
+            (Answered::Ticket(ticket), _) => ticket.complete(Outcome::Reply(reply), now),
+            (Answered::Stray(stray), Some(onward)) => onward.onward(*stray, now),
+            (Answered::Nobody | Answered::Stray(_), _) => {}
+        }
+        self.tell_passed(now);
     }
 }

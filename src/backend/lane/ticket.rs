@@ -49,6 +49,8 @@ pub enum Failure {
     Busy(String),
     /// Sent, and the connection ended before the reply: executed or not, nobody knows.
     Lost(String),
+    /// Not executed: the nodes of a cluster sent it from one to another. The words of the last.
+    Astray(String),
     /// Sent (or queued), and not answered within the bound.
     Timeout(Duration),
 }
@@ -59,6 +61,12 @@ pub trait Ticket: 'static {
     fn part(&mut self, _reply: &[u8]) {}
     /// Called with each push that comes before the reply, on a connection of a client's own. Not to touch the lane.
     fn push(&self, _push: &[u8]) {}
+    /// Whether the request may be sent again although it may have been executed.
+    fn repeatable(&self) -> bool {
+        false
+    }
+    /// Called when another node of a cluster answers than the request was sent to; parts begin anew.
+    fn strayed(&mut self) {}
     /// Called exactly once, at `now`; from within `Lane::send` only while the node is known to be down.
     fn complete(self, outcome: Outcome<'_>, now: u64);
 }

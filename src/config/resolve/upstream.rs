@@ -12,7 +12,7 @@ use crate::config::slot::{A_LIST_OF_PLACES, alternatives};
 use crate::config::tiers::{Endpoint, HostPort, Identity, Tls, Topology, Upstream};
 
 /// The modes of `[l3]` that can be had.
-const AVAILABLE: &[&str] = &["standalone"];
+const AVAILABLE: &[&str] = &["standalone", "cluster"];
 
 impl Resolver<'_> {
     pub(super) fn check_tiers(&mut self) {

@@ -103,7 +103,10 @@ impl Session {
             return self
                 .reply_error(format!("ERR value is out of range, value must between {low} and {high}"));
         }
-        let databases = self.context.proxy.shared.facts.databases.load(Relaxed);
+        if number != 0 && self.context.proxy.is_cluster() {
+            return self.reply_error("ERR SELECT is not allowed in cluster mode");
+        }
+        let databases = self.context.proxy.databases();
         match u32::try_from(number) {
             Ok(db) if db < databases.max(1) => {
                 self.set_database(db);

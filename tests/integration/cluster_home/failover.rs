@@ -1,0 +1,75 @@
+//! Masters that end, stand still or step down, and their replicas.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{good, text};
+use crate::support::{Cluster, Value};
+
+#[test]
+fn a_dead_master_is_replaced_without_a_word() {
+    let mut cluster = Cluster::start(&[]);
+    let strata = cluster.strata(&[]);
+    let mut client = strata.connect();
+    let key = cluster.key_of_node(0, "k");
+    let others = cluster.key_of_node(1, "k");
+    good(&mut client, &["SET", &key, "1"]);
+    assert_eq!(cluster.node(0).connect().call(&["WAIT", "1", "5000"]).expect("home"), Value::Integer(1));
+    cluster.kill(0);
+    // Clients of the others are not held up.
+    let (mut unconcerned, began) = (strata.connect(), Instant::now());
+    let waiting = thread::scope(|scope| {
+        let waiting = scope.spawn(|| good(&mut client, &["GET", &key]));
+        good(&mut unconcerned, &["SET", &others, "2"]);
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        waiting.join().expect("an answer")
+    });
+    assert_eq!(waiting, text("1"));
+    assert_eq!(good(&mut client, &["INCR", &key]), Value::Integer(2));
+}
+
+#[test]
+fn a_master_that_stands_still_is_left_when_it_is_replaced() {
+    let mut cluster = Cluster::start(&[]);
+    let strata = cluster.strata(&[]);
+    let mut client = strata.connect();
+    let key = cluster.key_of_node(0, "k");
+    good(&mut client, &["SET", &key, "1"]);
+    assert_eq!(cluster.node(0).connect().call(&["WAIT", "1", "5000"]).expect("home"), Value::Integer(1));
+    cluster.pause(0);
+    // A read is asked again at the new master.
+    let began = Instant::now();
+    assert_eq!(good(&mut client, &["GET", &key]), text("1"));
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    assert_eq!(good(&mut client, &["INCR", &key]), Value::Integer(2));
+    cluster.resume(0);
+    cluster.wait_ok();
+    assert_eq!(good(&mut client, &["GET", &key]), text("2"));
+}
+
+#[test]
+fn a_manual_failover_is_not_noticed() {
+    let cluster = Cluster::start(&[]);
+    let strata = cluster.strata(&[]);
+    let end = AtomicBool::new(false);
+    let key = cluster.key_of_node(0, "k");
+    thread::scope(|scope| {
+        let counting = scope.spawn(|| {
+            let mut client = strata.connect();
+            let mut count = 0;
+            while !end.load(SeqCst) {
+                count += 1;
+                assert_eq!(good(&mut client, &["INCR", &key]), Value::Integer(count));
+                assert_eq!(good(&mut client, &["GET", &key]), text(&count.to_string()));
+            }
+        });
+        thread::sleep(Duration::from_millis(200));
+        cluster.failover(3);
+        thread::sleep(Duration::from_millis(500));
+        cluster.failover(0);
+        thread::sleep(Duration::from_millis(500));
+        end.store(true, SeqCst);
+        counting.join().expect("counted without an error");
+    });
+}
