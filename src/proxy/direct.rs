@@ -47,8 +47,11 @@ impl Proxy {
     /// Sends a command home, fenced as its effect demands. `keys` are its keys.
     pub fn direct(self: &Rc<Self>, ask: &Ask<'_>, effect: Effect, keys: &[KeyRef]) {
         match self.way(ask, keys) {
-            Ok(way) => self.direct_by(ask, way, effect, keys),
-            Err(_) => self.refuse_crossing(ask),
+            Ok(way) => {
+                self.provide_script(ask, way);
+                self.direct_by(ask, way, effect, keys);
+            }
+            Err(_) => self.cross(ask, effect, keys),
         }
     }
 

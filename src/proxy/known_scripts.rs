@@ -91,7 +91,8 @@ pub(super) type LoadedScripts = RefCell<HashMap<NodeId, Loaded>>;
 impl Proxy {
     /// Sees to it that the script which a request runs is where it goes. What it shows is remembered.
     pub(super) fn provide_script(&self, ask: &Ask<'_>, way: Way) {
-        let Some(command) = ask.command.filter(|command| command.runs_script()) else { return };
+        let runs = |command: &&Command| self.is_cluster() && command.runs_script() && ask.own.is_none();
+        let Some(command) = ask.command.filter(runs) else { return };
         let word = ask.request.arg(1).unwrap_or_default();
         match command.id {
             id::EVAL | id::EVAL_RO => self.shared.scripts.learn(word),
@@ -105,7 +106,7 @@ impl Proxy {
 
     fn load_script(&self, way: Way, name: Digest, now: u64) {
         let Some(body) = self.shared.scripts.body(&name) else { return };
-        let since = (self.connections(way), self.shared.scripts.epoch());
+        let since = (self.lane(way).connection(), self.shared.scripts.epoch());
         let mut loaded = self.loaded.borrow_mut();
         let loaded = loaded.entry(way.node).or_default();
         if loaded.since != since {

@@ -80,7 +80,7 @@ impl Proxy {
             return self.direct(ask, Effect::Reads, keys);
         };
         let Ok(way) = self.way(ask, keys) else {
-            return self.refuse_crossing(ask);
+            return self.cross(ask, Effect::Reads, keys);
         };
         self.counters.home_reads.add(1);
         let admitted = self.admit();

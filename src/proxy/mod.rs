@@ -15,6 +15,7 @@ mod ear;
 mod errand;
 mod failure;
 mod held;
+mod known_scripts;
 mod lease;
 mod mget;
 mod read;
@@ -66,11 +67,14 @@ pub use ear::{Ear, Tracked};
 pub use errand::Errand;
 use failure::{error_reply, failure_text, is_outage};
 use held::{Held, Shows};
+pub use known_scripts::KnownScripts;
+use known_scripts::LoadedScripts;
 use lease::Leases;
 pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
 pub use read::Read;
 use slow_log::SlowLog;
+pub use spread::Walks;
 pub use subscribers::Order;
 pub use ticket::Ticket;
 pub use transaction::{Effects, Transaction};
@@ -111,6 +115,12 @@ pub struct Shared {
     pub watch: Watch,
     /// Requests that took long.
     pub slow: SlowLog,
+    /// Walks over the keys of several nodes.
+    pub walks: parking_lot::Mutex<Walks>,
+    /// Scripts, for nodes that have not seen them.
+    pub scripts: KnownScripts,
+    /// Whether writes of keys in several slots are refused.
+    pub strict: bool,
     /// The workers' doors.
     pub inboxes: parking_lot::RwLock<Vec<UnboundedSender<Message>>>,
 }
@@ -228,6 +238,7 @@ pub struct Proxy {
     touching: Cell<bool>,
     sampler: Sampler,
     subscribers: subscribers::Subscribers,
+    loaded: LoadedScripts,
 }
 
 impl Proxy {
@@ -251,6 +262,7 @@ impl Proxy {
             touching: Cell::new(false),
             sampler: Sampler::default(),
             subscribers: Default::default(),
+            loaded: LoadedScripts::default(),
         })
     }
 

@@ -66,7 +66,7 @@ impl Proxy {
             return direct(self);
         };
         let Ok(way) = self.way(ask, keys) else {
-            return self.refuse_crossing(ask);
+            return self.cross(ask, Effect::Reads, keys);
         };
         let others: Box<[u64]> = keys[1..].iter().map(|k| copies.l1().hash(arg(k))).collect();
         if !guarded {

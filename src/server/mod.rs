@@ -36,7 +36,7 @@ use crate::metrics::{Counters, Metrics};
 use crate::proxy::announce::Announcements;
 use crate::proxy::slow_log::SlowLog;
 use crate::proxy::watch::{Reason, Watch};
-use crate::proxy::{Message, Shared};
+use crate::proxy::{KnownScripts, Message, Shared};
 use crate::session::clients::Clients;
 use crate::tier::copies::Copies;
 use crate::tier::l1::{L1Options, Policy as L1Policy};
@@ -112,6 +112,9 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         listeners: Listeners::new(config.server.tracking_table_max_keys),
         watch: Watch::default(),
         slow: slow_log(&config),
+        walks: Mutex::default(),
+        scripts: KnownScripts::default(),
+        strict: config.cluster.strict,
         inboxes: parking_lot::RwLock::default(),
     });
     shared.watch.set(Reason::EveryCommand, shared.slow.every());

@@ -156,8 +156,9 @@ impl Session {
         scratch.group.clear();
         scratch.spans.clear();
         let mut last: Option<&'static Command> = None;
-        // Behind a script, and while clients are paused, each command is looked at by itself: it may have to wait.
-        let most = if self.on_scripts || self.one_by_one { 1 } else { GROUP };
+        // Behind a script, on a connection of the client's own, and while clients are paused, each command is looked at by
+        // itself: it may have to wait.
+        let most = if self.on_scripts || self.one_by_one || self.own().is_some() { 1 } else { GROUP };
         while scratch.group.len() < most {
             let before = scratch.spans.len();
             if let (Some(same), Some(command)) = (scratch.group.last(), last) {

@@ -9,6 +9,7 @@ mod newer;
 mod pubsub;
 mod rules;
 mod service;
+mod several;
 mod support;
 mod tracking;
 mod transactions;

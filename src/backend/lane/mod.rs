@@ -113,6 +113,8 @@ struct State<T> {
     sent: u64,
     /// Somebody waits until so many are no longer pending.
     watched: u64,
+    /// Connections, and attempts at one, that are over.
+    connection: u64,
     last_use: u64,
     last_read: u64,
     abort: Option<String>,
@@ -262,6 +264,11 @@ impl<T: Ticket> Lane<T> {
         self.0.wake();
     }
 
+    /// The number of the connection that there is, or will be next.
+    pub fn connection(&self) -> u64 {
+        self.0.state.borrow().connection
+    }
+
     /// Bound on one request.
     pub fn request_timeout(&self) -> Duration {
         self.0.node.request_timeout
@@ -362,6 +369,7 @@ impl<T> Core<T> {
             pending: VecDeque::new(),
             sent: 0,
             watched: u64::MAX,
+            connection: 0,
             last_use: clock::now(),
             last_read: 0,
             abort: None,

@@ -110,6 +110,9 @@ impl Proxy {
             self.counters.home_failures.add(1);
             return finish(stray, now);
         }
+        if stray.course.slot == Course::HERE {
+            return finish(stray, now);
+        }
         if stray.course.slot == Course::NO_SLOT {
             ways.any.set(ways.cluster.any());
         }

@@ -83,6 +83,11 @@ impl Gather {
         let replies = self.replies.take();
         let reply = match self.merged(&replies) {
             Ok(reply) => Bytes::from(reply),
+            // What all say is about the request, and not about one of them.
+            Err(_) if replies.iter().all(|reply| *reply == replies[0]) && reply::is_error(&replies[0]) => {
+                self.proxy.counters.errors.add(1);
+                replies[0].clone()
+            }
             Err(fault) => {
                 self.proxy.counters.errors.add(1);
                 error_reply(&self.words(&fault))
@@ -165,7 +170,9 @@ impl Client for Gather {
     fn deliver(&self, part: u64, reply: Reply<'_>, now: u64) {
         {
             let mut replies = self.replies.borrow_mut();
-            let Some(place) = usize::try_from(part).ok().and_then(|part| replies.get_mut(part)) else { return };
+            let Some(place) = usize::try_from(part).ok().and_then(|part| replies.get_mut(part)) else {
+                return;
+            };
             *place = reply.into_bytes();
         }
         self.outstanding.set(self.outstanding.get().saturating_sub(1));

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use super::{Ask, Client, Proxy, error_reply};
 use crate::backend::cluster::{Cluster, NodeId, slot};
 use crate::backend::lane::Reply;
-use crate::command::{Flags, KeyRef, Merge, Split, Spread};
+use crate::command::{Flags, KeyRef, Merge, Split, Spread, id};
 use crate::resp::{Request, Span, encode};
 use crate::router::Effect;
 use gather::{Gather, Plan};
@@ -80,6 +80,10 @@ impl Proxy {
         let writes = effect == Effect::Writes;
         let step = if split == Split::Pairs { 2 } else { 1 };
         let (Some(first), false) = (keys.first(), writes && self.shared.strict) else { return false };
+        if let Some(command) = ask.command.filter(|_| !(ask.request.len() - 1).is_multiple_of(step)) {
+            self.fail(ask, &command.arity_error());
+            return true;
+        }
         let Some(parts) = Parts::of(ask.request, step, slot) else { return false };
         let count = parts.len();
         let gather = Gather::new(self, ask, count, Plan::Split { split, parts, writes });
@@ -108,6 +112,11 @@ impl Proxy {
             let any = self.way_of_slot(ask.lane, None);
             return self.direct_by(ask, any, effect, &[]);
         }
+        match ask.command.map(|command| command.id) {
+            Some(id::SCRIPT_LOAD) => self.shared.scripts.learn(ask.request.arg(2).unwrap_or_default()),
+            Some(id::SCRIPT_FLUSH) => self.shared.scripts.forget(),
+            _ => {}
+        }
         match rule {
             Merge::Step => self.step(cluster, ask, effect),
             Merge::AnyKey => {
@@ -117,7 +126,8 @@ impl Proxy {
                 self.ask_masters(ask, &requests, effect, masters.clone(), Plan::AnyKey { masters, draw });
             }
             _ => {
-                let writes = ask.command.is_some_and(|c| c.flags.contains(Flags::WRITE)) || rule == Merge::Done;
+                let writes =
+                    ask.command.is_some_and(|c| c.flags.contains(Flags::WRITE)) || rule == Merge::Done;
                 let plan = Plan::Every { rule, masters: masters.clone(), writes };
                 let whole = Made::of(ask.request.iter());
                 self.ask_masters(ask, &[whole], effect, masters, plan);

@@ -7,8 +7,10 @@ use std::sync::LazyLock;
 
 use super::{NOT_AN_INTEGER, about};
 use crate::backend::cluster::{SLOTS, slot};
+use crate::clock;
 use crate::command::{Command, id};
 use crate::resp::{Proto, Request, encode, parse_i64};
+use crate::router::Effect;
 use crate::session::Session;
 
 const DISABLED: &str = "ERR This instance has cluster support disabled";
@@ -106,7 +108,15 @@ impl Session {
             let text = if counts { "ERR Invalid slot" } else { "ERR Invalid slot or number of keys" };
             return self.reply_error(text);
         }
-        self.reply_error("ERR strata: home is no cluster, and does not know keys by their slots");
+        let proxy = self.context.proxy.clone();
+        if !proxy.is_cluster() {
+            return self.reply_error("ERR strata: home is no cluster, and does not know keys by their slots");
+        }
+        let way = proxy.way_of_slot(self.lane, u16::try_from(slot).ok());
+        let (now, slot) = (clock::now(), self.open());
+        self.with_ask(request, Some(command), slot, true, now, |ask| {
+            proxy.direct_by(ask, way, Effect::ReadsUnnamed, &[]);
+        });
     }
 }
 
