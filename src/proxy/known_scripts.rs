@@ -10,17 +10,19 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
+use super::lease::Own;
 use super::{Ask, Proxy, Ticket, Way};
 use crate::backend::cluster::NodeId;
+use crate::backend::lane::Course;
 use crate::command::{Command, id};
-use crate::resp::encode;
+use crate::resp::{Request, encode};
 
 /// What is remembered of all scripts together. Beyond it the oldest are forgotten.
 const MOST: usize = 4096;
 const MOST_BYTES: usize = 32 << 20;
 
 /// The digest by which a script is called: 40 digits, small letters.
-type Digest = [u8; 40];
+pub(super) type Digest = [u8; 40];
 
 /// The scripts of a process.
 #[derive(Default)]
@@ -88,35 +90,69 @@ pub(super) struct Loaded {
 /// By node.
 pub(super) type LoadedScripts = RefCell<HashMap<NodeId, Loaded>>;
 
+/// A request that calls a script by its digest, kept while its answer may be that nobody knows it.
+pub(super) struct Called {
+    name: Digest,
+    request: Box<[u8]>,
+}
+
+impl Called {
+    pub(super) fn name(&self) -> &Digest {
+        &self.name
+    }
+
+    pub(super) fn request(&self) -> &[u8] {
+        &self.request
+    }
+}
+
 impl Proxy {
-    /// Sees to it that the script which a request runs is where it goes. What it shows is remembered.
-    pub(super) fn provide_script(&self, ask: &Ask<'_>, way: Way) {
-        let runs = |command: &&Command| self.is_cluster() && command.runs_script() && ask.own.is_none();
-        let Some(command) = ask.command.filter(runs) else { return };
-        let word = ask.request.arg(1).unwrap_or_default();
-        match command.id {
-            id::EVAL | id::EVAL_RO => self.shared.scripts.learn(word),
-            _ => {
-                if let Some(name) = named(command, word) {
-                    self.load_script(way, name, ask.now);
-                }
+    /// The script that a request calls by its digest, if home is several nodes. What it shows is remembered.
+    pub(super) fn script_of(&self, command: &Command, request: &Request<'_>) -> Option<Digest> {
+        if !self.is_cluster() || !command.runs_script() {
+            return None;
+        }
+        let word = request.arg(1)?;
+        if [id::EVAL, id::EVAL_RO].contains(&command.id) {
+            self.shared.scripts.learn(word);
+        }
+        named(command, word)
+    }
+
+    pub(super) fn called(&self, ask: &Ask<'_>) -> Option<Box<Called>> {
+        let name = self.script_of(ask.command?, ask.request)?;
+        Some(Box::new(Called { name, request: ask.request.raw().into() }))
+    }
+
+    /// Sends a script ahead to where it is about to be called, unless it is there.
+    pub(super) fn provide_script(&self, way: Way, own: Option<&Own>, name: &Digest, now: u64) {
+        let Some(body) = self.shared.scripts.body(name) else { return };
+        if let Some(own) = own {
+            return own.send_aside(&[b"SCRIPT", b"LOAD", &body], now);
+        }
+        let since = (self.lane(way).connection(), self.shared.scripts.epoch());
+        let fresh = {
+            let mut loaded = self.loaded.borrow_mut();
+            let loaded = loaded.entry(way.node).or_default();
+            if loaded.since != since {
+                *loaded = Loaded { since, names: HashSet::new() };
             }
+            loaded.names.insert(*name)
+        };
+        if fresh {
+            let mut request = Vec::with_capacity(body.len() + 64);
+            encode::command(&mut request, &[b"SCRIPT", b"LOAD", &body]);
+            self.send(Way { slot: Course::HERE, ..way }, &request, Ticket::Nobody, now);
         }
     }
 
-    fn load_script(&self, way: Way, name: Digest, now: u64) {
-        let Some(body) = self.shared.scripts.body(&name) else { return };
-        let since = (self.lane(way).connection(), self.shared.scripts.epoch());
-        let mut loaded = self.loaded.borrow_mut();
-        let loaded = loaded.entry(way.node).or_default();
-        if loaded.since != since {
-            *loaded = Loaded { since, names: HashSet::new() };
+    /// Sends a script again to a node that has lost it. False: nobody knows it.
+    pub(super) fn restore_script(&self, way: Way, name: &Digest, now: u64) -> bool {
+        if let Some(loaded) = self.loaded.borrow_mut().get_mut(&way.node) {
+            loaded.names.remove(name);
         }
-        if loaded.names.insert(name) {
-            let mut request = Vec::with_capacity(body.len() + 64);
-            encode::command(&mut request, &[b"SCRIPT", b"LOAD", &body]);
-            self.send(way, &request, Ticket::Nobody, now);
-        }
+        self.provide_script(way, None, name, now);
+        self.shared.scripts.body(name).is_some()
     }
 }
 

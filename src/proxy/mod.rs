@@ -163,6 +163,8 @@ pub trait Client {
     fn redirected(&self, keys: &Bytes);
     /// How many channels, patterns and shards it is subscribed to from now on.
     fn subscribed(&self, counts: [usize; 3]);
+    /// Whether nothing was asked after the request at `slot`.
+    fn is_last(&self, slot: u64) -> bool;
     /// Ends the session once its replies are out.
     fn close(&self);
     /// Has the session look at what changed around it.

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::known_scripts::Digest;
 use super::{Counted, Direct, Errand, Farewell, Follow, Mget, Read, Transaction};
 use crate::backend::lane::{Outcome, Ticket as LaneTicket};
 
@@ -29,6 +30,17 @@ pub enum Ticket {
     Errand(Errand),
     /// Nobody waits (TOUCH).
     Nobody,
+}
+
+impl Ticket {
+    /// The scripts that its request calls by their digests.
+    pub(super) fn scripts(&self) -> &[Digest] {
+        match self {
+            Ticket::Direct(direct) => direct.script().map_or(&[], std::slice::from_ref),
+            Ticket::Transaction(transaction) => transaction.scripts(),
+            _ => &[],
+        }
+    }
 }
 
 impl LaneTicket for Ticket {

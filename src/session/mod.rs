@@ -167,6 +167,10 @@ impl Client for Core {
         self.note_subscriptions(counts);
     }
 
+    fn is_last(&self, slot: u64) -> bool {
+        self.replies.borrow().next_slot() == slot + 1
+    }
+
     fn close(&self) {
         self.closing.set(true);
         self.wake();

@@ -157,6 +157,9 @@ impl Proxy {
 
     pub(super) fn send_block(&self, way: Way, stray: Stray<Ticket>, now: u64) {
         let Stray { ticket, request, parts, due, course, .. } = stray;
+        for name in ticket.scripts() {
+            self.provide_script(way, None, name, now);
+        }
         self.lane(way).send_on(&Block { requests: &request, parts, due, course }, ticket, now);
     }
 }

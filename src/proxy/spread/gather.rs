@@ -201,6 +201,10 @@ impl Client for Gather {
         self.client.subscribed(counts);
     }
 
+    fn is_last(&self, _: u64) -> bool {
+        self.client.is_last(self.slot)
+    }
+
     fn close(&self) {
         self.client.close();
     }

@@ -22,7 +22,7 @@ const SAME: &[&str] = &[
     "pubsub numpat ; pubsub channels ; pubsub channels a* ; pubsub numsub ; pubsub numsub a b ; pubsub numsub a a",
     "pubsub shardchannels ; pubsub shardnumsub a b ; pubsub numpat x ; pubsub nothing",
     "subscribe a ; subscribe b",
-    "scan 0 ; scan x ; scan 0 count 0 ; scan 0 count ; scan 0 nonsense ; scan ; scan 0 match",
+    "scan x ; scan 0 count 0 ; scan 0 count ; scan 0 nonsense ; scan ; scan 0 match",
     "config set maxmemory 0 ; config set nothing 1 ; config set maxmemory x ; config set maxmemory ; config resetstat",
     "latency reset ; latency reset nothing ; memory purge ; memory purge x",
     "wait 0 0 ; wait x 0 ; wait 0 -1 ; wait",
@@ -38,6 +38,8 @@ const SAME: &[&str] = &[
 fn normal(command: &str, reply: Value) -> Value {
     let name = command.split(' ').next().unwrap_or_default();
     match (name, &reply) {
+        // It counts clients.
+        ("hello", Value::Map(_)) => Value::Nil,
         ("keys", Value::Array(_)) => {
             Value::Array(sorted(&reply).into_iter().map(|key| Value::Bulk(key.into_bytes())).collect())
         }
