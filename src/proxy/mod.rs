@@ -16,6 +16,7 @@ mod errand;
 mod failure;
 mod held;
 mod known_scripts;
+mod lanes;
 mod lease;
 mod mget;
 mod read;
@@ -33,17 +34,16 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::task::Waker;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::backend::cluster::{Cluster, NodeId};
+use crate::backend::cluster::Cluster;
 use crate::backend::confirmations::Confirmations;
 use crate::backend::facts::Facts;
 use crate::backend::health::Health;
-use crate::backend::lane::{Lane, Reply};
+use crate::backend::lane::Reply;
 use crate::backend::node::Node;
 use crate::backend::pool::Places;
 use crate::backend::subscriptions::{Batch, Subscriptions};
@@ -59,8 +59,8 @@ use crate::tier::listeners::{Listeners, Notice};
 
 pub use crate::backend::pool::{Purpose, Tag};
 use admission::Admission;
+use cluster::Ways;
 pub use cluster::{Crossed, Way, common_slot};
-use cluster::{Detour, Ways};
 pub use counted::Counted;
 pub use direct::Direct;
 pub use ear::{Ear, Tracked};
@@ -69,6 +69,7 @@ use failure::{error_reply, failure_text, is_outage};
 use held::{Held, Shows};
 pub use known_scripts::KnownScripts;
 use known_scripts::LoadedScripts;
+use lanes::Lanes;
 use lease::Leases;
 pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
@@ -215,9 +216,6 @@ enum Receiver {
     Waiters(Vec<Waiter>),
 }
 
-/// Lanes to one node.
-type Lanes = Vec<(LaneKey, Rc<Lane<Ticket>>)>;
-
 /// One worker's half of the program.
 pub struct Proxy {
     /// Index of the worker.
@@ -287,45 +285,6 @@ impl Proxy {
     /// One session of this worker.
     pub fn session(&self, number: u64) -> Option<Rc<dyn Client>> {
         self.clients.borrow().get(&number).cloned()
-    }
-
-    /// The lane of a protocol and a database to a node, made at first use.
-    fn lane(&self, way: Way) -> Rc<Lane<Ticket>> {
-        let Way { lane: key, node, .. } = way;
-        if let Some(lanes) = self.lanes.borrow().get(node.index())
-            && let Some((_, lane)) = lanes.iter().find(|(k, _)| *k == key)
-        {
-            return lane.clone();
-        }
-        let counters = self.counters.clone();
-        let lane = Rc::new(match &self.ways {
-            None => {
-                let db = u16::try_from(key.db).unwrap_or(u16::MAX);
-                Lane::new(self.shared.node.clone(), key.proto, db, counters)
-            }
-            Some(_) => {
-                let detour = Detour { proxy: self.this.clone(), lane: key, node };
-                Lane::among(self.node(node), key.proto, counters, detour)
-            }
-        });
-        let mut lanes = self.lanes.borrow_mut();
-        if lanes.len() <= node.index() {
-            lanes.resize_with(node.index() + 1, Vec::new);
-        }
-        lanes[node.index()].push((key, lane.clone()));
-        lane
-    }
-
-    fn lanes_of(&self, node: NodeId) -> Lanes {
-        self.lanes.borrow().get(node.index()).cloned().unwrap_or_default()
-    }
-
-    /// Whether the ways home of this kind are so full that clients should stop asking; `waker` is woken when they are
-    /// not any more.
-    pub fn is_congested(&self, key: LaneKey, waker: &Waker) -> bool {
-        let lanes = self.lanes.borrow();
-        let full = lanes.iter().flatten().find(|(k, lane)| *k == key && lane.congested());
-        full.inspect(|(_, lane)| lane.on_drain(waker.clone())).is_some()
     }
 
     /// The copies, while they may be served as current.

@@ -251,9 +251,7 @@ impl Copies {
 
     /// Another node of a cluster answered about these keys than the one whose guard vouches for copies of them.
     pub fn disown(&self, hashes: impl IntoIterator<Item = u64>) {
-        for hash in hashes {
-            self.fence(hash);
-        }
+        hashes.into_iter().for_each(|hash| _ = self.fence(hash));
     }
 
     /// Refuses all flights: copies are about to be dropped by a walk over L1, and none may come after it.

@@ -172,12 +172,8 @@ fn what_later_versions_know_is_not_ignored_in_silence() {
             "l4 (f:1): is not available in this version yet; accepted: no [l4] at all, or l4.enabled = false alone",
         ),
         (
-            "[l3]\nenabled = true\nnodes = ['a:1']",
-            "l3.mode (default): \"cluster\" is not available in this version yet; accepted: \"standalone\"",
-        ),
-        (
             "[l3]\nenabled = true\nnodes = ['a:1']\nmode = 'sentinel'\nmaster = 'm'",
-            "l3.mode (f:4): \"sentinel\" is not available in this version yet; accepted: \"standalone\"",
+            "l3.mode (f:4): \"sentinel\" is not available in this version yet; accepted: \"standalone\" or \"cluster\"",
         ),
         (
             "[[l4.source]]\nmatch = 'a'",

@@ -253,8 +253,8 @@ impl<T: Tenure> Keeper<T> {
 mod tests {
     use std::cell::RefCell;
 
-    use super::super::tests::{at, cluster};
     use super::*;
+    use crate::backend::cluster::tests::{at, cluster};
 
     #[derive(Default)]
     struct Told(RefCell<Vec<String>>);

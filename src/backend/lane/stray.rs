@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Block;
 use super::ticket::Failure;
 use crate::backend::cluster::Redirect;
 
@@ -32,6 +31,18 @@ impl Default for Course {
     fn default() -> Self {
         Course { number: 0, slot: Course::NO_SLOT, hops: 0, asking: false }
     }
+}
+
+/// A request, or several that are one.
+pub struct Block<'a> {
+    /// As they come from the client.
+    pub requests: &'a [u8],
+    /// Replies that come before the last one.
+    pub parts: u32,
+    /// To be answered until then.
+    pub due: u64,
+    /// Its way through a cluster.
+    pub course: Course,
 }
 
 /// A request that its node did not answer.

@@ -9,7 +9,8 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use super::{Answered, CONGESTED, Core, KEEP_CAPACITY, Leave, Outcome, Phase, Reply, Ticket};
+use super::answer::Answered;
+use super::{CONGESTED, Core, KEEP_CAPACITY, Leave, Outcome, Phase, Reply, Ticket};
 use crate::backend::connection::Stream;
 use crate::backend::pool::Lease;
 use crate::clock;

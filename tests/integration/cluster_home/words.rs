@@ -41,7 +41,7 @@ fn what_needs_one_slot_is_refused_in_the_words_of_redis() {
     }
     let key = cluster.key_of_node(0, "t");
     let own = format!("{{{key}}}2");
-    let within: &[&[&str]] = &[&["DEL", &own], &["MULTI"], &["SET", &key, "1"], &["INCR", &own], &["EXEC"]];
+    let within: &[&[&str]] = &[&["MULTI"], &["SET", &key, "1"], &["SET", &own, "2"], &["EXEC"]];
     let crossed: &[&[&str]] = &[&["MULTI"], &["SET", &key, "1"], &["SET", "b", "1"], &["EXEC"], &["EXEC"]];
     let early: &[&[&str]] = &[&["MULTI"], &["SINTER", "a", "b"], &["SET", &key, "1"], &["EXEC"]];
     for words in within.iter().chain(early) {

@@ -71,6 +71,7 @@ pub(super) fn home_stats(snapshot: &Snapshot) -> Value {
         ("evictions", vitals.map(|v| v.evicted).into()),
         ("failures", totals.home_failures.into()),
         ("retries", totals.home_retries.into()),
+        ("redirects", totals.home_redirects.into()),
         ("connects", totals.home_connects.into()),
         ("confirmations", totals.guard_fences.into()),
         ("bytes", vitals.map(|v| v.used_memory).into()),
