@@ -240,11 +240,6 @@ impl<T: Ticket> Lane<T> {
         self.0.wake();
     }
 
-    /// The number of the connection that there is, or will be next.
-    pub fn connection(&self) -> u64 {
-        self.0.state.borrow().connection
-    }
-
     /// Bound on one request.
     pub fn request_timeout(&self) -> Duration {
         self.0.node.request_timeout

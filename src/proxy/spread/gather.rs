@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::errand::error_text;
-use super::super::{Ask, Client, Counted, LaneKey, Proxy, error_reply};
 use super::parts::Parts;
 use super::walk::{Ground, Station, empty_page, imports};
 use super::{info, merge};
 use crate::backend::cluster::{NodeId, slot};
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Merge, Split};
+use crate::proxy::errand::error_text;
+use crate::proxy::{Ask, Client, Counted, LaneKey, Proxy, error_reply};
 use crate::resp::reply;
 use crate::tier::listeners::Notice;
 
