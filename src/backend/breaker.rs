@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::clock;
 
@@ -14,6 +16,7 @@ pub struct Breaker {
     builder: ExponentialBuilder,
     open_until: AtomicU64,
     trouble: Mutex<Option<Trouble>>,
+    closed: Notify,
 }
 
 #[derive(Debug)]
@@ -41,7 +44,7 @@ impl Breaker {
             .with_factor(2.0)
             .without_max_times()
             .with_jitter();
-        Breaker { builder, open_until: AtomicU64::new(0), trouble: Mutex::new(None) }
+        Breaker { builder, open_until: AtomicU64::new(0), trouble: Mutex::new(None), closed: Notify::new() }
     }
 
     /// Whether an attempt may be made now.
@@ -55,6 +58,17 @@ impl Breaker {
         }
         let reason = self.trouble.lock().as_ref().map_or_else(String::new, |t| t.reason.clone());
         Err(Unreachable { reason, retry_in: Duration::from_nanos(until - now) })
+    }
+
+    /// Waits until an attempt may be made.
+    pub async fn allowed(&self) {
+        loop {
+            let closed = self.closed.notified();
+            match self.check() {
+                Ok(()) => return,
+                Err(open) => drop(timeout(open.retry_in, closed).await),
+            }
+        }
     }
 
     /// An attempt failed: opens the breaker for the next pause, which is returned.
@@ -80,7 +94,15 @@ impl Breaker {
     pub fn succeeded(&self) -> Option<Duration> {
         let trouble = self.trouble.lock().take();
         self.open_until.store(0, Relaxed);
+        if trouble.is_some() {
+            self.closed.notify_waiters();
+        }
         trouble.map(|t| Duration::from_nanos(clock::now().saturating_sub(t.since)))
+    }
+
+    /// What failed says nothing of further attempts: closed again.
+    pub fn reset(&self) {
+        self.succeeded();
     }
 
     /// Since when there has been trouble ([`clock::now`]).
@@ -113,6 +135,19 @@ mod tests {
         assert!(pauses[0] >= Duration::from_millis(2) && pauses[1] >= Duration::from_millis(4));
         assert!(pauses.iter().all(|p| *p <= Duration::from_millis(16)));
         assert!(breaker.succeeded().is_some());
+        assert_eq!((breaker.check(), breaker.trouble()), (Ok(()), None));
+    }
+
+    #[tokio::test]
+    async fn who_waits_goes_on_when_it_closes() {
+        let breaker = Breaker::new(Duration::from_secs(60), Duration::from_secs(60));
+        breaker.allowed().await;
+        breaker.failed("refused");
+        let closing = async {
+            tokio::task::yield_now().await;
+            breaker.reset();
+        };
+        tokio::join!(breaker.allowed(), closing);
         assert_eq!((breaker.check(), breaker.trouble()), (Ok(()), None));
     }
 

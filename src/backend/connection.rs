@@ -18,6 +18,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::sentinel::Master;
 use crate::config::{Secret, Tls as TlsSettings};
 use crate::resp::{Proto, ReplyScanner, Scan, encode};
 
@@ -35,6 +36,8 @@ pub enum Address {
     Tcp { host: String, port: u16, tls: Option<Tls> },
     /// A unix socket.
     Unix(PathBuf),
+    /// The master that sentinels name, wherever it is at the moment.
+    Master(Arc<Master>),
 }
 
 /// What TLS needs to know of one node.
@@ -95,6 +98,7 @@ impl fmt::Display for Address {
             Address::Tcp { host, port, tls: None } => write!(f, "{host}:{port}"),
             Address::Tcp { host, port, tls: Some(_) } => write!(f, "{host}:{port} (TLS)"),
             Address::Unix(path) => write!(f, "{}", path.display()),
+            Address::Master(master) => master.fmt(f),
         }
     }
 }
@@ -125,6 +129,17 @@ pub struct Dial {
     pub timeout: Duration,
 }
 
+/// What a connection is to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opening<'a> {
+    pub(super) proto: Proto,
+    pub(super) db: u16,
+    /// For CLIENT LIST at home.
+    pub(super) name: &'a str,
+    /// Whether a master that sentinels name is asked for its role.
+    pub(super) confirmed: bool,
+}
+
 /// Why a connection could not be opened.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DialError {
@@ -140,6 +155,12 @@ pub enum DialError {
     /// The node answered a command of the opening conversation with an error.
     #[error("it answers {command} with: {reply}")]
     Refused { command: String, reply: String },
+    /// Where the master is cannot be learned, or what a sentinel says cannot be used.
+    #[error("{0}")]
+    Sentinel(String),
+    /// The server that sentinels name says that it is something else.
+    #[error("it is no master but a {0}")]
+    Role(String),
     /// What came back is not RESP.
     #[error("it does not speak RESP: {0}")]
     Protocol(String),
@@ -168,29 +189,54 @@ impl Dial {
     /// Opens a connection that speaks `proto` and is in database `db`; it carries nothing before its SELECT
     /// was answered OK (a SELECT answered -BUSY would let the next command land in database 0).
     pub async fn open(&self, proto: Proto, db: u16, name: &str) -> Result<Box<dyn Stream>, DialError> {
-        let opening = async {
-            let mut control = Control::new(self.stream().await?);
-            control.greet(&self.credentials, proto, db, name).await?;
-            Ok(control.into_stream())
-        };
-        tokio::time::timeout(self.timeout, opening).await.unwrap_or(Err(DialError::Timeout(self.timeout)))
+        self.open_as(Opening { proto, db, name, confirmed: true }).await
     }
 
-    async fn stream(&self) -> Result<Box<dyn Stream>, DialError> {
-        match &self.address {
-            Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+    /// The same of a server that may run a script, from within which it tells nothing of itself: whether it is the
+    /// master that sentinels take it for is still to be confirmed ([`Dial::confirm`]).
+    pub(super) async fn open_unconfirmed(
+        &self,
+        proto: Proto,
+        name: &str,
+    ) -> Result<Box<dyn Stream>, DialError> {
+        self.open_as(Opening { proto, db: 0, name, confirmed: false }).await
+    }
+
+    async fn open_as(&self, opening: Opening<'_>) -> Result<Box<dyn Stream>, DialError> {
+        let opened = async {
+            match &self.address {
+                Address::Master(master) => self.open_master(master, opening).await,
+                address => Ok(self.greeted(address, opening).await?.into_stream()),
+            }
+        };
+        tokio::time::timeout(self.timeout, opened).await.unwrap_or(Err(DialError::Timeout(self.timeout)))
+    }
+
+    pub(super) async fn greeted(
+        &self,
+        address: &Address,
+        opening: Opening<'_>,
+    ) -> Result<Control, DialError> {
+        let stream: Box<dyn Stream> = match address {
+            Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
             Address::Tcp { host, port, tls } => {
                 let tcp = TcpStream::connect((host.as_str(), *port)).await?;
                 tune(&tcp)?;
                 match tls {
-                    None => Ok(Box::new(tcp)),
+                    None => Box::new(tcp),
                     Some(tls) => {
                         let connector = tokio_rustls::TlsConnector::from(tls.config.clone());
-                        Ok(Box::new(connector.connect(tls.name.clone(), tcp).await?))
+                        Box::new(connector.connect(tls.name.clone(), tcp).await?)
                     }
                 }
             }
-        }
+            Address::Master(master) => {
+                return Err(DialError::Sentinel(format!("{master} has no place of its own")));
+            }
+        };
+        let mut control = Control::new(stream);
+        control.greet(&self.credentials, opening).await?;
+        Ok(control)
     }
 }
 
@@ -235,17 +281,26 @@ impl Control {
 
     /// Sends one command and waits for its reply.
     pub async fn ask(&mut self, command: &[&[u8]]) -> Result<OwnedFrame, DialError> {
-        let mut out = Vec::new();
-        encode::command(&mut out, command);
-        self.stream.write_all(&out).await?;
+        self.send(command).await?;
         self.read_reply().await
     }
 
     /// Sends one command and waits for its reply, an error too, as it comes.
     pub(super) async fn ask_raw(&mut self, command: &[&[u8]]) -> Result<Vec<u8>, DialError> {
+        self.send(command).await?;
+        self.read_raw().await
+    }
+
+    /// Sends one command.
+    pub(super) async fn send(&mut self, command: &[&[u8]]) -> Result<(), DialError> {
         let mut out = Vec::new();
         encode::command(&mut out, command);
         self.stream.write_all(&out).await?;
+        Ok(())
+    }
+
+    /// Waits for what comes next, a reply or a push. Nothing is lost if it is not waited for to the end.
+    pub(super) async fn read_raw(&mut self) -> Result<Vec<u8>, DialError> {
         let mut scanner = ReplyScanner::new();
         loop {
             match scanner.step(&self.buffer, 0) {
@@ -297,9 +352,7 @@ impl Control {
     fn greet<'a>(
         &'a mut self,
         credentials: &'a Credentials,
-        proto: Proto,
-        db: u16,
-        name: &'a str,
+        Opening { proto, db, name, .. }: Opening<'a>,
     ) -> Pin<Box<dyn Future<Output = Result<(), DialError>> + Send + 'a>> {
         Box::pin(async move {
             let user = credentials.username.as_deref().unwrap_or("default").as_bytes();

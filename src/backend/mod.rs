@@ -12,6 +12,7 @@ pub mod health;
 pub mod lane;
 pub mod node;
 pub mod pool;
+pub mod sentinel;
 pub mod subscriptions;
 mod swaps;
 pub mod tracking;

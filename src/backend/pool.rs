@@ -20,7 +20,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::breaker::Unreachable;
-use super::connection::{Control, DialError, Stream};
+use super::connection::{Control, Dial, DialError, Stream};
 use super::node::Node;
 use crate::metrics::Counters;
 use crate::resp::Proto;
@@ -133,7 +133,7 @@ impl Pools {
         };
         let mut line = self.line().await?;
         line.spoiled = true;
-        match timeout(self.node.dial.timeout, line.become_fit(proto, db)).await {
+        match timeout(self.node.dial.timeout, line.become_fit(&self.node.dial, proto, db)).await {
             Ok(Ok(())) => line.spoiled = false,
             Ok(Err(e)) => return Err(NoLease::Refused(e.to_string())),
             Err(_) => return Err(NoLease::Refused(DialError::Timeout(self.node.dial.timeout).to_string())),
@@ -199,7 +199,14 @@ struct Line {
 }
 
 impl Line {
-    async fn become_fit(&mut self, proto: Proto, db: Option<u32>) -> Result<(), DialError> {
+    async fn become_fit(&mut self, dial: &Dial, proto: Proto, db: Option<u32>) -> Result<(), DialError> {
+        // From within a script it answers neither this nor that, and is asked again when it is lent again.
+        if self.id == 0
+            && let Err(e) = dial.confirm(&mut self.control).await
+            && e.busy().is_none()
+        {
+            return Err(e);
+        }
         if self.id == 0
             && let OwnedFrame::Number { data, .. } = self.control.ask(&[b"CLIENT", b"ID"]).await?
         {
@@ -238,7 +245,7 @@ impl ManageConnection for Dialer {
 
     async fn connect(&self) -> Result<Line, DialError> {
         let (proto, db) = (Proto::Resp2, 0);
-        match self.node.dial.open(proto, 0, "strata-lease").await {
+        match self.node.dial.open_unconfirmed(proto, "strata-lease").await {
             Ok(stream) => {
                 self.node.up();
                 self.counters.home_connects.bump();

@@ -88,6 +88,7 @@ pub struct Guard<S: Sink> {
 enum Asked {
     Tracking,
     Rest,
+    Role,
     Probe,
     Ping,
 }
@@ -136,8 +137,8 @@ impl<S: Sink> Guard<S> {
                     tracing::warn!(node = %self.node.dial.address, reason, "guard connection lost; copies are not served");
                 }
             }
-            let pause = self.node.breaker.check().err().map_or(Duration::ZERO, |u| u.retry_in);
-            tokio::time::sleep(pause.max(Duration::from_millis(10))).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            self.node.breaker.allowed().await;
         }
     }
 
@@ -272,11 +273,8 @@ impl<S: Sink> Link<'_, S> {
             return Ok(());
         }
         if !self.awake {
-            return if self.demand.wakes(reads) || self.guard.sink.must_hear() {
-                self.wake().await
-            } else {
-                Ok(())
-            };
+            let wakes = self.demand.wakes(reads) || self.guard.sink.must_hear();
+            return if wakes { self.wake().await } else { Ok(()) };
         }
         if self.demand.stays_awake(reads, announced) || self.guard.sink.must_hear() {
             return Ok(());
@@ -295,6 +293,10 @@ impl<S: Sink> Link<'_, S> {
         self.next_probe = Instant::now() + self.guard.lease / 4;
         if self.questions.iter().any(|q| matches!(q.what, Asked::Probe)) {
             return Ok(());
+        }
+        // A master that was demoted goes on to answer, but announces too late what happens where writes go now.
+        if self.guard.node.dial.may_be_demoted() {
+            self.put(Asked::Role, &[b"ROLE"]).await?;
         }
         let command: &[&[u8]] = if self.probe_by_info { &[b"INFO", b"commandstats"] } else { &[b"PING"] };
         self.put(Asked::Probe, command).await
@@ -378,6 +380,7 @@ impl<S: Sink> Link<'_, S> {
                     self.guard.sink.lease(question.sent + clock::nanos(self.guard.lease));
                 }
             }
+            (Asked::Role, None) => self.guard.node.dial.check_role(frame)?,
             (Asked::Ping, None) => self.settle(question.round, question.fences),
         }
         Ok(())

@@ -132,7 +132,7 @@ impl<T> Slot<T> {
 }
 
 /// Any of these names, in words.
-pub(super) fn alternatives(names: &[&str]) -> String {
+fn alternatives(names: &[&str]) -> String {
     names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" or ")
 }
 

@@ -103,6 +103,9 @@ impl Proxy {
             Some(own) => own.send(ask.request.raw(), 0, ticket, ask.now),
             None => self.send(way, ask.request.raw(), ticket, ask.now),
         }
+        if ask.lane.scripts {
+            self.note_scripts();
+        }
     }
 
     pub(super) fn send(&self, way: Way, request: &[u8], ticket: Ticket, now: u64) {
@@ -189,6 +192,9 @@ impl Direct {
 
     pub(super) fn complete(mut self, outcome: Outcome<'_>, now: u64) {
         let proxy = self.proxy.clone();
+        if matches!(self.effect, Effect::WritesUnnamed | Effect::ReadsUnnamed) {
+            proxy.note_scripts();
+        }
         let unknown = |reply: &Reply<'_>| reply.bytes().starts_with(b"-NOSCRIPT");
         if let (Some(called), Outcome::Reply(reply)) = (self.called.take(), &outcome)
             && unknown(reply)

@@ -33,7 +33,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -74,6 +73,7 @@ use lease::Leases;
 pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
 pub use read::Read;
+pub use scripts::Scripts;
 use slow_log::SlowLog;
 pub use spread::Walks;
 pub use subscribers::Order;
@@ -94,8 +94,8 @@ pub struct Shared {
     pub cluster: Option<Arc<Cluster>>,
     /// How many connections to it clients may have for themselves.
     pub places: Arc<Places>,
-    /// Workers of which a script has been running for a while.
-    pub long_scripts: AtomicUsize,
+    /// Scripts that home has not answered.
+    pub scripts: Scripts,
     /// Confirmations of the guard.
     pub confirmations: Arc<Confirmations>,
     /// What is subscribed to at home.
@@ -232,7 +232,6 @@ pub struct Proxy {
     clients: RefCell<HashMap<u64, Rc<dyn Client>>>,
     held: RefCell<VecDeque<Held>>,
     leases: Leases,
-    long_script: Cell<bool>,
     admission: Admission,
     touched: RefCell<Vec<(u32, Box<[u8]>)>>,
     touching: Cell<bool>,
@@ -256,7 +255,6 @@ impl Proxy {
             clients: RefCell::default(),
             held: RefCell::default(),
             leases: Leases::default(),
-            long_script: Cell::new(false),
             admission: Admission::default(),
             touched: RefCell::default(),
             touching: Cell::new(false),
@@ -369,7 +367,7 @@ impl Proxy {
         lanes.iter().for_each(|(_, lane)| lane.tick(now));
         self.tick_ways(now);
         self.tick_leases(now);
-        self.notice_long_scripts(&lanes, now);
+        self.note_scripts();
         self.release_confirmed(now);
         self.expire_subscriptions(now);
         let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);

@@ -227,6 +227,9 @@ impl Proxy {
             Some(own) => own.send(block, parts, ticket, ask.now),
             None => self.send_parts(way, block, parts, ticket, ask.now),
         }
+        if lane.scripts {
+            self.note_scripts();
+        }
     }
 }
 
@@ -254,6 +257,9 @@ impl Transaction {
 
     pub(super) fn complete(self, outcome: Outcome<'_>, now: u64) {
         let proxy = self.proxy.clone();
+        if self.effects.scripts {
+            proxy.note_scripts();
+        }
         let copies = proxy.fenced_copies();
         if let Some(copies) = copies {
             self.effects.fence(&proxy, copies);

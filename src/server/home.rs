@@ -10,6 +10,7 @@ use crate::backend::cluster::{Cluster, NodeId};
 use crate::backend::connection::{Address, Control, Tls};
 use crate::backend::embedded::Embedded;
 use crate::backend::node::Node;
+use crate::backend::sentinel::{Master, Sentinels, Watch};
 use crate::config::{Config, Endpoint, Topology, Upstream};
 use crate::resp::Proto;
 
@@ -27,6 +28,7 @@ async fn ask_home(config: &Config) -> anyhow::Result<String> {
         Some(cluster) => cluster.node(NodeId::FIRST),
         None => Arc::new(node(config.home(), embedded.as_ref())?),
     };
+    let _watch = watch(config.home(), &node).await;
     let stream = node.dial.open(Proto::Resp3, 0, "strata-check").await?;
     let mut control = Control::new(stream);
     control.demand(&[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await?;
@@ -35,6 +37,10 @@ async fn ask_home(config: &Config) -> anyhow::Result<String> {
     let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).unwrap_or("?").trim().to_owned();
     let found =
         format!("Redis {} ({} mode), client tracking works", field("redis_version:"), field("redis_mode:"));
+    let found = match &node.dial.address {
+        Address::Master(_) => format!("{}: {found}", node.dial.address),
+        Address::Tcp { .. } | Address::Unix(_) => found,
+    };
     if let Some(embedded) = embedded {
         embedded.stop().await;
     }
@@ -52,6 +58,16 @@ pub(super) async fn embedded(config: &Config) -> anyhow::Result<Option<Embedded>
         }
         _ => Ok(None),
     }
+}
+
+/// Who follows the sentinels of home, if it has any. The master is known by then, if it can be.
+pub(super) async fn watch(home: &Upstream, node: &Arc<Node>) -> Option<Watch> {
+    let (Address::Master(master), Some(sentinels)) = (&node.dial.address, Sentinels::of(home)) else {
+        return None;
+    };
+    let mut watch = Watch::new(sentinels, master.clone(), node.clone());
+    watch.first().await;
+    Some(watch)
 }
 
 /// The nodes of home, if it is a cluster.
@@ -78,10 +94,8 @@ pub(super) fn node(home: &Upstream, embedded: Option<&Embedded>) -> anyhow::Resu
             Address::Tcp { host: host.clone(), port: *port, tls }
         }
         (Topology::Single(Endpoint::Embedded { .. }), None) => bail!("the embedded Redis is not running"),
+        (Topology::Sentinel { master, .. }, None) => Address::Master(Arc::new(Master::new(master))),
         (Topology::Cluster { .. }, None) => bail!("a cluster is more than one node"),
-        (topology @ Topology::Sentinel { .. }, None) => {
-            bail!("{topology} is not available in this version yet")
-        }
     };
     Ok(Node::new(home, address))
 }

@@ -5,7 +5,7 @@ mod worker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
 pub use home::try_home;
-use worker::{Worker, spawn_workers};
+use worker::{Worker, spawn_workers, worker_count};
 
 use crate::acl::Users;
 use crate::backend::cluster::NodeId;
@@ -36,7 +36,7 @@ use crate::metrics::{Counters, Metrics};
 use crate::proxy::announce::Announcements;
 use crate::proxy::slow_log::SlowLog;
 use crate::proxy::watch::{Reason, Watch};
-use crate::proxy::{KnownScripts, Message, Shared};
+use crate::proxy::{KnownScripts, Message, Scripts, Shared};
 use crate::session::clients::Clients;
 use crate::tier::copies::Copies;
 use crate::tier::l1::{L1Options, Policy as L1Policy};
@@ -92,6 +92,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         Some(cluster) => cluster.node(NodeId::FIRST),
         None => Arc::new(home::node(config.home(), embedded.as_ref())?),
     };
+    let watch = home::watch(config.home(), &node).await;
     let confirmations = Arc::new(Confirmations::default());
     let facts = Arc::new(Facts::default());
     let copies = (config.l1.enabled && cluster.is_none())
@@ -100,7 +101,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         copies: copies.clone(),
         node: node.clone(),
         cluster,
-        long_scripts: AtomicUsize::new(0),
+        scripts: Scripts::new(worker_count(&config)),
         places: Arc::new(Places::new(config.home().max_connections, config.server.max_clients)),
         confirmations: confirmations.clone(),
         subscriptions: Arc::new(Subscriptions::default()),
@@ -132,6 +133,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         () = accept(&config, &listener, &shared, &users, &counters) => Ok("the listener failed"),
         () = async { match &mut embedded { Some(e) => e.keep().await, None => std::future::pending().await } } => Ok("the embedded Redis ended"),
         () = sweep(copies) => Ok("unreachable"),
+        () = async { match watch { Some(watch) => watch.run().await, None => std::future::pending().await } } => Ok("nobody follows the sentinels"),
     }?;
     drop(listener);
     drain(&config, &shared, &clients, ending, workers).await;

@@ -98,6 +98,8 @@ struct Core {
     seen: Cell<u64>,
     /// CLIENT TRACKING; none: off.
     tracking: Cell<Option<Mode>>,
+    /// The place of its OK: what changed before that is said is no news.
+    tracking_since: Cell<u64>,
     /// What follows EXEC's reply, which is still to be made of home's.
     deferred: RefCell<Option<Deferred>>,
     timings: RefCell<Timings>,
@@ -259,6 +261,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         busy: Cell::new(false),
         seen: Cell::new(0),
         tracking: Cell::new(None),
+        tracking_since: Cell::new(u64::MAX),
         deferred: RefCell::default(),
         timings: RefCell::default(),
         restricted: Cell::new(false),

@@ -172,10 +172,6 @@ fn what_later_versions_know_is_not_ignored_in_silence() {
             "l4 (f:1): is not available in this version yet; accepted: no [l4] at all, or l4.enabled = false alone",
         ),
         (
-            "[l3]\nenabled = true\nnodes = ['a:1']\nmode = 'sentinel'\nmaster = 'm'",
-            "l3.mode (f:4): \"sentinel\" is not available in this version yet; accepted: \"standalone\" or \"cluster\"",
-        ),
-        (
             "[[l4.source]]\nmatch = 'a'",
             "l4 (f:1): is not available in this version yet; accepted: no [l4] at all, or l4.enabled = false alone",
         ),
@@ -307,6 +303,10 @@ fn the_parts_of_l3_must_fit_together() {
         (
             "l3.enabled = true\nl3.mode = 'standalone'\nl3.nodes = ['a:1', 'b:2']".to_owned(),
             &["l3.nodes (f:3): names more than one node, which l3.mode = \"standalone\" cannot use"],
+        ),
+        (
+            "[l3]\nenabled = true\nmode = 'sentinel'\nnodes = ['a:1', 'b:2']".to_owned(),
+            &["l3.master (default): is empty: the sentinels know the master by a name, such as \"mymaster\""],
         ),
         (
             "l3.mode = 'redis'".to_owned(),

@@ -8,6 +8,7 @@ mod lifecycle;
 mod newer;
 mod pubsub;
 mod rules;
+mod sentinel;
 mod service;
 mod several;
 mod support;

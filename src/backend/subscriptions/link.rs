@@ -99,7 +99,10 @@ impl<P: Post> Link<P> {
                 Err(open) if wanted => {
                     // Others may always be first to dial when that is allowed again.
                     self.tell_all(|| Event::Failed { reason: open.reason.clone(), retry_in: open.retry_in });
-                    let _ = timeout(open.retry_in, self.register.asked.notified()).await;
+                    tokio::select! {
+                        () = self.node.breaker.allowed() => {}
+                        () = self.register.asked.notified() => {}
+                    }
                 }
                 _ => self.register.asked.notified().await,
             }

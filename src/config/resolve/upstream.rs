@@ -8,11 +8,8 @@ use crate::config::error::ConfigError;
 use crate::config::location::{self, Location, Place};
 use crate::config::raw::{self, RawUpstream};
 use crate::config::secret::mask_url;
-use crate::config::slot::{A_LIST_OF_PLACES, alternatives};
+use crate::config::slot::A_LIST_OF_PLACES;
 use crate::config::tiers::{Endpoint, HostPort, Identity, Tls, Topology, Upstream};
-
-/// The modes of `[l3]` that can be had.
-const AVAILABLE: &[&str] = &["standalone", "cluster"];
 
 impl Resolver<'_> {
     pub(super) fn check_tiers(&mut self) {
@@ -125,11 +122,6 @@ impl Resolver<'_> {
     }
 
     fn check_l3_enabled(&mut self, mode: &'static str, nodes: &[HostPort], master: &str) {
-        if !AVAILABLE.contains(&mode) {
-            let wrong = format!("{mode:?} is not available in this version yet");
-            let error = ConfigError::new("l3.mode", self.origin("l3.mode"), wrong);
-            self.errors.push(error.accepted(alternatives(AVAILABLE)));
-        }
         if nodes.is_empty() {
             let error = ConfigError::new("l3.nodes", self.origin("l3.nodes"), "is empty");
             self.errors.push(error.accepted(A_LIST_OF_PLACES));

@@ -141,8 +141,10 @@ impl Session {
         }
     }
 
+    /// Who is told so is gone to everybody else as well.
     fn quit(&mut self) {
         self.ok();
+        self.context.clients.remove(self.info.id);
         self.core.closing.set(true);
     }
 

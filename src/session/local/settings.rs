@@ -1,4 +1,5 @@
-//! CONFIG SET goes home; what it says of things that strata keeps itself holds for them, too.
+//! CONFIG SET goes home; what it says of things that strata keeps itself holds for them, too. Not home's, but
+//! strata's own is the address that CONFIG GET tells, and stays as it is.
 
 use crate::command::Args;
 use crate::proxy::Shared;
@@ -22,11 +23,25 @@ impl Session {
     /// Sends a CONFIG SET home if it is about something that strata keeps itself. False: it is not.
     pub(in crate::session) fn follow_config(&mut self, request: &Request<'_>) -> bool {
         let changes = changes(request);
-        if changes == Changes::default() {
-            return false;
-        }
+        let words = match without_address(request, &self.address()) {
+            Err(name) => {
+                let why = match name {
+                    "bind" => "Failed to bind to specified addresses",
+                    _ => "Unable to listen on this port",
+                };
+                self.reply_error(format!(
+                    "ERR CONFIG SET failed (possibly related to argument '{name}') - {why}: where strata listens is server.listen's"
+                ));
+                return true;
+            }
+            Ok(words) if words.len() == request.len() && changes == Changes::default() => return false,
+            Ok(words) if words.len() == 2 && request.len() > 2 => {
+                self.ok();
+                return true;
+            }
+            Ok(words) => words,
+        };
         let (proxy, lane) = (self.context.proxy.clone(), self.lane);
-        let words: Vec<Vec<u8>> = request.iter().map(<[u8]>::to_vec).collect();
         self.reply_later(async move {
             let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
             match proxy.ask_all(lane, &words).await {
@@ -55,6 +70,29 @@ impl Changes {
     }
 }
 
+/// The words of a CONFIG SET but for the settings that are strata's `address` and are to stay as they are; the name of
+/// one that is not.
+fn without_address<A: Args + ?Sized>(
+    args: &A,
+    address: &[(&'static str, String)],
+) -> Result<Vec<Vec<u8>>, &'static str> {
+    let arg = |index: usize| args.arg(index).unwrap_or_default();
+    if !args.len().is_multiple_of(2) {
+        // Home has words for it.
+        return Ok((0..args.len()).map(|index| arg(index).to_vec()).collect());
+    }
+    let mut words = vec![arg(0).to_vec(), arg(1).to_vec()];
+    for index in (2..args.len()).step_by(2) {
+        let own = address.iter().find(|(name, _)| arg(index).eq_ignore_ascii_case(name.as_bytes()));
+        match own {
+            Some((_, value)) if arg(index + 1) == value.as_bytes() => {}
+            Some((name, _)) => return Err(name),
+            None => words.extend([arg(index).to_vec(), arg(index + 1).to_vec()]),
+        }
+    }
+    Ok(words)
+}
+
 fn changes<A: Args + ?Sized>(args: &A) -> Changes {
     let mut changes = Changes::default();
     for index in (2..args.len()).step_by(2) {
@@ -75,6 +113,26 @@ fn changes<A: Args + ?Sized>(args: &A) -> Changes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_address_is_stratas_own() {
+        let address = [("port", "7379".to_owned()), ("bind", "::".to_owned())];
+        let left = |words: &str| {
+            let words = without_address(words.split(' ').collect::<Vec<_>>().as_slice(), &address)?;
+            Ok(words
+                .iter()
+                .map(|word| String::from_utf8_lossy(word).into_owned())
+                .collect::<Vec<_>>()
+                .join(" "))
+        };
+        for kept in ["CONFIG SET", "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 1 port", "CONFIG SET bind"]
+        {
+            assert_eq!(left(kept), Ok(kept.to_owned()));
+        }
+        let expected = Ok("CONFIG SET maxmemory 1".to_owned());
+        assert_eq!(left("CONFIG SET PORT 7379 maxmemory 1 bind ::"), expected);
+        assert_eq!(left("CONFIG SET maxmemory 1 port 7380"), Err("port"));
+    }
 
     #[test]
     fn what_strata_keeps_itself_is_found_among_other_settings() {

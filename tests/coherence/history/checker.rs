@@ -18,6 +18,8 @@ pub(super) struct Limits {
     pub(super) lease: Nanos,
     /// What the machine's scheduling is granted on top. Reads that need it are counted.
     pub(super) slack: Nanos,
+    /// Whether a write in doubt may vanish after it was seen, as one may that a failover loses.
+    pub(super) doubts_vanish: bool,
 }
 
 /// What may be wrong with a read.
@@ -217,7 +219,9 @@ fn judge(history: &History, read: &Read, floors: &mut Floors, verdict: &mut Verd
     };
     let floor = floor.max(least.written).max(least.seen);
     let oldest = (floor..=newest).find(|&version| read.seen.fits(&states[version].content));
-    floors.saw(oldest.unwrap_or(newest), read);
+    let oldest = oldest.unwrap_or(newest);
+    let lasting = |version: &usize| !floors.limits.doubts_vanish || states[*version].done.is_some();
+    floors.saw((0..=oldest).rev().find(lasting).unwrap_or(0), read);
     if newest < least.lease && matches!(read.by.route, Route::Proxy(_)) {
         verdict.late += 1;
     }

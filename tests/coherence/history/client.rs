@@ -9,9 +9,12 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::commands::{Query, Write, query, understand, write};
+use super::errors::Errors;
 use super::field::{self, Field, Register};
 use super::link::{Link, Outcome};
+use super::losses::Moment;
 use super::model::{Actor, Clock, Nanos, Read, Route, Turn};
+use super::witness::{Sight, Witness};
 use crate::support::{Value, arguments};
 
 /// Out of a hundred operations, how many are writes.
@@ -31,7 +34,7 @@ const AFTER_ERROR: Duration = Duration::from_millis(40);
 pub(super) struct Record {
     pub(super) reads: Vec<Read>,
     pub(super) writes: usize,
-    pub(super) errors: usize,
+    pub(super) errors: Errors,
     /// Replies to acknowledged writes that no correct server gives.
     pub(super) odd: Vec<String>,
 }
@@ -39,6 +42,8 @@ pub(super) struct Record {
 pub(super) struct Worker<'a> {
     actor: Actor,
     link: Box<dyn Link>,
+    /// Where home may lose what it acknowledged.
+    witness: Option<Witness>,
     field: &'a Field,
     clock: Clock,
     random: StdRng,
@@ -50,11 +55,12 @@ impl<'a> Worker<'a> {
     pub(super) fn new(
         actor: Actor,
         link: Box<dyn Link>,
+        witness: Option<Witness>,
         field: &'a Field,
         clock: Clock,
         random: StdRng,
     ) -> Self {
-        Worker { actor, link, field, clock, random, turn: 0, record: Record::default() }
+        Worker { actor, link, witness, field, clock, random, turn: 0, record: Record::default() }
     }
 
     /// Works until `over`.
@@ -64,14 +70,14 @@ impl<'a> Worker<'a> {
             Route::Proxy(_) => WRITES_BY_PROXY,
         };
         while !over.load(Ordering::Relaxed) {
-            let errors = self.record.errors;
+            let errors = self.record.errors.total();
             match self.random.random_range(0..100) {
                 kind if kind >= writes => self.read(),
-                _ if self.random.random_ratio(1, FLUSH) => self.flush(),
+                _ if self.field.terms.flushes && self.random.random_ratio(1, FLUSH) => self.flush(),
                 _ => self.write(),
             }
             let pause = Duration::from_micros(self.random.random_range(PAUSE_MICROS));
-            thread::sleep(if self.record.errors > errors { AFTER_ERROR } else { pause });
+            thread::sleep(if self.record.errors.total() > errors { AFTER_ERROR } else { pause });
         }
         self.record
     }
@@ -112,8 +118,7 @@ impl<'a> Worker<'a> {
         let reply = match outcome {
             Outcome::Said(reply) if !reply.is_error() => reply,
             Outcome::Said(_) | Outcome::Unsure | Outcome::NotSent => {
-                self.record.errors += 1;
-                return;
+                return self.record.errors.count(outcome);
             }
         };
         self.field.count_answered();
@@ -151,6 +156,7 @@ impl<'a> Worker<'a> {
             batch.insert(0, before.command.clone());
             batch.push(after.command.clone());
         }
+        let losses = field.losses.now();
         let begin = self.clock.now();
         let mut outcomes = self.link.exchange(&batch);
         let after = if around { outcomes.pop() } else { None };
@@ -165,7 +171,11 @@ impl<'a> Worker<'a> {
         }
         let turn = self.next_turn(begin);
         let noted = field::Write { by: self.actor, turn, what, content, ttl };
-        match self.fate(&outcomes, &replies, what) {
+        let fate = match self.fate(&outcomes, &replies, what, losses) {
+            Fate::Done(_) if !lost && !self.holds(&register, &noted, losses) => Fate::Doubt,
+            fate => fate,
+        };
+        match fate {
             Fate::Done(_) if lost => {}
             Fate::Done(at) => book.wrote(noted, begin, Some(at)),
             Fate::Doubt => {
@@ -180,19 +190,42 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn fate(&mut self, outcomes: &[(Outcome, Nanos)], replies: &[Value], what: &str) -> Fate {
+    /// Whether an acknowledged write is at home and will stay there.
+    fn holds(&mut self, register: &Register, write: &field::Write, losses: Moment) -> bool {
+        let Some(witness) = &mut self.witness else {
+            return true;
+        };
+        match witness.look(register, &write.content, write.ttl.is_some(), &self.field.losses) {
+            Sight::Lasts => true,
+            Sight::Unsure => false,
+            Sight::Other(found) => {
+                if self.field.losses.none_since(losses) {
+                    let (name, what) = (&register.name, write.what);
+                    self.record.odd.push(format!("{what} of {name} was acknowledged and is lost: {found:?}"));
+                }
+                false
+            }
+        }
+    }
+
+    fn fate(&mut self, outcomes: &[(Outcome, Nanos)], replies: &[Value], what: &str, losses: Moment) -> Fate {
         let doubtful = |outcome: &Outcome| match outcome {
             Outcome::Said(value) => value.is_error(),
             Outcome::Unsure | Outcome::NotSent => true,
         };
-        if outcomes.iter().any(|(outcome, _)| doubtful(outcome)) {
-            self.record.errors += 1;
+        if let Some((outcome, _)) = outcomes.iter().find(|(outcome, _)| doubtful(outcome)) {
+            self.record.errors.count(outcome);
             let never = outcomes.iter().all(|(outcome, _)| *outcome == Outcome::NotSent);
             return if never { Fate::Never } else { Fate::Doubt };
         }
         let expected = replies.iter().cloned().map(Outcome::Said);
         if !outcomes.iter().map(|(outcome, _)| outcome.clone()).eq(expected) {
-            self.record.odd.push(format!("{what} by {:?}: {outcomes:?} instead of {replies:?}", self.actor));
+            // A server that lost what was there before answers otherwise.
+            if self.field.terms.replicas.is_none() || self.field.losses.none_since(losses) {
+                self.record
+                    .odd
+                    .push(format!("{what} by {:?}: {outcomes:?} instead of {replies:?}", self.actor));
+            }
             return Fate::Doubt;
         }
         self.record.writes += 1;

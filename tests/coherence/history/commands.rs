@@ -13,6 +13,10 @@ const CHUNK: usize = 8;
 /// Versions a text may collect by APPEND.
 const MAX_CHUNKS: usize = 5;
 
+/// The commands that clients read with, as INFO spells them.
+pub(super) const READS: [&str; 8] =
+    ["get", "getrange", "strlen", "exists", "hget", "hmget", "hgetall", "mget"];
+
 /// Commands that make one write, all or none of them executed in the end.
 pub(super) struct Write {
     pub(super) commands: Vec<Arguments>,
@@ -30,6 +34,28 @@ pub(super) struct Query {
     pub(super) command: Arguments,
     pub(super) what: &'static str,
     pub(super) part: Part,
+}
+
+/// EVAL of a script that finds all it works on in ARGV. In a cluster its keys are named too, or nobody could tell where it
+/// is to run.
+fn script(register: &Register, script: &str, keys: &[Vec<u8>], further: &[&[u8]]) -> Arguments {
+    let declared = if register.terms.cluster { keys } else { &[] };
+    let count = declared.len().to_string();
+    let mut words = vec![script.as_bytes(), count.as_bytes()];
+    words.extend(declared.iter().map(Vec::as_slice));
+    words.extend(keys.iter().map(Vec::as_slice).chain(further.iter().copied()));
+    command("EVAL", &words)
+}
+
+/// The first key that a command names, if it names one.
+pub(super) fn key_of(words: &Arguments) -> Option<&[u8]> {
+    let at = match words.first()?.as_slice() {
+        b"MULTI" | b"EXEC" => return None,
+        b"EVAL" if words.get(2)?.as_slice() == b"0" => return None,
+        b"EVAL" => 3,
+        _ => 1,
+    };
+    words.get(at).map(Vec::as_slice)
 }
 
 fn command(name: &str, words: &[&[u8]]) -> Arguments {
@@ -55,7 +81,7 @@ pub(super) fn write(register: &Register, content: &Content, version: usize, rand
     if content.is_some() {
         match random.random_range(0..100) {
             0..12 => return delete(&keys),
-            12..18 => return expire(&keys, content, short_time(random)),
+            12..18 => return expire(register, &keys, content, short_time(random)),
             18..22 if register.kind != Kind::Pair => return rename_away(register, version),
             22..27 if register.kind == Kind::Hash => return delete_fields(&keys[0]),
             _ => {}
@@ -64,7 +90,7 @@ pub(super) fn write(register: &Register, content: &Content, version: usize, rand
     let plain = match register.kind {
         Kind::Text => write_text(register, content, &value, random),
         Kind::Hash => write_hash(register, content, &value, random),
-        Kind::Pair => write_pair(&keys, &value, random),
+        Kind::Pair => write_pair(register, &keys, &value, random),
     };
     match random.random_range(0..8) {
         0 => transaction(plain),
@@ -88,7 +114,7 @@ fn delete(keys: &[Vec<u8>]) -> Write {
 }
 
 /// Both keys of a pair are given the same moment: two PEXPIREs of one script may be a millisecond apart, and MGET finds them torn.
-fn expire(keys: &[Vec<u8>], content: &Content, ttl: Nanos) -> Write {
+fn expire(register: &Register, keys: &[Vec<u8>], content: &Content, ttl: Nanos) -> Write {
     let millis = (ttl / MILLISECOND).to_string();
     let seconds = (ttl / SECOND).to_string();
     let mut write = match keys {
@@ -97,12 +123,11 @@ fn expire(keys: &[Vec<u8>], content: &Content, ttl: Nanos) -> Write {
         }
         [key] => single("PEXPIRE", command("PEXPIRE", &[key, millis.as_bytes()]), Value::Integer(1), None),
         _ => {
-            let script = "local time = redis.call('TIME') \
-                local at = math.floor(time[1] * 1000 + time[2] / 1000 + ARGV[1]) \
-                for i = 2, #ARGV do redis.call('PEXPIREAT', ARGV[i], at) end return 1";
-            let mut words = vec![script.as_bytes(), b"0", millis.as_bytes()];
-            words.extend(keys.iter().map(Vec::as_slice));
-            single("EVAL of PEXPIREAT", command("EVAL", &words), Value::Integer(1), None)
+            let text = "local time = redis.call('TIME') \
+                local at = math.floor(time[1] * 1000 + time[2] / 1000 + ARGV[3]) \
+                for i = 1, 2 do redis.call('PEXPIREAT', ARGV[i], at) end return 1";
+            let words = script(register, text, keys, &[millis.as_bytes()]);
+            single("EVAL of PEXPIREAT", words, Value::Integer(1), None)
         }
     };
     write.content.clone_from(content);
@@ -134,8 +159,8 @@ fn write_text(register: &Register, content: &Content, value: &[u8], random: &mut
             single("SETRANGE", command("SETRANGE", &[&key, b"0", value]), length, Some(overwritten.into()))
         }
         3 => {
-            let script = "redis.call('SET', ARGV[1], ARGV[2]) return 1";
-            let words = command("EVAL", &[script.as_bytes(), b"0", &key, value]);
+            let text = "redis.call('SET', ARGV[1], ARGV[2]) return 1";
+            let words = script(register, text, &[key], &[value]);
             single("EVAL of SET", words, Value::Integer(1), Some(value.into()))
         }
         4 => {
@@ -156,8 +181,8 @@ fn write_text(register: &Register, content: &Content, value: &[u8], random: &mut
 fn write_hash(register: &Register, content: &Content, value: &[u8], random: &mut StdRng) -> Write {
     let key = register.key("");
     if random.random_ratio(1, 4) {
-        let script = "redis.call('HSET', ARGV[1], 'f', ARGV[2], 'g', ARGV[2]) return 1";
-        let words = command("EVAL", &[script.as_bytes(), b"0", &key, value]);
+        let text = "redis.call('HSET', ARGV[1], 'f', ARGV[2], 'g', ARGV[2]) return 1";
+        let words = script(register, text, &[key], &[value]);
         return single("EVAL of HSET", words, Value::Integer(1), Some(value.into()));
     }
     let new = if content.is_some() { 0 } else { 2 };
@@ -165,10 +190,10 @@ fn write_hash(register: &Register, content: &Content, value: &[u8], random: &mut
     single("HSET", words, Value::Integer(new), Some(value.into()))
 }
 
-fn write_pair(keys: &[Vec<u8>], value: &[u8], random: &mut StdRng) -> Write {
+fn write_pair(register: &Register, keys: &[Vec<u8>], value: &[u8], random: &mut StdRng) -> Write {
     if random.random_ratio(1, 4) {
-        let script = "redis.call('SET', ARGV[1], ARGV[3]) redis.call('SET', ARGV[2], ARGV[3]) return 1";
-        let words = command("EVAL", &[script.as_bytes(), b"0", &keys[0], &keys[1], value]);
+        let text = "redis.call('SET', ARGV[1], ARGV[3]) redis.call('SET', ARGV[2], ARGV[3]) return 1";
+        let words = script(register, text, keys, &[value]);
         return single("EVAL of two SETs", words, Value::Integer(1), Some(value.into()));
     }
     let words = command("MSET", &[&keys[0], value, &keys[1], value]);
@@ -238,10 +263,27 @@ pub(super) fn query(register: &Register, random: &mut StdRng) -> Query {
     Query { command, what, part }
 }
 
+/// WATCH and GET of a key.
+pub(super) fn log_words(key: &[u8]) -> [Arguments; 2] {
+    [command("WATCH", &[key]), command("GET", &[key])]
+}
+
+/// A read that shows what a register holds.
+pub(super) fn sample(register: &Register) -> Arguments {
+    match register.kind {
+        Kind::Text => command("GET", &[&register.key("")]),
+        Kind::Hash => command("HGET", &[&register.key(""), b"f"]),
+        Kind::Pair => command("GET", &[&register.key("a")]),
+    }
+}
+
+/// Whether `value` is what `sample` reads of this content.
+pub(super) fn is_same(value: &Value, content: &Content) -> bool {
+    value.bytes() == content.as_deref()
+}
+
 pub(super) fn is_read(words: &Arguments) -> bool {
-    const READS: [&[u8]; 8] =
-        [b"GET", b"GETRANGE", b"STRLEN", b"EXISTS", b"HGET", b"HMGET", b"HGETALL", b"MGET"];
-    words.first().is_some_and(|name| READS.contains(&name.as_slice()))
+    words.first().is_some_and(|name| READS.iter().any(|read| read.as_bytes().eq_ignore_ascii_case(name)))
 }
 
 /// What the reply to a query says. `Err` for one that no server may give.

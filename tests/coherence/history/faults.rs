@@ -5,45 +5,21 @@ use std::time::Duration;
 
 use rand::Rng;
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
 
-use crate::support::{Direction, Endpoint, RedisServer, Relay, Strata};
+use crate::support::{Direction, Part, Relay, Strata};
 
 /// Longer than the lease of 1 s.
 const SILENCE_MILLIS: std::ops::Range<u64> = 1_300..2_100;
 
-/// Home, and the ways to it.
-pub(super) struct Fleet {
-    pub(super) home: RedisServer,
-    /// One in front of home for each proxy.
-    relays: Vec<Relay>,
-    /// Empty where clients speak to the relays themselves.
-    proxies: Vec<Strata>,
-}
-
-impl Fleet {
-    /// Starts home and `proxies` relays, with a proxy each if `strata`.
-    pub(super) fn start(proxies: usize, strata: bool) -> Fleet {
-        let home = RedisServer::start(&[("appendonly", "yes"), ("appendfsync", "always")]);
-        let relays: Vec<Relay> = (0..proxies).map(|_| Relay::start(&home.tcp())).collect();
-        let started = relays.iter().filter(|_| strata).map(|relay| Strata::start(&relay.endpoint(), &[]));
-        let proxies = started.collect();
-        Fleet { home, relays, proxies }
-    }
-
-    /// Where clients of this proxy connect.
-    pub(super) fn endpoint(&self, proxy: usize) -> Endpoint {
-        self.proxies.get(proxy).map_or_else(|| self.relays[proxy].endpoint(), Strata::endpoint)
-    }
-}
-
-/// One kind of fault, and which proxy it hits.
+/// One kind of fault, and whom it hits: a way to home (a proxy's, or that to a node), a proxy, or a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The connections between a proxy and home break, and for a moment new ones do too.
+    /// The connections on a way break, and for a moment new ones do too.
     Cut(usize),
     /// They stay open and carry nothing one way, or both ways.
     Silence(usize, Option<Direction>),
+    /// Some of them stay open and never carry anything again.
+    HalfOpen(usize),
     /// They are slow.
     Slow(usize),
     /// Home stops for longer than the lease.
@@ -54,79 +30,83 @@ pub(super) enum Fault {
     DropConnections,
     /// A proxy stops for longer than the lease.
     PauseProxy(usize),
+    KillProxy(usize),
+    /// A master ends, and one of its replicas takes its place.
+    KillMaster,
+    /// A master stops for so long that one of its replicas takes its place.
+    ReplaceMaster,
+    /// A master stops for longer than the lease, and is still master when it goes on.
+    PauseMaster,
+    /// CLUSTER FAILOVER.
+    Failover,
+    /// Slots of registers go to other nodes, with the keys that are there.
+    MoveSlots,
 }
 
-/// Every kind once, in random order.
-pub(super) fn shuffled(fleet: &Fleet, random: &mut StdRng) -> Vec<Fault> {
-    let mut proxy = || random.random_range(0..fleet.relays.len());
-    let mut faults = vec![
-        Fault::Cut(proxy()),
-        Fault::Silence(proxy(), None),
-        Fault::Silence(proxy(), Some(Direction::Requests)),
-        Fault::Silence(proxy(), Some(Direction::Replies)),
-        Fault::Slow(proxy()),
-        Fault::PauseHome,
-        Fault::RestartHome,
-        Fault::KillHome,
-        Fault::DropConnections,
-    ];
-    if !fleet.proxies.is_empty() {
-        faults.push(Fault::PauseProxy(proxy()));
-    }
-    faults.shuffle(random);
-    faults
+pub(super) fn silence(random: &mut StdRng) -> Duration {
+    Duration::from_millis(random.random_range(SILENCE_MILLIS))
 }
 
-impl Fault {
-    /// Inflicts the fault and takes it back.
-    pub(super) fn inflict(self, fleet: &mut Fleet, random: &mut StdRng) {
-        let silence = Duration::from_millis(random.random_range(SILENCE_MILLIS));
-        let moment = Duration::from_millis(random.random_range(20..400));
-        match self {
-            Fault::Cut(proxy) => {
-                let relay = &fleet.relays[proxy];
-                relay.refuse(true);
-                relay.cut();
-                thread::sleep(moment);
-                relay.refuse(false);
-            }
-            Fault::Silence(proxy, direction) => {
-                let ways = direction.map_or(vec![Direction::Requests, Direction::Replies], |way| vec![way]);
-                let relay = &fleet.relays[proxy];
-                ways.iter().for_each(|&way| relay.stall(way, true));
-                thread::sleep(silence);
-                // What was held is lost, or comes late.
-                if random.random() {
-                    relay.cut();
-                }
-                ways.iter().for_each(|&way| relay.stall(way, false));
-            }
-            Fault::Slow(proxy) => {
-                fleet.relays[proxy].delay(moment / 8);
-                thread::sleep(silence / 2);
-                fleet.relays[proxy].delay(Duration::ZERO);
-            }
-            Fault::PauseHome => {
-                fleet.home.pause();
-                thread::sleep(silence);
-                fleet.home.resume();
-            }
-            Fault::RestartHome => {
-                fleet.home.stop();
-                thread::sleep(moment);
-                fleet.home.start_again();
-            }
-            Fault::KillHome => {
-                fleet.home.kill();
-                thread::sleep(moment);
-                fleet.home.start_again();
-            }
-            Fault::DropConnections => drop(fleet.home.kill_tcp_clients()),
-            Fault::PauseProxy(proxy) => {
-                fleet.proxies[proxy].pause();
-                thread::sleep(silence);
-                fleet.proxies[proxy].resume();
-            }
+pub(super) fn moment(random: &mut StdRng) -> Duration {
+    Duration::from_millis(random.random_range(20..400))
+}
+
+/// The connections of proxies; those of servers among themselves go on.
+const PROXIES_OWN: [Part; 3] = [Part::Guard, Part::Lane2, Part::Lane3];
+
+/// Inflicts a fault of a way. False if it is none.
+pub(super) fn on_the_way(fault: Fault, relays: &[&Relay], random: &mut StdRng) -> bool {
+    let (silence, moment) = (silence(random), moment(random));
+    match fault {
+        Fault::Cut(way) => {
+            relays[way].refuse(true);
+            PROXIES_OWN.iter().for_each(|&part| relays[way].cut_part(part));
+            thread::sleep(moment);
+            relays[way].refuse(false);
         }
+        Fault::Silence(way, direction) => {
+            let ways = direction.map_or(vec![Direction::Requests, Direction::Replies], |one| vec![one]);
+            let stall = |stalled: bool| {
+                for &direction in &ways {
+                    PROXIES_OWN.iter().for_each(|&part| relays[way].stall_part(part, direction, stalled));
+                }
+            };
+            stall(true);
+            thread::sleep(silence);
+            // What was held is lost, or comes late.
+            if random.random() {
+                PROXIES_OWN.iter().for_each(|&part| relays[way].cut_part(part));
+            }
+            stall(false);
+        }
+        Fault::HalfOpen(way) => {
+            relays[way].abandon(|| random.random());
+            thread::sleep(silence);
+        }
+        Fault::Slow(way) => {
+            PROXIES_OWN.iter().for_each(|&part| relays[way].delay_part(part, moment / 8));
+            thread::sleep(silence / 2);
+            PROXIES_OWN.iter().for_each(|&part| relays[way].delay_part(part, Duration::ZERO));
+        }
+        _ => return false,
     }
+    true
+}
+
+/// Inflicts a fault of a proxy. False if it is none.
+pub(super) fn on_a_proxy(fault: Fault, proxies: &mut [Strata], random: &mut StdRng) -> bool {
+    match fault {
+        Fault::PauseProxy(proxy) => {
+            proxies[proxy].pause();
+            thread::sleep(silence(random));
+            proxies[proxy].resume();
+        }
+        Fault::KillProxy(proxy) => {
+            proxies[proxy].kill();
+            thread::sleep(moment(random));
+            proxies[proxy].start_again();
+        }
+        _ => return false,
+    }
+    true
 }

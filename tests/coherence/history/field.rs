@@ -8,11 +8,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::model::{Actor, Cause, Clock, Content, History, MILLISECOND, Nanos, Read, State, Turn};
+use super::losses::Losses;
+use super::model::{Actor, Cause, Clock, Content, History, MILLISECOND, Nanos, Read, State, Terms, Turn};
 
-/// How exactly home keeps time: its clock is read once a command and counts milliseconds.
+/// How much earlier than its time to live ends a value may vanish: home's clock is read once a command and counts
+/// milliseconds.
 const EXPIRY_EARLY: Nanos = 2 * MILLISECOND;
-const EXPIRY_LATE: Nanos = 5 * MILLISECOND;
 
 /// What a register is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +33,16 @@ pub(super) struct Register {
     pub(super) id: usize,
     pub(super) kind: Kind,
     pub(super) name: String,
+    pub(super) terms: Terms,
     book: Mutex<Book>,
 }
 
 impl Register {
-    fn new(id: usize, kind: Kind, round: usize) -> Arc<Register> {
-        let book = Book { states: vec![State::initial()], free_at: 0, retired: false, closed: None };
-        Arc::new(Register { id, kind, name: format!("{{{round}:{id}}}"), book: Mutex::new(book) })
+    fn new(id: usize, kind: Kind, round: usize, terms: Terms) -> Arc<Register> {
+        let expiry_late = terms.expiry_late;
+        let book =
+            Book { states: vec![State::initial()], free_at: 0, retired: false, closed: None, expiry_late };
+        Arc::new(Register { id, kind, name: format!("{{{round}:{id}}}"), terms, book: Mutex::new(book) })
     }
 
     /// One of its keys: all are in one slot of a cluster.
@@ -55,6 +59,7 @@ pub(super) struct Book {
     retired: bool,
     /// Reads that end later prove nothing any more.
     closed: Option<Nanos>,
+    expiry_late: Nanos,
 }
 
 impl Book {
@@ -75,7 +80,7 @@ impl Book {
         let Write { by, turn, what, content, ttl } = write;
         self.states.push(State { content, cause: Cause::Write { by, turn }, what, begin, done });
         let Some(ttl) = ttl else { return };
-        let expired = done.map(|done| done + ttl + EXPIRY_LATE);
+        let expired = done.map(|done| done + ttl + self.expiry_late);
         self.states.push(State {
             content: None,
             cause: Cause::Expiry { told: done.unwrap_or(begin) },
@@ -123,15 +128,19 @@ pub(super) struct Field {
     writing: RwLock<()>,
     /// Held while a fault is inflicted. A FLUSHALL needs it: were it in doubt, it could come late to any register.
     pub(super) calm: Mutex<()>,
-    round: usize,
+    pub(super) round: usize,
+    pub(super) terms: Terms,
+    pub(super) losses: Losses,
+    /// FLUSHALLs so far.
+    pub(super) flushes: AtomicUsize,
     /// Answered reads so far.
     pub(super) answered: AtomicUsize,
 }
 
 impl Field {
-    pub(super) fn new(round: usize) -> Field {
+    pub(super) fn new(round: usize, terms: Terms) -> Field {
         let kinds = KINDS.into_iter().flat_map(|(kind, count)| std::iter::repeat_n(kind, count));
-        let all: Vec<_> = kinds.enumerate().map(|(id, kind)| Register::new(id, kind, round)).collect();
+        let all: Vec<_> = kinds.enumerate().map(|(id, kind)| Register::new(id, kind, round, terms)).collect();
         let slots =
             all.iter().map(|register| RwLock::new(Slot { current: Arc::clone(register), previous: None }));
         Field {
@@ -140,6 +149,9 @@ impl Field {
             writing: RwLock::new(()),
             calm: Mutex::new(()),
             round,
+            terms,
+            losses: Losses::new(terms.replicas.unwrap_or(0)),
+            flushes: AtomicUsize::new(0),
             answered: AtomicUsize::new(0),
         }
     }
@@ -177,13 +189,14 @@ impl Field {
     pub(super) fn retire(&self, slot: usize, register: &Arc<Register>, book: &mut Book) {
         book.retired = true;
         let mut all = lock(&self.all);
-        let successor = Register::new(all.len(), register.kind, self.round);
+        let successor = Register::new(all.len(), register.kind, self.round, self.terms);
         all.push(Arc::clone(&successor));
         *write(&self.slots[slot]) = Slot { current: successor, previous: Some(Arc::clone(register)) };
     }
 
     /// Notes a FLUSHALL. Only while no write is under way.
     pub(super) fn flushed(&self, by: Actor, turn: Turn, begin: Nanos, done: Nanos) {
+        self.flushes.fetch_add(1, Ordering::Relaxed);
         for register in lock(&self.all).iter() {
             let flush = Write { by, turn, what: "FLUSHALL", content: None, ttl: None };
             lock(&register.book).flushed(flush, begin, done);
@@ -203,7 +216,8 @@ impl Field {
             })
             .collect();
         for read in reads {
-            if books[read.register].closed.is_none_or(|closed| read.end < closed) {
+            let open = books[read.register].closed.is_none_or(|closed| read.end < closed);
+            if open && !self.losses.excuse(&read) {
                 histories[read.register].reads.push(read);
             }
         }
@@ -247,7 +261,7 @@ mod tests {
     #[test]
     fn a_flush_while_a_time_to_live_ends_leaves_both_ways_to_become_absent() {
         let held: Content = Some(Box::from(&b"1"[..]));
-        let field = Field::new(0);
+        let field = Field::new(0, Terms::ONE);
         let register = field.current(0);
         let at = |millis: Nanos| millis * MILLISECOND;
         let clock = Clock::start();
@@ -258,7 +272,7 @@ mod tests {
         field.flushed(BY, (at(115), 4), at(115), at(120));
 
         let reads = vec![read(2, at(109), None), read(3, at(113), held), read(5, at(130), None)];
-        let limits = Limits { lease: SECOND, slack: 0 };
+        let limits = Limits { lease: SECOND, slack: 0, doubts_vanish: false };
         let history = &field.histories(reads)[0];
         assert_eq!(history.states.len(), 3);
         let wrong = check(history, limits).violations;
@@ -269,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_register_in_doubt_is_replaced_and_a_flush_closes_it() {
-        let field = Field::new(0);
+        let field = Field::new(0, Terms::ONE);
         let register = field.current(3);
         let mut book = field.open(&register, Clock::start()).unwrap();
         book.wrote(write(1, 10, None, None), 10, None);

@@ -8,7 +8,7 @@ use super::model::{Clock, Nanos};
 use crate::support::{Arguments, Client, Endpoint, Value};
 
 /// A reply takes longer only where something is broken for good.
-const PATIENCE: Duration = Duration::from_secs(6);
+pub(super) const PATIENCE: Duration = Duration::from_secs(6);
 
 /// What became of one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,9 @@ pub(super) enum Outcome {
 pub(super) trait Link: Send {
     /// Sends all in one write. Each outcome comes with the time it was known.
     fn exchange(&mut self, commands: &[Arguments]) -> Vec<(Outcome, Nanos)>;
+
+    /// The same, but only on the connection that the last exchange went by: what it said of that connection holds.
+    fn continue_with(&mut self, commands: &[Arguments]) -> Vec<(Outcome, Nanos)>;
 }
 
 /// A RESP connection to a server.
@@ -31,18 +34,24 @@ pub(super) struct Direct {
     endpoint: Endpoint,
     protocol: u8,
     clock: Clock,
+    patience: Duration,
     client: Option<Client>,
 }
 
 impl Direct {
     pub(super) fn new(endpoint: Endpoint, protocol: u8, clock: Clock) -> Direct {
-        Direct { endpoint, protocol, clock, client: None }
+        Direct { endpoint, protocol, clock, patience: PATIENCE, client: None }
+    }
+
+    /// How long a reply may take.
+    pub(super) fn with_patience(self, patience: Duration) -> Direct {
+        Direct { patience, ..self }
     }
 
     fn connected(&mut self) -> Option<&mut Client> {
         if self.client.is_none() {
             let mut client = Client::connect(&self.endpoint).ok()?;
-            client.set_patience(PATIENCE);
+            client.set_patience(self.patience);
             client.hello(self.protocol).ok()?;
             self.client = Some(client);
         }
@@ -52,8 +61,13 @@ impl Direct {
 
 impl Link for Direct {
     fn exchange(&mut self, commands: &[Arguments]) -> Vec<(Outcome, Nanos)> {
+        let _ = self.connected();
+        self.continue_with(commands)
+    }
+
+    fn continue_with(&mut self, commands: &[Arguments]) -> Vec<(Outcome, Nanos)> {
         let clock = self.clock;
-        let Some(client) = self.connected() else {
+        let Some(client) = &mut self.client else {
             return vec![(Outcome::NotSent, clock.now()); commands.len()];
         };
         let mut alive = client.send_all(commands).is_ok();
@@ -70,18 +84,24 @@ impl Link for Direct {
     }
 }
 
-type Copies = HashMap<Arguments, (Value, Nanos)>;
+pub(super) type Copies = HashMap<Arguments, (Value, Nanos)>;
 
 /// A cache as it should not be: it keeps replies for a fixed time and hears of no writes. The checker has to find it out.
 pub(super) struct Forgetful {
-    inner: Direct,
+    inner: Box<dyn Link>,
+    clock: Clock,
     copies: Arc<Mutex<Copies>>,
     lifetime: Nanos,
 }
 
 impl Forgetful {
-    pub(super) fn new(inner: Direct, copies: &Arc<Mutex<Copies>>, lifetime: Nanos) -> Forgetful {
-        Forgetful { inner, copies: Arc::clone(copies), lifetime }
+    pub(super) fn new(
+        inner: Box<dyn Link>,
+        clock: Clock,
+        copies: &Arc<Mutex<Copies>>,
+        lifetime: Nanos,
+    ) -> Forgetful {
+        Forgetful { inner, clock, copies: Arc::clone(copies), lifetime }
     }
 
     fn copy(&self, command: &Arguments, now: Nanos) -> Option<Value> {
@@ -91,6 +111,10 @@ impl Forgetful {
 }
 
 impl Link for Forgetful {
+    fn continue_with(&mut self, commands: &[Arguments]) -> Vec<(Outcome, Nanos)> {
+        self.inner.continue_with(commands)
+    }
+
     fn exchange(&mut self, commands: &[Arguments]) -> Vec<(Outcome, Nanos)> {
         let [command] = commands else {
             return self.inner.exchange(commands);
@@ -98,7 +122,7 @@ impl Link for Forgetful {
         if !super::commands::is_read(command) {
             return self.inner.exchange(commands);
         }
-        let now = self.inner.clock.now();
+        let now = self.clock.now();
         if let Some(copy) = self.copy(command, now) {
             return vec![(Outcome::Said(copy), now)];
         }

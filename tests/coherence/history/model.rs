@@ -22,6 +22,29 @@ impl Clock {
     }
 }
 
+/// What home is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Home is several servers: a script has to name its keys.
+    pub(super) cluster: bool,
+    /// So many replicas have to hold a write before it is certain to stay. None: home loses nothing that it
+    /// acknowledged, and needs no witness.
+    pub(super) replicas: Option<usize>,
+    /// How much later than its time to live ends a value may vanish.
+    pub(super) expiry_late: Nanos,
+    /// Whether clients empty home now and then.
+    pub(super) flushes: bool,
+}
+
+impl Terms {
+    /// One server that appends every write to disk. Its clock is read once a command and counts milliseconds.
+    pub(super) const ONE: Terms =
+        Terms { cluster: false, replicas: None, expiry_late: 5 * MILLISECOND, flushes: true };
+    /// A cluster. MIGRATE takes along how long a key has yet to live, and not when it ends.
+    pub(super) const CLUSTER: Terms =
+        Terms { cluster: true, replicas: Some(2), expiry_late: 250 * MILLISECOND, flushes: false };
+}
+
 /// The way an operation took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Route {

@@ -5,9 +5,13 @@ use std::fmt;
 
 use super::checker::{Limits, Violation, Wrong, check};
 use super::client::Record;
+use super::errors::Errors;
 use super::faults::Fault;
 use super::field::Field;
+use super::logs::{self, LogRecord};
 use super::model::{History, MILLISECOND, Nanos, Read, SECOND};
+
+use crate::support::{Arguments, Value};
 
 /// Violations told in full.
 const TOLD: usize = 5;
@@ -24,7 +28,9 @@ pub(super) struct Round {
     pub(super) calm_home_reads: u64,
     histories: Vec<History>,
     writes: usize,
-    errors: usize,
+    added: usize,
+    races: usize,
+    errors: Errors,
     odd: Vec<String>,
 }
 
@@ -35,10 +41,28 @@ impl Round {
         for record in records {
             reads.extend(record.reads);
             self.writes += record.writes;
-            self.errors += record.errors;
+            self.errors.add(record.errors);
             self.odd.extend(record.odd);
         }
         self.histories = field.histories(reads);
+    }
+
+    /// Takes in what was added to logs, and compares it with what home has at the end.
+    pub(super) fn collect_logs(
+        &mut self,
+        field: &Field,
+        records: Vec<LogRecord>,
+        ask: impl FnMut(&Arguments) -> Option<Value>,
+    ) {
+        let mut added = Vec::new();
+        for record in records {
+            added.extend(record.added);
+            self.races += record.races;
+            self.errors.add(record.errors);
+            self.odd.extend(record.odd);
+        }
+        self.added = added.len();
+        self.odd.extend(logs::check(&added, field, ask));
     }
 
     /// Whether no fault is on at `at` or was shortly before.
@@ -53,7 +77,9 @@ pub(super) struct Report {
     registers: usize,
     pub(super) reads: usize,
     writes: usize,
-    errors: usize,
+    added: usize,
+    races: usize,
+    errors: Errors,
     late: usize,
     calm_answers: usize,
     calm_home_reads: u64,
@@ -73,7 +99,9 @@ impl Report {
             registers: 0,
             reads: 0,
             writes: 0,
-            errors: 0,
+            added: 0,
+            races: 0,
+            errors: Errors::default(),
             late: 0,
             calm_answers: 0,
             calm_home_reads: 0,
@@ -89,7 +117,9 @@ impl Report {
     pub(super) fn add(&mut self, mut round: Round, limits: Limits) {
         self.rounds += 1;
         self.writes += round.writes;
-        self.errors += round.errors;
+        self.added += round.added;
+        self.races += round.races;
+        self.errors.add(std::mem::take(&mut round.errors));
         self.calm_answers += round.calm_answers;
         self.calm_home_reads += round.calm_home_reads;
         self.odd.append(&mut round.odd);
@@ -129,7 +159,8 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(to, "STRATA_SEED={}, {} rounds, {} registers", self.seed, self.rounds, self.registers)?;
-        writeln!(to, "{} reads, {} writes, {} errors", self.reads, self.writes, self.errors)?;
+        writeln!(to, "{} reads, {} writes, {}", self.reads, self.writes, self.errors)?;
+        writeln!(to, "{} added under WATCH, {} times too late", self.added, self.races)?;
         writeln!(to, "home executed {:.0} % of the reads in calm", 100.0 * self.home_share())?;
         writeln!(to, "overtaken when read, in calm: {}", distribution(&self.stale_in_calm))?;
         writeln!(to, "overtaken when read, in trouble: {}", distribution(&self.stale_in_trouble))?;

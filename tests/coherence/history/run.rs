@@ -12,13 +12,16 @@ use rand::{Rng, SeedableRng};
 
 use super::checker::Limits;
 use super::client::{Record, Worker};
-use super::faults::{Fault, Fleet, shuffled};
+use super::faults::Fault;
 use super::field::Field;
-use super::link::{Direct, Forgetful, Link};
+use super::link::{Copies, Forgetful, Link};
+use super::logs::{LogRecord, Prolonger};
 use super::model::{Actor, Clock, MILLISECOND, Nanos, Route, SECOND};
 use super::report::{Report, Round};
+use super::stage::Stage;
+use super::witness::Witness;
+use crate::support::{Arguments, Value, wait_until};
 
-const PROXIES: usize = 2;
 const CLIENTS_A_PROXY: usize = 4;
 const CLIENTS_AT_HOME: usize = 3;
 
@@ -26,11 +29,13 @@ const CLIENTS_AT_HOME: usize = 3;
 const ROUND: Duration = Duration::from_secs(25);
 /// Before the first fault, for the latencies of a proxy that nothing is wrong with.
 const CALM_START: Duration = Duration::from_secs(2);
+/// How long home may take to answer when all is over.
+const HOME_IS_WELL: Duration = Duration::from_secs(20);
 /// Between faults, twice.
 const CALM_MILLIS: std::ops::Range<u64> = 200..800;
 
 /// The serving lease of a proxy as it comes, and what the scheduling of a busy machine is granted.
-const LIMITS: Limits = Limits { lease: SECOND, slack: 200 * MILLISECOND };
+const LIMITS: Limits = Limits { lease: SECOND, slack: 200 * MILLISECOND, doubts_vanish: false };
 
 /// What clients that don't go home speak to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +48,7 @@ pub(super) enum Between {
 
 /// The servers of a run. To be dropped after its report was judged: what the proxies said is shown on failure.
 pub(super) struct Run {
-    fleet: Fleet,
+    stage: Box<dyn Stage>,
     between: Between,
     clock: Clock,
     with_faults: bool,
@@ -52,9 +57,14 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn start(between: Between, with_faults: bool) -> Run {
-        let fleet = Fleet::start(PROXIES, between == Between::Strata);
-        Run { fleet, between, clock: Clock::start(), with_faults, faults: Vec::new() }
+    /// `start` is told whether proxies are wanted.
+    pub(super) fn start<S: Stage + 'static>(
+        start: impl FnOnce(bool) -> S,
+        between: Between,
+        with_faults: bool,
+    ) -> Run {
+        let stage = Box::new(start(between == Between::Strata));
+        Run { stage, between, clock: Clock::start(), with_faults, faults: Vec::new() }
     }
 
     /// Lets all clients work and faults happen for `duration`, and checks what was read.
@@ -64,23 +74,31 @@ impl Run {
         for number in 0..rounds {
             let random = StdRng::seed_from_u64(seed.wrapping_add(u64::from(number)));
             let round = self.round(number as usize, random, duration / rounds);
-            report.add(round, LIMITS);
+            let doubts_vanish = self.stage.terms().replicas.is_some();
+            report.add(round, Limits { doubts_vanish, ..LIMITS });
         }
         report
     }
 
     fn round(&mut self, number: usize, mut random: StdRng, duration: Duration) -> Round {
-        let field = Field::new(number);
+        let field = Field::new(number, self.stage.terms());
         let over = AtomicBool::new(false);
         let links = self.links();
         let clock = self.clock;
         let mut round = Round::default();
-        let records: Vec<Record> = thread::scope(|scope| {
+        let prolongers = self.prolongers(&field, &mut random);
+        let (records, logs): (Vec<Record>, Vec<LogRecord>) = thread::scope(|scope| {
+            let prolongers: Vec<_> = (prolongers.into_iter())
+                .map(|prolonger| {
+                    let over = &over;
+                    scope.spawn(move || prolonger.run(over))
+                })
+                .collect();
             let clients: Vec<_> = links
                 .into_iter()
                 .map(|(actor, link)| {
-                    let worker =
-                        Worker::new(actor, link, &field, clock, StdRng::seed_from_u64(random.random()));
+                    let random = StdRng::seed_from_u64(random.random());
+                    let worker = Worker::new(actor, link, self.witness(), &field, clock, random);
                     let over = &over;
                     scope.spawn(move || worker.run(over))
                 })
@@ -92,10 +110,13 @@ impl Run {
             over.store(true, Ordering::Relaxed);
             let records =
                 clients.into_iter().map(|client| client.join().expect("a client ends well")).collect();
+            let logs = prolongers.into_iter().map(|client| client.join().expect("a client ends well"));
+            let logs = logs.collect();
             faults.expect("faults can be inflicted");
-            records
+            (records, logs)
         });
         round.collect(&field, records);
+        round.collect_logs(&field, logs, |words| self.ask_home(words));
         round
     }
 
@@ -103,18 +124,18 @@ impl Run {
     fn trouble(&mut self, field: &Field, random: &mut StdRng, end: Nanos, round: &mut Round) {
         let clock = self.clock;
         let left = || Duration::from_nanos(end.saturating_sub(clock.now()));
-        let before = home_reads(&self.fleet);
+        let before = self.stage.home_reads();
         thread::sleep(CALM_START.min(left()));
         round.calm_answers = field.answered.load(Ordering::Relaxed);
-        round.calm_home_reads = home_reads(&self.fleet).saturating_sub(before);
+        round.calm_home_reads = self.stage.home_reads().saturating_sub(before);
         while self.with_faults && !left().is_zero() {
             if self.faults.is_empty() {
-                self.faults = shuffled(&self.fleet, random);
+                self.faults = self.stage.shuffled(random);
             }
             let Some(fault) = self.faults.pop() else { break };
             let no_flush = field.calm.lock().unwrap_or_else(PoisonError::into_inner);
             let begin = clock.now();
-            fault.inflict(&mut self.fleet, random);
+            self.stage.inflict(fault, field, clock, random);
             round.faults.push((fault, begin, clock.now()));
             // Proxies may need a moment to find home again.
             thread::sleep(Duration::from_millis(random.random_range(CALM_MILLIS)).min(left()));
@@ -127,31 +148,55 @@ impl Run {
     /// Every client with its way.
     fn links(&self) -> Vec<(Actor, Box<dyn Link>)> {
         let mut links: Vec<(Actor, Box<dyn Link>)> = Vec::new();
-        for proxy in 0..PROXIES {
+        for proxy in 0..self.stage.proxies() {
             let copies = Arc::new(Mutex::new(HashMap::new()));
             for index in 0..CLIENTS_A_PROXY {
                 let actor = Actor { client: links.len(), route: Route::Proxy(proxy) };
-                let protocol = if index % 2 == 0 { 2 } else { 3 };
-                let direct = Direct::new(self.fleet.endpoint(proxy), protocol, self.clock);
-                links.push((
-                    actor,
-                    match self.between {
-                        Between::Forgetful => Box::new(Forgetful::new(direct, &copies, 3 * SECOND)),
-                        Between::Nothing | Between::Strata => Box::new(direct),
-                    },
-                ));
+                links.push((actor, self.through(proxy, if index % 2 == 0 { 2 } else { 3 }, &copies)));
             }
         }
         for _ in 0..CLIENTS_AT_HOME {
             let actor = Actor { client: links.len(), route: Route::Home };
-            links.push((actor, Box::new(Direct::new(self.fleet.home.unix(), 2, self.clock))));
+            links.push((actor, self.stage.home(self.clock)));
         }
         links
     }
-}
 
-/// How many reads of the kinds clients make home has executed.
-fn home_reads(fleet: &Fleet) -> u64 {
-    let kinds = ["get", "getrange", "strlen", "exists", "hget", "hmget", "hgetall", "mget"];
-    kinds.into_iter().map(|kind| fleet.home.calls(kind)).sum()
+    fn through(&self, proxy: usize, protocol: u8, copies: &Arc<Mutex<Copies>>) -> Box<dyn Link> {
+        let link = self.stage.through(proxy, protocol, self.clock);
+        match self.between {
+            Between::Forgetful => Box::new(Forgetful::new(link, self.clock, copies, 3 * SECOND)),
+            Between::Nothing | Between::Strata => link,
+        }
+    }
+
+    fn witness(&self) -> Option<Witness> {
+        self.stage.terms().replicas.map(|_| Witness::new(self.stage.home(self.clock)))
+    }
+
+    /// One client of each proxy and one at home.
+    fn prolongers<'a>(&self, field: &'a Field, random: &mut StdRng) -> Vec<Prolonger<'a>> {
+        let ways = (0..self.stage.proxies()).map(|proxy| self.stage.through(proxy, 2, self.clock));
+        let ways = ways.chain([self.stage.home(self.clock)]).enumerate();
+        let mut random = || StdRng::seed_from_u64(random.random());
+        ways.map(|(client, link)| Prolonger {
+            client,
+            link,
+            witness: self.witness(),
+            field,
+            random: random(),
+        })
+        .collect()
+    }
+
+    /// A read of home that waits until home is well.
+    fn ask_home(&self, words: &Arguments) -> Option<Value> {
+        let mut witness = Witness::new(self.stage.home(self.clock));
+        let mut said = None;
+        wait_until(HOME_IS_WELL, || {
+            said = witness.ask(words);
+            said.is_some()
+        });
+        said
+    }
 }

@@ -7,7 +7,7 @@ use super::model::{
     Actor, Cause, Content, History, MILLISECOND, Nanos, Part, Read, Route, SECOND, Seen, State, Turn,
 };
 
-const LIMITS: Limits = Limits { lease: SECOND, slack: 200 * MILLISECOND };
+const LIMITS: Limits = Limits { lease: SECOND, slack: 200 * MILLISECOND, doubts_vanish: false };
 
 const HOME: Actor = Actor { client: 9, route: Route::Home };
 const ANNA: Actor = Actor { client: 1, route: Route::Proxy(0) };

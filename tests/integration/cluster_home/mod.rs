@@ -1,7 +1,10 @@
 //! A Redis Cluster as home: clients see one Redis.
 
 mod failover;
+mod members;
 mod moving;
+mod places;
+mod reshard;
 mod words;
 
 use crate::support::{Client, Value};

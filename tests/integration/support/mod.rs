@@ -23,6 +23,7 @@ pub(crate) use client::{Client, Endpoint, encode};
 #[allow(unused_imports, reason = "what tests of a home of several servers stand on")]
 pub(crate) use cluster::{Cluster, Shape, slot_of};
 pub(crate) use port::Port;
+pub(crate) use process::Process;
 pub(crate) use redis::{RedisServer, is_redis_7_0, skip};
 pub(crate) use relay::{Direction, Part, Relay};
 #[allow(unused_imports, reason = "what tests of a home of several servers stand on")]

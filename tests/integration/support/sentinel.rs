@@ -1,6 +1,7 @@
 //! A master with replicas and the sentinels that watch them.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use super::process::Process;
 use super::{Client, Endpoint, RedisServer, Strata, Value, wait_until};
 
 /// How long anything may take that was asked of them.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the sentinels call the master.
 pub(crate) const NAME: &str = "main";
@@ -66,23 +67,42 @@ impl Sentinel {
     /// Fields of a reply about the master or itself; `None` while there is none.
     fn ask(&self, words: &[&str]) -> Option<Vec<String>> {
         let reply = Client::connect(&self.endpoint()).ok()?.call(words).ok()?;
-        let words = reply.elements()?;
-        let text = |word: &Value| word.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        words.iter().map(text).collect()
+        texts(&reply.elements()?)
     }
 
     /// A field of SENTINEL MASTER.
     fn master_field(&self, name: &str) -> Option<String> {
-        let fields = self.ask(&["SENTINEL", "MASTER", NAME])?;
-        fields.chunks_exact(2).find(|pair| pair[0] == name).map(|pair| pair[1].clone())
+        field(&self.ask(&["SENTINEL", "MASTER", NAME])?, name)
+    }
+
+    /// How many replicas it sees that say so themselves. One that it takes for a master yet, it would turn into a replica
+    /// again after somebody else has promoted it.
+    fn replicas(&self) -> Option<usize> {
+        let reply = Client::connect(&self.endpoint()).ok()?.call(&["SENTINEL", "REPLICAS", NAME]).ok()?;
+        let own = |replica: &Value| -> Option<bool> {
+            let fields = texts(&replica.elements()?)?;
+            let role = field(&fields, "role-reported")?;
+            Some(role == "slave" && field(&fields, "flags")? == "slave")
+        };
+        Some(reply.elements()?.iter().filter(|replica| own(replica) == Some(true)).count())
     }
 
     fn is_ready(&self, replicas: usize) -> bool {
-        let says = |name, value: usize| self.master_field(name) == Some(value.to_string());
-        says("num-slaves", replicas)
-            && says("num-other-sentinels", COUNT - 1)
-            && self.master_field("flags").as_deref() == Some("master")
+        let says = |name, value: &str| self.master_field(name).as_deref() == Some(value);
+        self.replicas().is_some_and(|count| count >= replicas)
+            && says("num-other-sentinels", &(COUNT - 1).to_string())
+            && says("flags", "master")
     }
+}
+
+fn texts(words: &[Value]) -> Option<Vec<String>> {
+    let text = |word: &Value| word.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    words.iter().map(text).collect()
+}
+
+/// The value behind a name.
+fn field(fields: &[String], name: &str) -> Option<String> {
+    fields.chunks_exact(2).find(|pair| pair[0] == name).map(|pair| pair[1].clone())
 }
 
 /// Servers keep their numbers for life, whatever becomes of their roles: 0 is the master at the start. Methods panic
@@ -155,6 +175,16 @@ impl Sentinels {
         Strata::start_bare(&all)
     }
 
+    /// Where a sentinel listens.
+    pub(crate) fn sentinel(&self, number: usize) -> SocketAddr {
+        self.sentinels[number].port.address()
+    }
+
+    /// A connection to a sentinel.
+    pub(crate) fn sentinel_client(&self, number: usize) -> Client {
+        Client::connect(&self.sentinels[number].endpoint()).expect("the sentinel accepts")
+    }
+
     pub(crate) fn server(&self, number: usize) -> &RedisServer {
         &self.servers[number]
     }
@@ -179,8 +209,14 @@ impl Sentinels {
             let now = self.master();
             now != old && is_master(now)
         };
-        assert!(wait_until(PATIENCE, switched), "no other master within {PATIENCE:?}");
+        assert!(wait_until(PATIENCE, switched), "no other master within {PATIENCE:?}:\n{}", self.logs());
         self.master()
+    }
+
+    /// What the sentinels said so far.
+    fn logs(&self) -> String {
+        let log = |sentinel: &Sentinel| fs::read_to_string(sentinel.directory.path().join("sentinel.log"));
+        self.sentinels.iter().filter_map(|sentinel| log(sentinel).ok()).collect()
     }
 
     fn role(&self, number: usize) -> Option<String> {
@@ -248,7 +284,7 @@ impl Sentinels {
     /// servers but it follow it. After a failover that is long: sentinels turn an old master that is back into a
     /// replica only after 8 s, and look for roles every 10 s.
     pub(crate) fn wait_ok(&self) {
-        let replicas = self.servers.len() - 1;
+        let replicas = self.servers.len() - 1 - self.away.len();
         let well = || {
             let master = self.master();
             let present = (0..self.servers.len()).filter(|number| !self.away.contains(number));

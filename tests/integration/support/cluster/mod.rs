@@ -8,7 +8,6 @@ mod view;
 
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use super::port::Port;
@@ -183,7 +182,7 @@ impl Cluster {
         let mut text = String::new();
         for (number, node) in self.nodes.iter().enumerate() {
             let myself = if number == of { "myself," } else { "" };
-            let (ip, port, bus, id) = (Ipv4Addr::LOCALHOST, node.port(), node.bus.number(), &node.id);
+            let (ip, port, bus, id) = (self.announced(), node.port(), node.bus.number(), &node.id);
             text += &format!("{id} {ip}:{port}@{bus} {myself}");
             text += &match number.checked_sub(masters) {
                 None => {
@@ -197,6 +196,12 @@ impl Cluster {
             };
         }
         text + &format!("vars currentEpoch {masters} lastVoteEpoch 0\n")
+    }
+
+    /// The address that all nodes give.
+    fn announced(&self) -> &str {
+        let told = self.shape.options.iter().find(|(name, _)| name == "cluster-announce-ip");
+        told.map_or("127.0.0.1", |(_, address)| address)
     }
 
     pub(crate) fn node(&self, number: usize) -> &Node {
@@ -305,6 +310,18 @@ impl Cluster {
     pub(crate) fn wait_promoted(&self, replica: usize) {
         let promoted = || self.view(replica).is_some_and(|view| view.is_master() && view.slots() > 0);
         assert!(wait_until(AGREEMENT, promoted), "{} is not promoted", self.nodes[replica].address());
+    }
+
+    /// Waits until one of the replicas is a master with slots.
+    pub(crate) fn wait_any_promoted(&self, replicas: &[usize]) {
+        let is_master = |&replica: &usize| self.view(replica).is_some_and(|v| v.is_master() && v.slots() > 0);
+        assert!(wait_until(AGREEMENT, || replicas.iter().any(is_master)), "none of {replicas:?} is promoted");
+    }
+
+    /// Waits until a master that was replaced knows it.
+    pub(crate) fn wait_replica(&self, number: usize) {
+        let known = || self.view(number).is_some_and(|view| !view.is_master());
+        assert!(wait_until(AGREEMENT, known), "{} remains a master", self.nodes[number].address());
     }
 
     /// Starts a node that belongs to the cluster and has no slots.
