@@ -114,7 +114,7 @@ impl Proxy {
         }
         let word = request.arg(1)?;
         if [id::EVAL, id::EVAL_RO].contains(&command.id) {
-            self.shared.scripts.learn(word);
+            self.shared.known_scripts.learn(word);
         }
         named(command, word)
     }
@@ -126,11 +126,11 @@ impl Proxy {
 
     /// Sends a script ahead to where it is about to be called, unless it is there.
     pub(super) fn provide_script(&self, way: Way, own: Option<&Own>, name: &Digest, now: u64) {
-        let Some(body) = self.shared.scripts.body(name) else { return };
+        let Some(body) = self.shared.known_scripts.body(name) else { return };
         if let Some(own) = own {
             return own.send_aside(&[b"SCRIPT", b"LOAD", &body], now);
         }
-        let since = (self.lane(way).connection(), self.shared.scripts.epoch());
+        let since = (self.lane(way).connection(), self.shared.known_scripts.epoch());
         let fresh = {
             let mut loaded = self.loaded.borrow_mut();
             let loaded = loaded.entry(way.node).or_default();
@@ -152,7 +152,7 @@ impl Proxy {
             loaded.names.remove(name);
         }
         self.provide_script(way, None, name, now);
-        self.shared.scripts.body(name).is_some()
+        self.shared.known_scripts.body(name).is_some()
     }
 }
 

@@ -119,7 +119,7 @@ pub struct Shared {
     /// Walks over the keys of several nodes.
     pub walks: parking_lot::Mutex<Walks>,
     /// Scripts, for nodes that have not seen them.
-    pub scripts: KnownScripts,
+    pub known_scripts: KnownScripts,
     /// Whether writes of keys in several slots are refused.
     pub strict: bool,
     /// The workers' doors.

@@ -114,7 +114,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         watch: Watch::default(),
         slow: slow_log(&config),
         walks: Mutex::default(),
-        scripts: KnownScripts::default(),
+        known_scripts: KnownScripts::default(),
         strict: config.cluster.strict,
         inboxes: parking_lot::RwLock::default(),
     });

@@ -113,8 +113,8 @@ impl Proxy {
             return self.direct_by(ask, any, effect, &[]);
         }
         match ask.command.map(|command| command.id) {
-            Some(id::SCRIPT_LOAD) => self.shared.scripts.learn(ask.request.arg(2).unwrap_or_default()),
-            Some(id::SCRIPT_FLUSH) => self.shared.scripts.forget(),
+            Some(id::SCRIPT_LOAD) => self.shared.known_scripts.learn(ask.request.arg(2).unwrap_or_default()),
+            Some(id::SCRIPT_FLUSH) => self.shared.known_scripts.forget(),
             _ => {}
         }
         match rule {
