@@ -182,15 +182,19 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let known = KnownScripts::default();
+        let held = || {
+            let known = known.0.lock();
+            (known.order.len(), known.bytes)
+        };
         let body = |n: usize| format!("return {n}").into_bytes();
         (0..MOST + 10).for_each(|n| known.learn(&body(n)));
-        assert_eq!((known.body(&name_of(&body(9))), known.0.lock().order.len()), (None, MOST));
+        assert_eq!((known.body(&name_of(&body(9))), held().0), (None, MOST));
         assert!(known.body(&name_of(&body(10))).is_some());
         known.learn(&vec![b' '; MOST_BYTES]);
-        assert_eq!((known.0.lock().order.len(), known.0.lock().bytes), (1, MOST_BYTES));
+        assert_eq!(held(), (1, MOST_BYTES));
         known.learn(b"return 1");
-        assert_eq!((known.0.lock().order.len(), known.0.lock().bytes), (1, 8));
+        assert_eq!(held(), (1, 8));
         known.learn(&vec![b' '; MOST_BYTES + 1]);
-        assert_eq!(known.0.lock().bytes, 8);
+        assert_eq!(held().1, 8);
     }
 }
