@@ -19,6 +19,7 @@ mod known_scripts;
 mod lanes;
 mod lease;
 mod mget;
+mod overheard;
 mod read;
 mod scripts;
 pub mod slow_log;
@@ -45,6 +46,7 @@ use crate::backend::health::Health;
 use crate::backend::lane::Reply;
 use crate::backend::node::Node;
 use crate::backend::pool::Places;
+pub use crate::backend::subscriptions::Space;
 use crate::backend::subscriptions::{Batch, Subscriptions};
 use crate::clock;
 use crate::command::Command;
@@ -72,6 +74,7 @@ use lanes::Lanes;
 use lease::Leases;
 pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
+pub use overheard::Overheard;
 pub use read::Read;
 pub use scripts::Scripts;
 use slow_log::SlowLog;
@@ -114,6 +117,8 @@ pub struct Shared {
     pub listeners: Listeners,
     /// What sessions have to be attentive for.
     pub watch: Watch,
+    /// What scripts run at home.
+    pub overheard: Overheard,
     /// Requests that took long.
     pub slow: SlowLog,
     /// Walks over the keys of several nodes.
@@ -142,10 +147,27 @@ pub enum Message {
     Wake,
     /// Messages for clients of this worker, and answers of home about their subscriptions.
     Heard(Batch),
+    /// A user has lost channels: who hears one of them is to be cut.
+    Revoked(Arc<Revoked>),
     /// End this session after what it has been answered.
     Close(u64),
     /// Accept no more, end what is idle, finish what is in flight.
     Drain,
+}
+
+/// Whether a topic may be heard.
+pub type May = dyn Fn(Space, &[u8]) -> bool + Send + Sync;
+
+/// What channels a user has left.
+pub struct Revoked {
+    /// The user's number.
+    pub user: u64,
+    /// Who took the others away: it is answered before it is cut.
+    pub by: u64,
+    /// Whether a topic is left.
+    pub may: Box<May>,
+    /// Dropped by every worker that has cut its clients.
+    pub done: tokio::sync::mpsc::Sender<()>,
 }
 
 /// A session, as replies see it.
@@ -213,6 +235,8 @@ pub struct Ask<'a> {
 /// Who gets a reply.
 enum Receiver {
     Client(Rc<dyn Client>, u64),
+    /// The same, once all have heard what was published before.
+    AfterMessages(Rc<dyn Client>, u64),
     Waiters(Vec<Waiter>),
 }
 
@@ -338,6 +362,7 @@ impl Proxy {
     fn hand(&self, receiver: Receiver, reply: &Bytes, now: u64) {
         match receiver {
             Receiver::Client(client, slot) => client.deliver(slot, Reply::Owned(reply.clone()), now),
+            Receiver::AfterMessages(client, slot) => self.after_messages(client, slot, reply.clone()),
             Receiver::Waiters(waiters) => self.answer(waiters, reply, now),
         }
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::held::Shows;
 use super::known_scripts::Digest;
 use super::lease::Own;
-use super::{Ask, Client, Crossed, LaneKey, Proxy, Receiver, Ticket, Way, error_reply, failure_text};
+use super::{Ask, Client, Crossed, LaneKey, Proxy, Receiver, Space, Ticket, Way, error_reply, failure_text};
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Command, KeyRef};
 use crate::resp::{Request, encode, reply};
@@ -27,6 +27,8 @@ pub struct Effects {
     called: Vec<Digest>,
     slot: Slot,
     counted: Counted,
+    /// Where in home's reply it is said who received a message, and of which channel.
+    published: Vec<(u32, Space, Box<[u8]>)>,
 }
 
 /// The slot of all keys.
@@ -81,6 +83,11 @@ impl Effects {
         }
     }
 
+    /// Adds a PUBLISH, whose reply is at `index` of home's.
+    pub fn publishes(&mut self, index: u32, space: Space, channel: &[u8]) {
+        self.published.push((index, space, channel.into()));
+    }
+
     /// Something in it is about this slot.
     pub fn at(&mut self, slot: Option<u16>) {
         self.slot = match (self.slot, slot) {
@@ -118,7 +125,8 @@ impl Effects {
 
     /// Bytes it takes.
     pub fn size(&self) -> usize {
-        (self.writes.len() + self.reads.len()) * size_of::<u64>()
+        let channels = self.published.iter().map(|(_, _, channel)| channel.len() + 32).sum::<usize>();
+        (self.writes.len() + self.reads.len()) * size_of::<u64>() + channels
     }
 
     fn pack(&mut self) {
@@ -275,6 +283,7 @@ impl Transaction {
             }
             Outcome::Reply(reply) => self.worded(reply),
         };
+        let (reply, heard) = proxy.with_receivers(reply, &self.effects.published);
         let took = now.saturating_sub(self.sent);
         let latency =
             if self.effects.counted.writes > 0 { &proxy.counters.home_set } else { &proxy.counters.home_get };
@@ -283,8 +292,12 @@ impl Transaction {
         let told =
             || (self.effects.writes() && !proxy.shared.listeners.is_empty()).then(|| Shows::Keys([].into()));
         match copies.and_then(|copies| self.effects.must_wait(copies)).or_else(told) {
+            None if heard => proxy.after_messages(self.client, self.slot, reply.into_bytes()),
             Some(shows) => {
-                let receiver = Receiver::Client(self.client, self.slot);
+                let receiver = match heard {
+                    true => Receiver::AfterMessages(self.client, self.slot),
+                    false => Receiver::Client(self.client, self.slot),
+                };
                 proxy.after_confirmation(vec![receiver], reply.into_bytes(), shows, now);
             }
             None => self.client.deliver(self.slot, reply, now),

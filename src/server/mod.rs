@@ -36,7 +36,7 @@ use crate::metrics::{Counters, Metrics};
 use crate::proxy::announce::Announcements;
 use crate::proxy::slow_log::SlowLog;
 use crate::proxy::watch::{Reason, Watch};
-use crate::proxy::{KnownScripts, Message, Scripts, Shared};
+use crate::proxy::{KnownScripts, Message, Overheard, Scripts, Shared};
 use crate::session::clients::Clients;
 use crate::tier::copies::Copies;
 use crate::tier::l1::{L1Options, Policy as L1Policy};
@@ -112,6 +112,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         metrics,
         listeners: Listeners::new(config.server.tracking_table_max_keys),
         watch: Watch::default(),
+        overheard: Overheard::default(),
         slow: slow_log(&config),
         walks: Mutex::default(),
         known_scripts: KnownScripts::default(),
@@ -188,6 +189,9 @@ fn spawn_monitor(config: &Config, shared: &Shared) {
     let interval = config.home().health_interval;
     let (node, health, facts) = (shared.node.clone(), shared.health.clone(), shared.facts.clone());
     tokio::task::spawn_local(Monitor::new(node, health, facts, interval, slow).run());
+    if let Some(steward) = home::steward(config, shared) {
+        tokio::task::spawn_local(steward.run());
+    }
 }
 
 /// Waits until home has said what it is, or was found to be away: a client that comes at once may SELECT at once.

@@ -202,6 +202,7 @@ async fn receive(context: &Rc<Context>, message: Message) {
                 client.close();
             }
         }
+        Message::Revoked(revoked) => context.cut_revoked(&revoked),
         Message::Drain => {
             context.draining.set(true);
             context.proxy.sessions().iter().for_each(|client| client.wake());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::parts::Parts;
-use super::walk::{Ground, Station, empty_page, imports};
+use super::walk::{Ground, Station, empty_page, imports, owned};
 use super::{info, merge};
 use crate::backend::cluster::{NodeId, slot};
 use crate::backend::lane::{Outcome, Reply};
@@ -134,6 +134,15 @@ impl Gather {
                 let wrong = |reply: &Bytes| reply::is_error(reply) || reply::bulk(reply).is_none();
                 if let Some(index) = replies.iter().position(wrong) {
                     return Err(fault(index, of(masters, index), false));
+                }
+                let agrees = |(master, reply): (&NodeId, &Bytes)| {
+                    let ranges = owned(reply::bulk(reply).unwrap_or_default());
+                    ground.agrees(&self.proxy.place(*master), &ranges)
+                };
+                if !masters.iter().zip(replies).all(agrees) {
+                    // The map is behind; the step is taken again when it is not.
+                    self.proxy.shared.cluster.iter().for_each(|cluster| cluster.ask_around());
+                    return Ok(empty_page(at.again()));
                 }
                 let told = |(master, reply): (&NodeId, &Bytes)| {
                     let name = self.proxy.place(*master);

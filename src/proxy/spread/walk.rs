@@ -97,6 +97,14 @@ impl Ground {
         self.masters.binary_search_by(|master| (**master).cmp(name)).is_ok()
     }
 
+    /// Whether a master has these ranges and nothing else.
+    pub(super) fn agrees(&self, name: &str, ranges: &[(u16, u16)]) -> bool {
+        let owned = (0..SLOTS).filter(|slot| self.owner(*slot) == Some(name)).count();
+        let theirs = |slot: u16| usize::from(slot) < SLOTS && self.owner(usize::from(slot)) == Some(name);
+        let told: Vec<u16> = ranges.iter().flat_map(|(first, last)| *first..=*last).collect();
+        told.len() == owned && told.into_iter().all(theirs)
+    }
+
     fn digest(&self, salt: u64) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self, salt).hash(&mut hasher);
@@ -205,6 +213,11 @@ impl Station {
         (rest >> (u64::BITS - TAG_BITS) == 0).then_some(rest << TAG_BITS | self.pass.tag)
     }
 
+    /// The cursor of this very step.
+    pub(super) fn again(&self) -> u64 {
+        self.cursor(0).unwrap_or(0)
+    }
+
     /// Whether a key is to be returned.
     fn wants(&self, slot: u16) -> bool {
         self.pass.only.as_ref().is_none_or(|only| only.binary_search(&slot).is_ok())
@@ -254,14 +267,26 @@ pub(super) fn parse_cursor(word: &[u8]) -> Option<u64> {
     Some(if negative { number.wrapping_neg() } else { number })
 }
 
-/// The slots that are on their way to the node that tells: `[slot-<-node]` in its own line of CLUSTER NODES.
-pub(super) fn imports(nodes: &[u8], master: &str) -> Vec<Import> {
-    let text = String::from_utf8_lossy(nodes);
+/// What the node that tells says of its own slots in CLUSTER NODES, word by word.
+fn own_words(text: &str) -> impl Iterator<Item = &str> {
     let myself =
         |line: &&str| line.split(' ').nth(2).is_some_and(|flags| flags.split(',').any(|f| f == "myself"));
-    let line = text.lines().find(myself).unwrap_or_default();
+    text.lines().find(myself).unwrap_or_default().split(' ').skip(8)
+}
+
+/// The slots that are on their way to the node that tells: `[slot-<-node]`.
+pub(super) fn imports(nodes: &[u8], master: &str) -> Vec<Import> {
     let slot = |word: &str| word.strip_prefix('[')?.split_once("-<-")?.0.parse().ok();
-    line.split(' ').skip(8).filter_map(slot).map(|slot| (slot, master.into())).collect()
+    own_words(&String::from_utf8_lossy(nodes)).filter_map(slot).map(|slot| (slot, master.into())).collect()
+}
+
+/// The slots of the node that tells: `first-last`, or one.
+pub(super) fn owned(nodes: &[u8]) -> Vec<(u16, u16)> {
+    let range = |word: &str| match word.split_once('-') {
+        Some((first, last)) => Some((first.parse().ok()?, last.parse().ok()?)),
+        None => word.parse().ok().map(|slot| (slot, slot)),
+    };
+    own_words(&String::from_utf8_lossy(nodes)).filter_map(range).collect()
 }
 
 #[cfg(test)]

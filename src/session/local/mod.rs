@@ -28,6 +28,7 @@ use crate::resp::{Proto, Request, encode, parse_i64};
 use crate::router::Effect;
 
 pub(super) use info::compose as compose_info;
+pub(super) use settings::sets_password;
 
 pub(super) const SYNTAX: &str = "ERR syntax error";
 pub(super) const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";

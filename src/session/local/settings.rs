@@ -2,6 +2,7 @@
 //! strata's own is the address that CONFIG GET tells, and stays as it is.
 
 use crate::command::Args;
+use crate::config::Secret;
 use crate::proxy::Shared;
 use crate::proxy::watch::Reason;
 use crate::resp::{Request, encode, parse_i64};
@@ -10,6 +11,8 @@ use crate::session::Session;
 const SLOWER_THAN: &[u8] = b"slowlog-log-slower-than";
 const MAX_LEN: &[u8] = b"slowlog-max-len";
 const MAX_KEYS: &[u8] = b"tracking-table-max-keys";
+const PASSWORD: &[u8] = b"requirepass";
+const NOT_TEXT: &str = "ERR strata: it logs in at home with this password, which has to be UTF-8";
 
 /// What a CONFIG SET changes here, once home has accepted it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -17,11 +20,17 @@ struct Changes {
     slower_than: Option<i64>,
     max_len: Option<usize>,
     max_keys: Option<usize>,
+    /// What strata itself has to log in with at home; empty: nothing.
+    password: Option<Secret>,
 }
 
 impl Session {
     /// Sends a CONFIG SET home if it is about something that strata keeps itself. False: it is not.
     pub(in crate::session) fn follow_config(&mut self, request: &Request<'_>) -> bool {
+        if sets_password(request) && request.iter().skip(3).any(|word| std::str::from_utf8(word).is_err()) {
+            self.reply_error(NOT_TEXT);
+            return true;
+        }
         let changes = changes(request);
         let words = match without_address(request, &self.address()) {
             Err(name) => {
@@ -67,7 +76,24 @@ impl Changes {
         if let Some(max) = self.max_keys {
             shared.tell(|listeners, tell| listeners.set_max_keys(max, tell));
         }
+        if let Some(password) = &self.password {
+            let credentials = &shared.node.dial.credentials;
+            // It is the default user's.
+            if credentials.username.as_deref().is_none_or(|name| name == "default") {
+                let password = Some(password.clone()).filter(|password| !password.expose().is_empty());
+                credentials.password.learn(password);
+                tracing::warn!(
+                    "CONFIG SET requirepass: strata follows until it is started again; configure the new password"
+                );
+            }
+        }
     }
+}
+
+/// Whether a CONFIG SET is about the password by which strata is let in.
+pub(in crate::session) fn sets_password<A: Args + ?Sized>(args: &A) -> bool {
+    let mut names = (2..args.len()).step_by(2).filter_map(|index| args.arg(index));
+    names.any(|name| name.eq_ignore_ascii_case(PASSWORD))
 }
 
 /// The words of a CONFIG SET but for the settings that are strata's `address` and are to stay as they are; the name of
@@ -96,9 +122,11 @@ fn without_address<A: Args + ?Sized>(
 fn changes<A: Args + ?Sized>(args: &A) -> Changes {
     let mut changes = Changes::default();
     for index in (2..args.len()).step_by(2) {
-        let (Some(name), Some(value)) = (args.arg(index), args.arg(index + 1).and_then(parse_i64)) else {
-            continue;
-        };
+        let (Some(name), Some(word)) = (args.arg(index), args.arg(index + 1)) else { continue };
+        if name.eq_ignore_ascii_case(PASSWORD) {
+            changes.password = std::str::from_utf8(word).ok().map(Secret::new);
+        }
+        let Some(value) = parse_i64(word) else { continue };
         if name.eq_ignore_ascii_case(SLOWER_THAN) {
             changes.slower_than = Some(value);
         } else if name.eq_ignore_ascii_case(MAX_LEN) {
@@ -139,8 +167,10 @@ mod tests {
         let found = |words: &str| changes(words.split(' ').collect::<Vec<_>>().as_slice());
         let all =
             "CONFIG SET maxmemory 1 Slowlog-Max-Len 5 slowlog-log-slower-than -1 tracking-table-max-keys 7";
-        let expected = Changes { slower_than: Some(-1), max_len: Some(5), max_keys: Some(7) };
+        let expected = Changes { slower_than: Some(-1), max_len: Some(5), max_keys: Some(7), password: None };
         assert_eq!(found(all), expected);
+        let password = Some(Secret::new("12"));
+        assert_eq!(found("config set REQUIREPASS 12"), Changes { password, ..Changes::default() });
         for words in ["CONFIG SET maxmemory 1", "CONFIG SET slowlog-max-len", "CONFIG SET slowlog-max-len x"]
         {
             assert_eq!(found(words), Changes::default(), "{words}");

@@ -40,7 +40,9 @@ impl Session {
                     let before = self.core.tracking.get();
                     let caching = before.is_some_and(|mode| mode.caching);
                     let mode = Mode { caching, ..options.mode };
-                    if mode.no_loop || self.at_home.is_some() {
+                    // A cluster has no connection on which it could judge: there own writes come back.
+                    let judged = mode.no_loop && !self.context.proxy.is_cluster();
+                    if judged || self.at_home.is_some() {
                         return self.track_at_home(mode, &options.prefixes);
                     }
                     self.track(mode, &options.prefixes);

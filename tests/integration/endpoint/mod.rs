@@ -6,6 +6,7 @@ mod facade;
 mod health;
 mod info;
 mod local;
+mod settings;
 
 use std::io;
 use std::time::Duration;

@@ -26,7 +26,7 @@ const SAME: &[&str] = &[
     "config set maxmemory 0 ; config set nothing 1 ; config set maxmemory x ; config set maxmemory ; config resetstat",
     "latency reset ; latency reset nothing ; memory purge ; memory purge x",
     "wait 0 0 ; wait x 0 ; wait 0 -1 ; wait",
-    "get a ; set a 1 ; append a 2 ; getrange a 0 0 ; object encoding a ; memory usage a ; type a ; ttl a ; dump nothing",
+    "get a ; set a 1 ; append a 2 ; getrange a 0 0 ; object encoding a ; type a ; ttl a ; dump nothing",
     "select 0 ; select x ; echo a ; ping ; time x ; lolwut version x ; role x",
     "multi ; set {t}a 1 ; mget {t}a {t}b ; del {t}a {t}c ; exec ; multi ; mset {t}a 1 {t}b 2 ; discard",
     "multi ; keys ; exec ; multi ; mset a ; exec",

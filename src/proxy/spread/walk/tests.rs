@@ -232,4 +232,8 @@ fn a_node_tells_what_is_on_its_way_to_it() {
         bb 127.0.0.1:2@12 myself,master - 0 1 2 connected 6 8-9 [7-<-aa] [5-<-cc] [9->-aa]\n";
     assert_eq!(imports(text.as_bytes(), "bb"), [(7, "bb".into()), (5, "bb".into())]);
     assert_eq!(imports(b"nonsense", "bb"), []);
+    assert_eq!(owned(text.as_bytes()), [(6, 6), (8, 9)]);
+    let ground = ground(&[("aa", 0, 5), ("bb", 6, 6), ("bb", 8, 9)]);
+    assert!(ground.agrees("bb", &owned(text.as_bytes())) && !ground.agrees("bb", &[(6, 6), (8, 8)]));
+    assert!(!ground.agrees("bb", &[(6, 10)]) && !ground.agrees("aa", &[(6, 6)]) && ground.agrees("cc", &[]));
 }
