@@ -24,6 +24,7 @@ use parts::Parts;
 pub use walk::Walks;
 use walk::{Ground, Step};
 
+const UNKNOWN_YET: &str = "CLUSTERDOWN strata: it is not known yet which nodes home has; try again";
 const INVALID_CURSOR: &str = "ERR invalid cursor";
 
 /// A request of strata's own making.
@@ -109,8 +110,8 @@ impl Proxy {
     fn every(self: &Rc<Self>, cluster: &Cluster, ask: &Ask<'_>, rule: Merge, effect: Effect) {
         let masters = self.masters();
         if masters.is_empty() {
-            let any = self.way_of_slot(ask.lane, None);
-            return self.direct_by(ask, any, effect, &[]);
+            cluster.ask_around();
+            return self.fail(ask, UNKNOWN_YET);
         }
         match ask.command.map(|command| command.id) {
             Some(id::SCRIPT_LOAD) => self.shared.known_scripts.learn(ask.request.arg(2).unwrap_or_default()),

@@ -6,7 +6,17 @@ mod scan;
 mod scripts;
 mod server;
 
-use crate::support::{Client, Value};
+use std::time::Duration;
+
+use crate::support::{Client, Cluster, Strata, Value, wait_until};
+
+/// In front of a cluster of which it knows all nodes.
+fn start(cluster: &Cluster, settings: &[(&str, &str)]) -> Strata {
+    let strata = cluster.strata(settings);
+    let known = || !call(&mut strata.connect(), "dbsize").is_error();
+    assert!(wait_until(Duration::from_secs(10), known), "the nodes are not found");
+    strata
+}
 
 fn call(client: &mut Client, command: &str) -> Value {
     let words: Vec<&str> = command.split(' ').collect();

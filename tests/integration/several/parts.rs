@@ -13,7 +13,7 @@ fn keys(cluster: &Cluster) -> Vec<String> {
 #[test]
 fn parts_are_put_together_in_the_order_asked() {
     let cluster = Cluster::start(&[]);
-    let strata = cluster.strata(&[]);
+    let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let mut mset = vec!["MSET".to_owned()];
     let mut mget = vec!["MGET".to_owned()];
@@ -39,7 +39,7 @@ fn parts_are_put_together_in_the_order_asked() {
 #[test]
 fn what_is_read_of_all_nodes_is_what_was_written() {
     let cluster = Cluster::start(&[]);
-    let strata = cluster.strata(&[]);
+    let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let [a, b, c] = keys(&cluster).try_into().expect("three keys");
     good(&mut client, &format!("mset {a} 1 {b} 2 {c} 3"));
@@ -67,7 +67,7 @@ fn what_is_read_of_all_nodes_is_what_was_written() {
 #[test]
 fn pipelined_requests_see_what_was_asked_before_them() {
     let cluster = Cluster::start(&[]);
-    let strata = cluster.strata(&[]);
+    let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let [a, b, c] = keys(&cluster).try_into().expect("three keys");
     let mut commands = Vec::new();
@@ -93,7 +93,7 @@ fn pipelined_requests_see_what_was_asked_before_them() {
 #[test]
 fn a_part_that_fails_says_which() {
     let cluster = Cluster::start(&[]);
-    let strata = cluster.strata(&[]);
+    let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let [a, b, c] = keys(&cluster).try_into().expect("three keys");
     // A node that takes no writes: of the three keys, one is not set.
@@ -111,7 +111,7 @@ fn a_part_that_fails_says_which() {
 #[test]
 fn a_node_that_is_away_fails_the_whole_and_is_named() {
     let mut cluster = Cluster::start_as(crate::support::Shape { replicas: 0, ..Default::default() });
-    let strata = cluster.strata(&[("l3.request_timeout", "1s")]);
+    let strata = super::start(&cluster, &[("l3.request_timeout", "1s")]);
     let mut client = strata.connect();
     let [a, b, c] = keys(&cluster).try_into().expect("three keys");
     good(&mut client, &format!("mset {a} 1 {b} 2 {c} 3"));

@@ -30,7 +30,6 @@ const SAME: &[&str] = &[
     "select 0 ; select x ; echo a ; ping ; time x ; lolwut version x ; role x",
     "multi ; set {t}a 1 ; mget {t}a {t}b ; del {t}a {t}c ; exec ; multi ; mset {t}a 1 {t}b 2 ; discard",
     "multi ; keys ; exec ; multi ; mset a ; exec",
-    "watch {t}a ; multi ; mget {t}a {t}b ; exec",
     "debug sleep ; debug",
     "client reply skip ; mget a b ; mset a 1 b 2 ; client reply skip ; del a b ; mget a b",
 ];
@@ -67,7 +66,7 @@ fn one_redis_and_a_cluster_say_the_same() {
         return skip("commands over several nodes word for word");
     }
     let (cluster, one) = (Cluster::start(&[]), RedisServer::start(&[]));
-    let strata = cluster.strata(&[("server.admin_commands", "pass")]);
+    let strata = super::start(&cluster, &[("server.admin_commands", "pass")]);
     for script in SAME {
         for client in [&mut strata.connect(), &mut one.connect()] {
             call(client, "flushall");
@@ -107,7 +106,8 @@ const CROSSED: &[&str] = &[
 #[test]
 fn what_needs_one_slot_is_refused_as_by_a_cluster() {
     let cluster = Cluster::start(&[]);
-    let (strata, strict) = (cluster.strata(&[]), cluster.strata(&[("cluster.strict", "true")]));
+    let (strata, strict) =
+        (super::start(&cluster, &[]), super::start(&cluster, &[("cluster.strict", "true")]));
     let (mut client, mut home) = (strata.connect(), cluster.node(0).connect());
     let crossed = "CROSSSLOT Keys in request don't hash to the same slot";
     for command in CROSSED {
@@ -129,7 +129,7 @@ fn what_needs_one_slot_is_refused_as_by_a_cluster() {
 #[test]
 fn what_is_about_all_nodes_cannot_be_part_of_a_transaction() {
     let cluster = Cluster::start(&[]);
-    let strata = cluster.strata(&[]);
+    let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     for command in ["dbsize", "keys *", "flushall", "scan 0", "mget a b", "mset a 1 b 2", "randomkey"] {
         assert_eq!(call(&mut client, "multi"), Value::Simple("OK".into()));

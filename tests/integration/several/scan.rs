@@ -33,7 +33,7 @@ fn fill(client: &mut Client, count: usize) -> BTreeSet<String> {
 #[test]
 fn a_walk_finds_everything_once() {
     let cluster = Cluster::start(&[]);
-    let strata = cluster.strata(&[]);
+    let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let keys = fill(&mut client, 1000);
     for options in ["", " count 50", " count 100000", " match key:*", " type string"] {
@@ -65,7 +65,7 @@ fn a_walk_finds_everything_once() {
 #[test]
 fn a_walk_finds_what_moves_meanwhile() {
     let cluster = Cluster::start(&[]);
-    let strata = cluster.strata(&[]);
+    let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let keys = fill(&mut client, 2000);
     // Slots of the last node go to the first, which was asked before, and some back.
@@ -86,7 +86,7 @@ fn a_walk_finds_what_moves_meanwhile() {
 #[test]
 fn a_walk_finds_keys_that_are_on_their_way() {
     let cluster = Cluster::start(&[]);
-    let strata = cluster.strata(&[]);
+    let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     fill(&mut client, 300);
     let moving: BTreeSet<String> = (0..200).map(|number| format!("{{moving}}{number}")).collect();
@@ -107,7 +107,7 @@ fn a_walk_finds_keys_that_are_on_their_way() {
 #[test]
 fn a_walk_goes_on_when_a_master_is_replaced() {
     let cluster = Cluster::start(&[]);
-    let strata = cluster.strata(&[]);
+    let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let keys = fill(&mut client, 1000);
     good(&mut client, "wait 1 1000");
@@ -123,7 +123,7 @@ fn a_walk_goes_on_when_a_master_is_replaced() {
 #[test]
 fn a_key_is_drawn_from_all_nodes() {
     let cluster = Cluster::start(&[]);
-    let strata = cluster.strata(&[]);
+    let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     assert_eq!(good(&mut client, "randomkey"), Value::Nil);
     let keys = fill(&mut client, 30);

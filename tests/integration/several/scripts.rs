@@ -9,7 +9,7 @@ const ONE: &str = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
 #[test]
 fn a_script_is_loaded_everywhere_and_again_where_it_is_lost() {
     let mut cluster = Cluster::start_as(Shape { replicas: 0, ..Shape::default() });
-    let strata = cluster.strata(&[]);
+    let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let keys: Vec<String> = (0..3).map(|node| cluster.key_of_node(node, "k")).collect();
     assert_eq!(
@@ -51,7 +51,7 @@ fn a_script_is_loaded_everywhere_and_again_where_it_is_lost() {
 #[test]
 fn a_script_that_was_run_once_can_be_called_by_its_digest_for_any_key() {
     let cluster = Cluster::start(&[]);
-    let strata = cluster.strata(&[]);
+    let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let keys: Vec<String> = (0..3).map(|node| cluster.key_of_node(node, "k")).collect();
     assert_eq!(client.call(&["EVAL", "return 1", "1", &keys[0]]).expect("a reply"), Value::Integer(1));
@@ -73,7 +73,7 @@ fn a_script_that_was_run_once_can_be_called_by_its_digest_for_any_key() {
 #[test]
 fn a_library_is_on_every_node() {
     let cluster = Cluster::start(&[]);
-    let strata = cluster.strata(&[]);
+    let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let library = "#!lua name=lib\nredis.register_function('f', function(keys) return keys[1] end)";
     assert_eq!(client.call(&["FUNCTION", "LOAD", library]).expect("a reply"), Value::Bulk("lib".into()));
@@ -97,7 +97,7 @@ fn a_library_is_on_every_node() {
 #[test]
 fn a_script_that_runs_for_long_is_ended_wherever_it_runs() {
     let cluster = Cluster::start(&[("busy-reply-threshold", "50")]);
-    let strata = cluster.strata(&[]);
+    let strata = super::start(&cluster, &[]);
     for node in 0..3 {
         let key = cluster.key_of_node(node, "k");
         let mut busy = strata.connect();

@@ -6,7 +6,7 @@ use crate::support::{Cluster, Value};
 #[test]
 fn info_is_of_all_nodes() {
     let cluster = Cluster::start(&[]);
-    let strata = cluster.strata(&[]);
+    let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     for number in 0..100 {
         good(&mut client, &format!("set k{number} 1 ex 1000"));
@@ -28,7 +28,7 @@ fn info_is_of_all_nodes() {
 #[test]
 fn settings_are_made_everywhere() {
     let cluster = Cluster::start(&[]);
-    let strata = cluster.strata(&[("server.admin_commands", "pass")]);
+    let strata = super::start(&cluster, &[("server.admin_commands", "pass")]);
     let mut client = strata.connect();
     good(&mut client, "config set maxmemory-samples 7");
     good(&mut client, "config set slowlog-max-len 9 hz 11");
@@ -44,7 +44,7 @@ fn settings_are_made_everywhere() {
 #[test]
 fn wait_is_for_the_slowest_node() {
     let cluster = Cluster::start(&[]);
-    let strata = cluster.strata(&[]);
+    let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     for node in 0..3 {
         good(&mut client, &format!("set {} 1", cluster.key_of_node(node, "k")));
@@ -55,7 +55,7 @@ fn wait_is_for_the_slowest_node() {
 #[test]
 fn keys_are_counted_by_their_slots() {
     let cluster = Cluster::start(&[]);
-    let strata = cluster.strata(&[("server.cluster_facade", "true")]);
+    let strata = super::start(&cluster, &[("server.cluster_facade", "true")]);
     let mut client = strata.connect();
     for tag in ["a", "b", "c", "d"] {
         good(&mut client, &format!("mset {{{tag}}}1 x {{{tag}}}2 x"));
@@ -70,7 +70,7 @@ fn keys_are_counted_by_their_slots() {
 #[test]
 fn subscribers_are_counted_once() {
     let cluster = Cluster::start(&[]);
-    let strata = cluster.strata(&[]);
+    let strata = super::start(&cluster, &[]);
     let (mut first, mut second, mut client) = (strata.connect(), strata.connect(), strata.connect());
     good(&mut first, "subscribe c");
     good(&mut second, "subscribe c");
