@@ -19,7 +19,7 @@ pub use facts::{Access, Acl, Begin, Find, Flags, KeySpec};
 pub use keys::{InvalidKeys, KeyRef, blocks, extract, session_need};
 pub use learned::{Description, Learned};
 pub use lookup::{all, by_id, lookup, resolve};
-pub use own::{Admin, Cache, Merge, Reach, SessionNeed, Split, Spread, Why};
+pub use own::{Admin, Cache, Merge, Reach, SessionNeed, Split, Spread, Values, Why};
 pub use table::{COUNT, id};
 pub use wait::longest_wait;
 
@@ -93,6 +93,8 @@ pub struct Command {
     pub admin: Admin,
     /// Where it goes if home is several nodes.
     pub spread: Spread,
+    /// What it does with whole strings.
+    pub values: Values,
     /// What follows it can only be run once it has been run.
     pub turns: bool,
     /// Whether its reply may change because a field of a hash expires, which home does not announce; see
@@ -127,6 +129,7 @@ impl Command {
             reach: own::reach(facts.name),
             admin: own::admin(facts.name),
             spread: own::spread(facts.name),
+            values: own::values(facts.name),
             turns: own::turns(facts.name, session),
             hash_fields: own::hash_fields(facts.name),
             finder: own::finder(facts.name),
@@ -171,6 +174,11 @@ impl Command {
     /// Whether it begins or ends subscriptions of its client.
     pub const fn subscribes(&self) -> bool {
         self.flags.contains(Flags::PUBSUB.union(Flags::NOSCRIPT))
+    }
+
+    /// Whether it works on the bytes that home has of values, gives them away or reads those of unnamed keys.
+    pub const fn works_inside(&self) -> bool {
+        matches!(self.values, Values::Inside | Values::Moves | Values::Looks)
     }
 
     /// Whether its reply may be another once a field of a hash has expired.

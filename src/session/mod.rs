@@ -2,12 +2,16 @@
 //!
 //! A session is one task of its worker. A wake-up reads once into the worker's buffer, runs every command that is
 //! complete ([`batch`]), and writes once. An idle session owns no buffer.
+//!
+//! Long because a client's state and its wake-ups are one.
 
 mod access;
 mod attention;
 mod batch;
 pub mod clients;
 mod dispatch;
+mod elsewhere;
+mod inside;
 mod local;
 mod monitor;
 mod noloop;
@@ -36,6 +40,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use crate::acl::Users;
+use crate::backend::cluster::Redirect;
 use crate::backend::lane::Reply;
 use crate::config::Config;
 use crate::proxy::{Client, LaneKey, Message, Proxy, Revoked};
@@ -43,6 +48,7 @@ use crate::resp::{Limits, Proto, RequestParser};
 use crate::tier::listeners::Notice;
 use access::Access;
 use clients::{ClientInfo, Clients};
+use elsewhere::Elsewhere;
 use noloop::AtHome;
 use parked::Parked;
 use pubsub::Behind;
@@ -124,6 +130,7 @@ struct Core {
     info: Arc<ClientInfo>,
     /// Home's reply to a transaction, of which the session makes EXEC's.
     executed: RefCell<Option<Bytes>>,
+    elsewhere: RefCell<Elsewhere>,
     context: Rc<Context>,
 }
 
@@ -185,6 +192,11 @@ impl Client for Core {
 
     fn is_last(&self, slot: u64) -> bool {
         self.replies.borrow().next_slot() == slot + 1
+    }
+
+    fn goes_elsewhere(&self, slot: u64, redirect: &Redirect) -> bool {
+        self.wake();
+        self.elsewhere.borrow_mut().take(slot, redirect)
     }
 
     fn close(&self) {
@@ -284,6 +296,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         overrun: Cell::new(false),
         info: info.clone(),
         executed: RefCell::default(),
+        elsewhere: RefCell::default(),
         context: context.clone(),
     });
     let client: Rc<dyn Client> = core.clone();

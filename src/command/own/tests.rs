@@ -5,7 +5,7 @@ fn words<Kind>(list: &[(Kind, &'static str)]) -> Vec<&'static str> {
     list.iter().flat_map(|(_, words)| words.split(' ')).collect()
 }
 
-fn lists() -> [Vec<&'static str>; 8] {
+fn lists() -> [Vec<&'static str>; 9] {
     let cacheable = CACHEABLE.iter().flat_map(|words| words.split(' '));
     let hashes = HASH_FIELDS.split(' ').collect();
     [
@@ -15,6 +15,7 @@ fn lists() -> [Vec<&'static str>; 8] {
         words(ADMIN),
         words(spread::SPREAD),
         words(FINDERS),
+        words(VALUES),
         hashes,
         MAY_REPLICATE.iter().flat_map(|words| words.split(' ')).collect(),
     ]
@@ -124,4 +125,12 @@ fn redis_tells_of_every_node_too() {
         let told = story.contains(&row.name.split('|').next().unwrap_or_default());
         assert!(!spread || told || row.name == "msetnx", "{}", row.name);
     }
+}
+
+/// What is new among the commands of strings has to be judged.
+#[test]
+fn every_command_of_strings_is_judged() {
+    let of_strings = TABLE.iter().filter(|row| row.acl.intersects(Acl::STRING.union(Acl::BITMAP)));
+    let unseen: Vec<_> = of_strings.filter(|row| row.values == Values::Unseen).map(|row| row.name).collect();
+    assert_eq!(unseen, ["decr", "decrby", "incr", "incrby", "incrbyfloat"]);
 }

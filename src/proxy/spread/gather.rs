@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::parts::Parts;
 use super::walk::{Ground, Station, empty_page, imports, owned};
 use super::{info, merge};
-use crate::backend::cluster::{NodeId, slot};
+use crate::backend::cluster::{NodeId, Redirect, slot};
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Merge, Split};
 use crate::proxy::errand::error_text;
@@ -208,6 +208,11 @@ impl Client for Gather {
 
     fn subscribed(&self, counts: [usize; 3]) {
         self.client.subscribed(counts);
+    }
+
+    fn goes_elsewhere(&self, _: u64, _: &Redirect) -> bool {
+        // Parts go by lanes, which follow by themselves.
+        false
     }
 
     fn is_last(&self, _: u64) -> bool {
