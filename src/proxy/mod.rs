@@ -7,8 +7,6 @@
 //! through tickets, in any order; the session puts them into the order of its requests.
 //!
 //! A `Proxy` belongs to one worker thread. What workers share is in [`Shared`].
-//!
-//! Long because what workers share, and what a session is to them, is named in one place.
 
 mod admission;
 pub mod announce;

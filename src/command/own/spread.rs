@@ -32,8 +32,6 @@ pub enum Merge {
     Done,
     /// The sum of their numbers.
     Sum,
-    /// The least of their numbers.
-    Least,
     /// Each element true only where it is with all of them.
     Both,
     /// All names, each once.
@@ -66,7 +64,6 @@ pub(super) const SPREAD: &[(Spread, &str)] = &[
     ),
     (Spread::Every(Merge::Done), "save bgsave bgrewriteaof module|load module|loadex module|unload"),
     (Spread::Every(Merge::Sum), "dbsize pubsub|numpat latency|reset"),
-    (Spread::Every(Merge::Least), "wait"),
     (Spread::Every(Merge::Both), "script|exists"),
     (Spread::Every(Merge::Names), "keys pubsub|channels pubsub|shardchannels"),
     (Spread::Every(Merge::Counts), "pubsub|numsub pubsub|shardnumsub"),

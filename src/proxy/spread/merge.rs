@@ -13,7 +13,6 @@ pub(super) fn merge<R: AsRef<[u8]>>(rule: Merge, replies: &[R]) -> Result<Vec<u8
         Merge::Sum => {
             encode::integer(&mut out, numbers(replies)?.iter().fold(0, |a, b| a.saturating_add(*b)))
         }
-        Merge::Least => encode::integer(&mut out, numbers(replies)?.into_iter().min().unwrap_or(0)),
         Merge::Both => both(replies, &mut out)?,
         Merge::Names => names(replies, &mut out)?,
         Merge::Counts => counts(replies, &mut out)?,
@@ -126,9 +125,8 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_summed_or_compared() {
+    fn numbers_are_summed() {
         assert_eq!(merged(Merge::Sum, &[":2\r\n", ":0\r\n", ":5\r\n"]), Ok(":7\r\n".into()));
-        assert_eq!(merged(Merge::Least, &[":2\r\n", ":1\r\n"]), Ok(":1\r\n".into()));
         assert_eq!(merged(Merge::Sum, &[":2\r\n", "-LOADING\r\n"]), Err(1));
     }
 

@@ -42,7 +42,7 @@ fn settings_are_made_everywhere() {
 }
 
 #[test]
-fn wait_is_for_the_slowest_node() {
+fn wait_is_for_replicas() {
     let cluster = Cluster::start(&[]);
     let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
