@@ -12,7 +12,7 @@ fn a_loss_of_the_guard_drops_everything_and_what_is_read_without_it_is_not_kept(
     for options in ["", "BCAST", "BCAST PREFIX k"] {
         let home = RedisServer::start(&[]);
         let relay = Relay::start(&home.tcp());
-        let strata = Strata::start(&relay.endpoint(), &[]);
+        let strata = Strata::start(&relay.endpoint(), &[("l2.lease", "20s")]);
         let mut client = resp3(&strata.endpoint());
         let on = format!("CLIENT TRACKING ON {options}");
         assert_eq!(call(&mut client, on.trim()), Value::Simple("OK".into()));
