@@ -208,6 +208,7 @@ mod tests {
             describe("hexpire", Flags::WRITE, vec![key_at(1, Access::RW)]),
             container,
             describe("commandlog|get", Flags::ADMIN, vec![]),
+            describe("memory|more", Flags::READONLY, vec![]),
             describe("cluster|slot-stats", Flags::READONLY, vec![]),
             describe("client|capa", Flags::empty(), vec![]),
         ]);
@@ -216,7 +217,8 @@ mod tests {
         assert_eq!(found(&learned, "commandlog GET 1").map(|c| c.name), Ok("commandlog|get"));
         assert_eq!(found(&learned, "commandlog nothing").map(|c| c.name), Err(Unknown::Subcommand));
         assert_eq!(found(&learned, "commandlog|get 1").map(|c| c.name), Err(Unknown::Command));
-        assert_eq!(found(&learned, "CLUSTER slot-stats").map(|c| c.name), Ok("cluster|slot-stats"));
+        assert_eq!(found(&learned, "MEMORY more").map(|c| c.name), Ok("memory|more"));
+        assert_eq!(found(&learned, "CLUSTER slot-stats").map(|c| c.name), Err(Unknown::Subcommand));
         assert_eq!(found(&learned, "client capa redirect").map(|c| c.name), Err(Unknown::Subcommand));
         assert_eq!(found(&learned, "nothing").map(|c| c.name), Err(Unknown::Command));
         assert_eq!(found(&learned, "get k").map(|c| c.name), Ok("get"));
