@@ -16,7 +16,7 @@ pub trait Sink: Send + Sync {
     fn gather(&self, round: u64);
     /// The confirmation of `round` (and of all before) arrived.
     fn confirm(&self, round: u64);
-    /// Copies may be served until then ([`clock::now`]); in a cluster those of these slots.
+    /// Copies may be served until then ([`crate::clock::now`]); in a cluster those of these slots.
     fn lease(&self, until: u64, slots: Option<&SlotSet>);
     /// Nothing will be announced until it is covered again: what is kept is to be dropped.
     fn resting(&self);
