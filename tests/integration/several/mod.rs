@@ -8,13 +8,20 @@ mod server;
 
 use std::time::Duration;
 
-use crate::support::{Client, Cluster, Strata, Value, wait_until};
+use crate::support::{Client, Cluster, Shape, Strata, Value, wait_until};
+
+/// Three masters, each with so many replicas. A node that is slow is not taken for dead: nothing here is about that.
+fn cluster(replicas: usize, options: &[(&str, &str)]) -> Cluster {
+    let all = [("cluster-node-timeout", "30000")].iter().chain(options);
+    let options = all.map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Cluster::start_as(Shape { replicas, options, ..Shape::default() })
+}
 
 /// In front of a cluster of which it knows all nodes.
 fn start(cluster: &Cluster, settings: &[(&str, &str)]) -> Strata {
     let strata = cluster.strata(settings);
     let known = || !call(&mut strata.connect(), "dbsize").is_error();
-    assert!(wait_until(Duration::from_secs(10), known), "the nodes are not found");
+    assert!(wait_until(Duration::from_secs(30), known), "the nodes are not found");
     strata
 }
 

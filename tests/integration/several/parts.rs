@@ -12,7 +12,7 @@ fn keys(cluster: &Cluster) -> Vec<String> {
 
 #[test]
 fn parts_are_put_together_in_the_order_asked() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(0, &[]);
     let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let mut mset = vec!["MSET".to_owned()];
@@ -38,7 +38,7 @@ fn parts_are_put_together_in_the_order_asked() {
 
 #[test]
 fn what_is_read_of_all_nodes_is_what_was_written() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(0, &[]);
     let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let [a, b, c] = keys(&cluster).try_into().expect("three keys");
@@ -56,7 +56,7 @@ fn what_is_read_of_all_nodes_is_what_was_written() {
         );
     }
     let changed = ["x0", "x1", "x2"].map(|value| Value::Bulk(value.into())).to_vec();
-    assert!(wait_until(Duration::from_secs(2), || good(&mut client, &mget) == Value::Array(changed.clone())));
+    assert!(wait_until(Duration::from_secs(30), || good(&mut client, &mget) == Value::Array(changed.clone())));
     for round in 0..50 {
         good(&mut client, &format!("mset {a} {round} {b} {round} {c} {round}"));
         let expected = vec![Value::Bulk(round.to_string().into_bytes()); 3];
@@ -66,7 +66,7 @@ fn what_is_read_of_all_nodes_is_what_was_written() {
 
 #[test]
 fn pipelined_requests_see_what_was_asked_before_them() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(0, &[]);
     let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let [a, b, c] = keys(&cluster).try_into().expect("three keys");
@@ -92,7 +92,7 @@ fn pipelined_requests_see_what_was_asked_before_them() {
 
 #[test]
 fn a_part_that_fails_says_which() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(0, &[]);
     let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let [a, b, c] = keys(&cluster).try_into().expect("three keys");
@@ -110,7 +110,7 @@ fn a_part_that_fails_says_which() {
 
 #[test]
 fn a_node_that_is_away_fails_the_whole_and_is_named() {
-    let mut cluster = Cluster::start_as(crate::support::Shape { replicas: 0, ..Default::default() });
+    let mut cluster = super::cluster(0, &[]);
     let strata = super::start(&cluster, &[("l3.request_timeout", "1s")]);
     let mut client = strata.connect();
     let [a, b, c] = keys(&cluster).try_into().expect("three keys");

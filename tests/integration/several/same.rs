@@ -1,7 +1,7 @@
 //! Commands through strata before a cluster, and the same before one Redis: the same replies.
 
 use super::{call, sorted};
-use crate::support::{Client, Cluster, RedisServer, Value, is_redis_7_0, skip};
+use crate::support::{Client, RedisServer, Value, is_redis_7_0, skip};
 
 /// Commands separated by ` ; `, each list on connections of its own and with nothing there before.
 const SAME: &[&str] = &[
@@ -65,7 +65,7 @@ fn one_redis_and_a_cluster_say_the_same() {
     if !is_redis_7_0() {
         return skip("commands over several nodes word for word");
     }
-    let (cluster, one) = (Cluster::start(&[]), RedisServer::start(&[]));
+    let (cluster, one) = (super::cluster(0, &[]), RedisServer::start(&[]));
     let strata = super::start(&cluster, &[("server.admin_commands", "pass")]);
     for script in SAME {
         for client in [&mut strata.connect(), &mut one.connect()] {
@@ -105,7 +105,7 @@ const CROSSED: &[&str] = &[
 
 #[test]
 fn what_needs_one_slot_is_refused_as_by_a_cluster() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(0, &[]);
     let (strata, strict) =
         (super::start(&cluster, &[]), super::start(&cluster, &[("cluster.strict", "true")]));
     let (mut client, mut home) = (strata.connect(), cluster.node(0).connect());
@@ -128,7 +128,7 @@ fn what_needs_one_slot_is_refused_as_by_a_cluster() {
 
 #[test]
 fn what_is_about_all_nodes_cannot_be_part_of_a_transaction() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(0, &[]);
     let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     for command in ["dbsize", "keys *", "flushall", "scan 0", "mget a b", "mset a 1 b 2", "randomkey"] {

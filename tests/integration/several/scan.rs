@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{call, error, good, sorted, text};
-use crate::support::{Client, Cluster, Value};
+use crate::support::{Client, Value};
 
 /// A whole walk; before each step `change` may do something. Returns every key as often as it was returned.
 fn walk(client: &mut Client, options: &str, mut change: impl FnMut(usize)) -> Vec<String> {
@@ -32,7 +32,7 @@ fn fill(client: &mut Client, count: usize) -> BTreeSet<String> {
 
 #[test]
 fn a_walk_finds_everything_once() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(0, &[]);
     let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let keys = fill(&mut client, 1000);
@@ -64,7 +64,7 @@ fn a_walk_finds_everything_once() {
 
 #[test]
 fn a_walk_finds_what_moves_meanwhile() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(0, &[]);
     let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let keys = fill(&mut client, 2000);
@@ -85,7 +85,7 @@ fn a_walk_finds_what_moves_meanwhile() {
 
 #[test]
 fn a_walk_finds_keys_that_are_on_their_way() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(0, &[]);
     let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     fill(&mut client, 300);
@@ -106,11 +106,11 @@ fn a_walk_finds_keys_that_are_on_their_way() {
 
 #[test]
 fn a_walk_goes_on_when_a_master_is_replaced() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(1, &[]);
     let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let keys = fill(&mut client, 1000);
-    good(&mut client, "wait 1 1000");
+    good(&mut client, "wait 1 30000");
     let replica = cluster.replicas(1)[0];
     let found = walk(&mut client, " count 20", |step| {
         if step == 30 {
@@ -122,7 +122,7 @@ fn a_walk_goes_on_when_a_master_is_replaced() {
 
 #[test]
 fn a_key_is_drawn_from_all_nodes() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(0, &[]);
     let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     assert_eq!(good(&mut client, "randomkey"), Value::Nil);

@@ -1,14 +1,14 @@
 //! Scripts and functions are on every node that may run them.
 
 use super::{call, error, good};
-use crate::support::{Cluster, Shape, Value};
+use crate::support::Value;
 
 /// `return 1`, and what it is called by.
 const ONE: &str = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
 
 #[test]
 fn a_script_is_loaded_everywhere_and_again_where_it_is_lost() {
-    let mut cluster = Cluster::start_as(Shape { replicas: 0, ..Shape::default() });
+    let mut cluster = super::cluster(0, &[]);
     let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let keys: Vec<String> = (0..3).map(|node| cluster.key_of_node(node, "k")).collect();
@@ -50,7 +50,7 @@ fn a_script_is_loaded_everywhere_and_again_where_it_is_lost() {
 
 #[test]
 fn a_script_that_was_run_once_can_be_called_by_its_digest_for_any_key() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(1, &[]);
     let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let keys: Vec<String> = (0..3).map(|node| cluster.key_of_node(node, "k")).collect();
@@ -72,7 +72,7 @@ fn a_script_that_was_run_once_can_be_called_by_its_digest_for_any_key() {
 
 #[test]
 fn a_library_is_on_every_node() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(0, &[]);
     let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     let library = "#!lua name=lib\nredis.register_function('f', function(keys) return keys[1] end)";
@@ -96,7 +96,7 @@ fn a_library_is_on_every_node() {
 
 #[test]
 fn a_script_that_runs_for_long_is_ended_wherever_it_runs() {
-    let cluster = Cluster::start(&[("busy-reply-threshold", "50")]);
+    let cluster = super::cluster(0, &[("busy-reply-threshold", "50")]);
     let strata = super::start(&cluster, &[]);
     for node in 0..3 {
         let key = cluster.key_of_node(node, "k");
@@ -104,7 +104,7 @@ fn a_script_that_runs_for_long_is_ended_wherever_it_runs() {
         let words = ["EVAL", "while true do end", "1", &key].map(|word| word.as_bytes().to_vec());
         busy.send_all(&[words.to_vec()]).expect("it reads");
         let mut client = strata.connect();
-        let limit = std::time::Duration::from_secs(10);
+        let limit = std::time::Duration::from_secs(30);
         let ended = crate::support::wait_until(limit, || {
             call(&mut client, "script kill") == Value::Simple("OK".into())
         });

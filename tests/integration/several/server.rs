@@ -1,11 +1,11 @@
 //! What is said of home as a whole: INFO, DBSIZE, PUBSUB, WAIT, CONFIG.
 
 use super::{call, error, good, text};
-use crate::support::{Cluster, Value};
+use crate::support::Value;
 
 #[test]
 fn info_is_of_all_nodes() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(0, &[]);
     let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     for number in 0..100 {
@@ -27,7 +27,7 @@ fn info_is_of_all_nodes() {
 
 #[test]
 fn settings_are_made_everywhere() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(0, &[]);
     let strata = super::start(&cluster, &[("server.admin_commands", "pass")]);
     let mut client = strata.connect();
     good(&mut client, "config set maxmemory-samples 7");
@@ -43,18 +43,18 @@ fn settings_are_made_everywhere() {
 
 #[test]
 fn wait_is_for_replicas() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(1, &[]);
     let strata = super::start(&cluster, &[]);
     let mut client = strata.connect();
     for node in 0..3 {
         good(&mut client, &format!("set {} 1", cluster.key_of_node(node, "k")));
     }
-    assert_eq!(good(&mut client, "wait 1 5000"), Value::Integer(1));
+    assert_eq!(good(&mut client, "wait 1 30000"), Value::Integer(1));
 }
 
 #[test]
 fn keys_are_counted_by_their_slots() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(0, &[]);
     let strata = super::start(&cluster, &[("server.cluster_facade", "true")]);
     let mut client = strata.connect();
     for tag in ["a", "b", "c", "d"] {
@@ -69,7 +69,7 @@ fn keys_are_counted_by_their_slots() {
 
 #[test]
 fn subscribers_are_counted_once() {
-    let cluster = Cluster::start(&[]);
+    let cluster = super::cluster(0, &[]);
     let strata = super::start(&cluster, &[]);
     let (mut first, mut second, mut client) = (strata.connect(), strata.connect(), strata.connect());
     good(&mut first, "subscribe c");
