@@ -28,6 +28,12 @@ pub(super) struct Held {
     reply: Bytes,
 }
 
+/// A reply that need not be held back any longer.
+pub struct Confirmed {
+    held: Held,
+    by_guard: bool,
+}
+
 impl Proxy {
     /// Releases a reply of a node once its guard has confirmed everything that it may show.
     pub(super) fn after_confirmation(
@@ -89,25 +95,27 @@ impl Proxy {
         }
     }
 
-    /// Releases what has been confirmed; without a lease nothing needs to be.
-    pub fn release_confirmed(&self, now: u64) {
-        let nodes: Vec<NodeId> = self.held.borrow().keys().copied().collect();
-        nodes.into_iter().for_each(|node| self.release_confirmed_by(node, now));
+    /// Takes what has been confirmed; without a lease nothing needs to be.
+    pub fn take_confirmed(&self, now: u64) -> Vec<Confirmed> {
+        let mut confirmed = Vec::new();
+        for (node, held) in self.held.borrow_mut().iter_mut() {
+            let copies = self.shared.copies.as_ref();
+            let vouched =
+                copies.is_some_and(|c| c.vouched_by(*node, now)) || self.shared.listeners.covered(now);
+            while let Some(first) = held.front() {
+                let reached = self.shared.guards.reached(*node, first.number);
+                if vouched && !reached {
+                    break;
+                }
+                let by_guard = reached && self.shared.guards.guarded(*node);
+                confirmed.extend(held.pop_front().map(|held| Confirmed { held, by_guard }));
+            }
+        }
+        confirmed
     }
 
-    fn release_confirmed_by(&self, node: NodeId, now: u64) {
-        let copies = self.shared.copies.as_ref();
-        let vouched = copies.is_some_and(|c| c.vouched_by(node, now)) || self.shared.listeners.covered(now);
-        loop {
-            let next = {
-                let mut held = self.held.borrow_mut();
-                let Some(held) = held.get_mut(&node) else { return };
-                let reached = held.front().is_some_and(|h| self.shared.guards.reached(node, h.number));
-                if reached || !vouched { held.pop_front().map(|held| (held, reached)) } else { None }
-            };
-            let Some((held, reached)) = next else { return };
-            let confirmed = reached && self.shared.guards.guarded(node);
-            self.release(held, confirmed, now);
-        }
+    /// Releases it.
+    pub fn release_confirmed(&self, confirmed: Vec<Confirmed>, now: u64) {
+        confirmed.into_iter().for_each(|Confirmed { held, by_guard }| self.release(held, by_guard, now));
     }
 }

@@ -19,7 +19,8 @@ pub enum Inside {
 pub struct Touched {
     /// Their values are to be plain before, and afterwards what they were,
     pub plain: Vec<Box<[u8]>>,
-    /// but for these: they may be anything then, and are to be escaped if they look compressed.
+    /// but for these of them: they may be anything then, and are to be escaped if they would be taken for compressed. That
+    /// they are plain before holds where the command fails, or does nothing to them.
     pub left: Vec<Box<[u8]>>,
 }
 
@@ -31,7 +32,7 @@ impl Touched {
 
     /// Adds those of another command, which may do anything to the keys of this one.
     pub fn add(&mut self, others: Touched) {
-        self.left.extend(others.plain.iter().cloned().chain(others.left));
+        self.left.extend(others.plain.iter().cloned());
         self.plain.extend(others.plain);
         for keys in [&mut self.plain, &mut self.left] {
             keys.sort_unstable();
@@ -77,15 +78,14 @@ impl Compressed {
             (Values::Moves, [from, to, ..]) => match (kept(arg(from)), kept(arg(to))) {
                 // A copy is made of what stays plain.
                 (true, false) => Touched { plain: vec![arg(from).into()], left: vec![arg(from).into()] },
-                (false, true) => Touched { plain: Vec::new(), left: vec![arg(to).into()] },
+                (false, true) => Touched { plain: vec![arg(to).into()], left: vec![arg(to).into()] },
                 _ => return None,
             },
             (_, keys) => {
-                let those = |access: Access, are: bool| {
-                    let keys = keys.iter().filter(|k| k.access.contains(access) == are).map(arg);
-                    keys.filter(|key| kept(key)).map(Box::from).collect()
-                };
-                Touched { plain: those(Access::OW, false), left: those(Access::RO, false) }
+                let keys = keys.iter().filter(|k| kept(arg(k)));
+                let left = keys.clone().filter(|k| !k.access.contains(Access::RO));
+                let names = |k: &KeyRef| arg(k).into();
+                Touched { plain: keys.map(names).collect(), left: left.map(names).collect() }
             }
         };
         (!touched.is_empty()).then_some(Inside::Bytes(touched))

@@ -78,6 +78,7 @@ pub use direct::Direct;
 pub use ear::{Ear, Tracked};
 pub use errand::Errand;
 use failure::{error_reply, failure_text, is_outage};
+pub use held::Confirmed;
 use held::{Held, Shows};
 pub use inside::{Inside, Touched};
 pub use known_scripts::KnownScripts;
@@ -384,14 +385,13 @@ impl Proxy {
         Waiter { worker: self.worker, session: ask.session, slot: ask.slot }
     }
 
-    /// Housekeeping: time-outs of lanes, confirmations that will not come, hits to be reported.
+    /// Housekeeping: time-outs of lanes, hits to be reported.
     pub fn tick(&self, now: u64) {
         let lanes: Lanes = self.lanes.borrow().iter().flatten().cloned().collect();
         lanes.iter().for_each(|(_, lane)| lane.tick(now));
         self.tick_ways(now);
         self.tick_leases(now);
         self.note_scripts();
-        self.release_confirmed(now);
         self.expire_subscriptions(now);
         let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);
         self.touching.set(by_use);

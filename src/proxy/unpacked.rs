@@ -2,13 +2,14 @@
 //! transaction that runs the commands.
 //!
 //! ```text
-//! WATCH keys, GETRANGE key 0 3 for each     is any marked? mostly none is
+//! WATCH keys, GETRANGE key 0 2 for each     is any marked? mostly none is
 //! GET key                                   of those that are
 //! MULTI, SET key plain KEEPTTL, ..., the commands, SET key packed KEEPTTL of what was only read, EXEC
 //! ```
 //!
 //! If somebody changed a key meanwhile nothing was done, and all begins anew. Last in the transaction, the beginnings
-//! of the values that it may have left are read: one that looks compressed is escaped then.
+//! of the values that it may have left are read, which are plain whatever became of the commands: one that would be taken
+//! for a compressed one is escaped then.
 
 use std::rc::Rc;
 
@@ -91,7 +92,7 @@ impl Proxy {
         let watched = own.ask(&self.shared.node, &watch);
         let marks: Vec<_> = keys
             .iter()
-            .map(|key| (key, own.ask(&self.shared.node, &[b"GETRANGE", key, b"0", b"3"])))
+            .map(|key| (key, own.ask(&self.shared.node, &[b"GETRANGE", key, b"0", b"2"])))
             .collect();
         watched.await?;
         let mut marked = Vec::new();
@@ -150,7 +151,7 @@ impl Proxy {
         }
         block.extend_from_slice(&job.block);
         for key in &job.touched.left {
-            encode::command(&mut block, &[b"GETRANGE", key, b"0", b"3"]);
+            encode::command(&mut block, &[b"GETRANGE", key, b"0", b"2"]);
         }
         let read = packed.iter().filter(|p| !job.touched.left.contains(&p.key));
         for Packed { key, stored, .. } in read.clone() {

@@ -134,14 +134,10 @@ async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
                 None => return,
                 Some(message) => receive(&context, message).await,
             },
-            () = confirmed.notified() => {
-                // What was announced before a confirmation is told before the replies that waited for it.
-                while let Ok(message) = inbox.try_recv() {
-                    receive(&context, message).await;
-                }
-                context.proxy.release_confirmed(clock::now());
-            }
+            () = confirmed.notified() => release(&context, &mut inbox).await,
             _ = ticks.tick() => {
+                // Those, too, whose confirmations will not come.
+                release(&context, &mut inbox).await;
                 let now = clock::now();
                 context.proxy.tick(now);
                 context.proxy.shared.expire_coverage();
@@ -158,6 +154,16 @@ async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
             }
         }
     }
+}
+
+/// Releases replies that wait for confirmations: behind what was announced before these, which is in the inbox when they
+/// have come. What is confirmed while the inbox is read has to wait for the next time.
+async fn release(context: &Rc<Context>, inbox: &mut UnboundedReceiver<Message>) {
+    let confirmed = context.proxy.take_confirmed(clock::now());
+    while let Ok(message) = inbox.try_recv() {
+        receive(context, message).await;
+    }
+    context.proxy.release_confirmed(confirmed, clock::now());
 }
 
 async fn hear(context: &Context, mut batch: Batch) {

@@ -1,12 +1,14 @@
 //! Values as home keeps them where a policy compresses: they say themselves what was done to them.
 //!
 //! ```text
-//! ff 's' 'z' 00                          the value itself follows: it began like a compressed one
-//! ff 's' 'z' 01 dictionary length frame  a zstd frame without its magic number; dictionary (its id, 0: none) and
-//!                                        length (of the value) are LEB128 numbers
+//! ff 's' 'z' 00 check value                    the value itself: it would be taken for one of these
+//! ff 's' 'z' 01 check dictionary length frame  a zstd frame without its magic number; dictionary (its id, 0: none)
+//!                                              and length (of the value) are LEB128 numbers
 //! ```
 //!
-//! Whatever does not begin like this is a plain value. No text begins so: `ff` is in no UTF-8.
+//! `check` is a sum, in four bytes, of the byte before it and of all that follows. Whatever does not begin like this, or has
+//! another sum, is a plain value. So values that are set where nothing can be escaped (within a script, or at home by
+//! others) are what they seem, unless they were copied from what home keeps. No text begins with `ff`.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{CParameter, DParameter, FrameFormat, compress_bound, get_dict_id};
 
-/// What values begin with that are not plain.
+/// What values begin with that are not plain; others may, too.
 pub const MARK: &[u8; 3] = b"\xffsz";
 const ESCAPED: u8 = 0;
 const PACKED: u8 = 1;
@@ -165,7 +167,7 @@ impl Codec {
                 return packed;
             }
         }
-        value.starts_with(MARK).then(|| [&MARK[..], &[ESCAPED], value].concat())
+        sealed(value).map(|_| seal(ESCAPED, value))
     }
 
     fn pack(&self, value: &[u8], dictionary: u32) -> Option<Vec<u8>> {
@@ -180,13 +182,11 @@ impl Codec {
         };
         let mut frame = Vec::with_capacity(compress_bound(value.len()));
         packer.compress_to_buffer(value, &mut frame).ok()?;
-        let mut out = Vec::with_capacity(frame.len() + 14);
-        out.extend_from_slice(MARK);
-        out.push(PACKED);
-        append_number(&mut out, u64::from(dictionary));
-        append_number(&mut out, value.len() as u64);
-        out.extend_from_slice(&frame);
-        Some(out)
+        let mut rest = Vec::with_capacity(frame.len() + 10);
+        append_number(&mut rest, u64::from(dictionary));
+        append_number(&mut rest, value.len() as u64);
+        rest.extend_from_slice(&frame);
+        Some(seal(PACKED, &rest))
     }
 
     /// The bytes of a dictionary; none of the dictionary 0.
@@ -203,14 +203,13 @@ impl Codec {
     /// Why it cannot be read. What merely looks compressed is a plain value: somebody set it at home.
     pub fn decode<'a>(&self, stored: &'a [u8]) -> Result<Value<'a>, Unreadable> {
         let plain = Ok(Value::Plain(stored));
-        let Some((&kind, rest)) = stored.strip_prefix(MARK).and_then(<[u8]>::split_first) else {
-            return plain;
-        };
-        if kind == ESCAPED {
-            return if rest.starts_with(MARK) { Ok(Value::Escaped(rest)) } else { plain };
-        }
-        let Some((dictionary, length, frame)) = Some(rest).filter(|_| kind == PACKED).and_then(header) else {
-            return plain;
+        let (dictionary, length, frame) = match sealed(stored) {
+            Some((ESCAPED, value)) => return Ok(Value::Escaped(value)),
+            Some((_, rest)) => match header(rest) {
+                Some(header) => header,
+                None => return plain,
+            },
+            None => return plain,
         };
         if length > frame.len().saturating_mul(MOST_RATIO) {
             return plain;
@@ -264,6 +263,33 @@ fn must_stay_readable(value: &[u8]) -> bool {
         false => b.is_ascii_digit() || DECIMAL.contains(b),
     };
     value.starts_with(b"HYLL") || value.len() < MAX_NUMBER && value.iter().all(digit)
+}
+
+/// What home keeps of this kind, and what it is made of.
+pub fn seal(kind: u8, rest: &[u8]) -> Vec<u8> {
+    [&MARK[..], &[kind], &check(kind, rest).to_le_bytes(), rest].concat()
+}
+
+/// The kind of a stored value that is not plain, and what it is made of.
+fn sealed(stored: &[u8]) -> Option<(u8, &[u8])> {
+    let (&kind, rest) = stored.strip_prefix(MARK)?.split_first()?;
+    let (sum, rest) = rest.split_first_chunk()?;
+    let right = matches!(kind, ESCAPED | PACKED) && u32::from_le_bytes(*sum) == check(kind, rest);
+    right.then_some((kind, rest))
+}
+
+/// Tells by chance one value of four thousand million for another.
+fn check(kind: u8, rest: &[u8]) -> u32 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |sum: u64, word: [u8; 8]| {
+        let product = (sum ^ u64::from_le_bytes(word)).wrapping_mul(ODD);
+        product ^ product >> 32
+    };
+    let (words, last) = rest.as_chunks();
+    let mut padded = [0; 8];
+    padded[..last.len()].copy_from_slice(last);
+    let begin = mix(!(rest.len() as u64), [kind; 8]);
+    mix(words.iter().fold(begin, |sum, word| mix(sum, *word)), padded) as u32
 }
 
 /// Dictionary, length and frame.

@@ -11,7 +11,7 @@ use strata::resp::{
     Limits, ProtocolError, ReplyError, ReplyScanner, Request, RequestParser, Scan, Span, Step, encode,
 };
 use strata::router::{Route, route};
-use strata::tier::compress::{Codec, MARK, Packing};
+use strata::tier::compress::{Codec, MARK, Packing, seal};
 
 /// The arguments of one command.
 pub(crate) type Args = Vec<Vec<u8>>;
@@ -44,7 +44,8 @@ pub(crate) fn request(stream: &[u8]) {
 pub(crate) fn stored(bytes: &[u8]) {
     const MOST: usize = 1 << 20;
     let codec = Codec::new(1, 32, MOST, [].into());
-    for stored in [bytes.to_vec(), [&MARK[..], bytes].concat(), [&MARK[..], &[1, 0], bytes].concat()] {
+    let kinds = [bytes.to_vec(), [&MARK[..], bytes].concat(), seal(0, bytes), seal(1, bytes)];
+    for stored in kinds.into_iter().chain([seal(1, &[&[0], bytes].concat())]) {
         if let Ok(value) = codec.decode(&stored) {
             assert!(value.bytes().len() <= MOST.max(stored.len()));
         }

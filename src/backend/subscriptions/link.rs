@@ -177,6 +177,7 @@ impl<'a, P: Post> Life<'a, P> {
             }
             let congested = self.link.register.queued.load(Relaxed) > MOST_QUEUED;
             let patience = self.patience();
+            let ends = patience.unwrap_or_else(Instant::now);
             tokio::select! {
                 read = self.stream.read_buf(&mut self.buffer), if !congested => {
                     let digested = match read {
@@ -193,17 +194,16 @@ impl<'a, P: Post> Life<'a, P> {
                 () = sleep_until(self.next_probe) => if self.probe() {
                     return End::Idle;
                 },
-                () = sleep_until(patience), if !congested => {
+                () = sleep_until(ends), if patience.is_some() && !congested => {
                     return End::Lost(format!("no answer for {:?}", self.node.request_timeout));
                 }
             }
         }
     }
 
-    /// When the oldest open question has waited too long. Whatever is read shows that home is alive.
-    fn patience(&self) -> Instant {
-        let since = self.sent.front().map_or_else(Instant::now, |sent| sent.at.max(self.last_read));
-        since + self.node.request_timeout
+    /// When the oldest open question will have waited too long, if there is one. Whatever is read shows that home is alive.
+    fn patience(&self) -> Option<Instant> {
+        self.sent.front().map(|sent| sent.at.max(self.last_read) + self.node.request_timeout)
     }
 
     async fn send_questions(&mut self) -> Result<(), String> {

@@ -38,16 +38,20 @@ fn values_come_back_and_long_ones_take_less() {
 }
 
 #[test]
-fn what_looks_compressed_is_escaped_and_nothing_else() {
+fn what_would_be_taken_for_ours_is_escaped_and_nothing_else() {
     let codec = codec();
-    for value in [&b"\xffsz"[..], b"\xffsz\0", b"\xffsz\x01\0\x05abc", b"\xffsz\0\xffsz\0x"] {
+    let twice = seal(ESCAPED, &seal(ESCAPED, b""));
+    for value in [seal(ESCAPED, b"a"), seal(PACKED, b"\0\x05abc"), seal(PACKED, b""), twice] {
         for packing in [ON, READ_ONLY] {
-            let (stored, read) = round(&codec, value, packing);
-            assert_eq!((&stored[4..], &*read), (value, value));
+            let (stored, read) = round(&codec, &value, packing);
+            assert_eq!((&stored[8..], &read), (&*value, &value));
         }
     }
-    for value in [&b""[..], b"\xff", b"\xffs", b"\xfesz", b"plain"] {
-        assert_eq!(codec.encode(value, ON), None);
+    for value in
+        [&b""[..], b"\xff", b"\xffs", b"\xfesz", b"plain", b"\xffsz", b"\xffsz\0", b"\xffsz\0\xffsz\0"]
+    {
+        assert_eq!(codec.encode(value, ON), None, "{}", value.escape_ascii());
+        assert_eq!(codec.decode(value), Ok(Value::Plain(value)), "{}", value.escape_ascii());
     }
 }
 
@@ -55,17 +59,26 @@ fn what_looks_compressed_is_escaped_and_nothing_else() {
 fn what_only_looks_like_ours_is_a_plain_value() {
     let codec = codec();
     let packed = codec.encode(&[b'x'; 100], ON).expect("compressed");
-    let mut cut = packed.clone();
-    cut.pop();
-    let mut longer = packed.clone();
-    longer.push(0);
-    let mut lies = packed.clone();
-    lies[5] = 99;
-    let others =
-        [&b"\xffsz\0x"[..], b"\xffsz\x01", b"\xffsz\x01\x80\x80", b"\xffsz\x02abc", b"\xffsz\x01\0\x7f"];
-    for stored in [&cut[..], &longer, &lies].into_iter().chain(others) {
-        assert_eq!(codec.decode(stored), Ok(Value::Plain(stored)), "{}", stored.escape_ascii());
+    for at in 0..packed.len() {
+        let mut bent = packed.clone();
+        bent[at] ^= 1;
+        assert_eq!(codec.decode(&bent), Ok(Value::Plain(&bent[..])), "{at}");
+        assert_eq!(codec.decode(&packed[..at]), Ok(Value::Plain(&packed[..at])), "{at}");
     }
+    let padded = [&packed[..], b"\0"].concat();
+    assert_eq!(codec.decode(&padded), Ok(Value::Plain(&padded)));
+    for rest in [&b""[..], b"\x80\x80", b"\0\x7f", b"\0\x05abc", b"\0\x09123456789"] {
+        let stored = seal(PACKED, rest);
+        assert_eq!(codec.decode(&stored), Ok(Value::Plain(&stored)), "{}", rest.escape_ascii());
+    }
+}
+
+/// What was stored by others, and earlier, is still read.
+#[test]
+fn the_sums_are_fixed() {
+    assert_eq!(seal(ESCAPED, b""), b"\xffsz\x003/\x09\xaf");
+    assert_eq!(seal(ESCAPED, b"abc"), b"\xffsz\x00\x5c\x0f\xe91abc");
+    assert_eq!(seal(PACKED, b"0123456789abcdefg"), b"\xffsz\x01@6\xb1\x820123456789abcdefg");
 }
 
 #[test]
@@ -74,8 +87,8 @@ fn bombs_are_refused_before_they_are_unpacked() {
     let bomb = large.encode(&[0; 500_000], ON).expect("compressed");
     assert_eq!(small.decode(&bomb), Err(Unreadable::TooLong(1_000)));
     assert_eq!(small.encode(&[0; 1_001], ON), None);
-    let claims = b"\xffsz\x01\0\xff\xff\xff\xff\x7fx";
-    assert_eq!(large.decode(claims), Ok(Value::Plain(claims)));
+    let claims = seal(PACKED, b"\0\xff\xff\xff\xff\x7fx");
+    assert_eq!(large.decode(&claims), Ok(Value::Plain(&claims)));
 }
 
 #[test]

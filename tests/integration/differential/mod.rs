@@ -101,17 +101,15 @@ fn replies_are_those_of_redis_in_resp3() {
 
 /// All strings that are long enough are kept compressed: nothing of it shows.
 const COMPRESSED: [(&str, &str); 2] = [("l3.compression", "zstd"), ("l3.compression_min_size", "32B")];
-/// But to who asks how a value is kept, and to scripts about keys that they do not name.
-const SHOWN: [&str; 2] = ["OBJECT ENCODING", "$hidden"];
+/// But to who asks how a value is kept.
+const SHOWN: [&str; 1] = ["OBJECT ENCODING"];
 
 #[test]
-#[ignore = "open: what a script sets that looks like a compressed value is taken for one"]
 fn replies_are_those_of_redis_where_values_are_compressed_in_resp2() {
     Servers::start_with(Target::chosen(), &COMPRESSED).differ_but_for(&SHOWN, 2, commands());
 }
 
 #[test]
-#[ignore = "open: what a script sets that looks like a compressed value is taken for one"]
 fn replies_are_those_of_redis_where_values_are_compressed_in_resp3() {
     Servers::start_with(Target::chosen(), &COMPRESSED).differ_but_for(&SHOWN, 3, commands());
 }

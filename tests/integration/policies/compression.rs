@@ -75,7 +75,7 @@ fn plain_values_of_others_and_values_that_look_compressed_are_what_they_are() {
         client.call(&[b"SET", b"z:k", looks]).expect("answered");
         assert_eq!(call(&mut client, "GET z:k"), bulk(looks));
         assert_eq!(call(&mut client, "STRLEN z:k"), Value::Integer(looks.len() as i64));
-        assert_eq!(kept(&home, "z:k")[4..], *looks);
+        assert_eq!(kept(&home, "z:k"), looks);
     }
     // Others cannot be kept from writing this; it is none of ours.
     home.connect().call(&[&b"SET"[..], b"z:k", b"\xffsz\x01\0\x05abc"]).expect("home answers");
@@ -83,6 +83,44 @@ fn plain_values_of_others_and_values_that_look_compressed_are_what_they_are() {
         call(&mut client, "GET z:k") == bulk(b"\xffsz\x01\0\x05abc")
     });
     assert!(seen);
+}
+
+/// Bytes that home keeps of some value are a value as well, whichever way they are set and whatever fails.
+#[test]
+fn a_value_that_would_be_taken_for_a_compressed_one_is_what_it_is() {
+    let (home, strata) = pair(ON);
+    let mut client = strata.connect();
+    set(&mut client, "z:a", &text(300));
+    let packed = kept(&home, "z:a");
+    client.call(&[b"SET", b"z:a", &packed[..]]).expect("answered");
+    let escaped = kept(&home, "z:a");
+    assert_eq!(escaped[escaped.len() - packed.len()..], packed);
+    for value in [packed, escaped] {
+        let is = |client: &mut Client, what: &str| {
+            assert_eq!(call(client, "GET z:k"), bulk(&value), "{what}");
+            assert_eq!(call(client, "STRLEN z:k"), Value::Integer(value.len() as i64), "{what}");
+        };
+        client.call(&[b"SET", b"z:k", &value[..]]).expect("answered");
+        is(&mut client, "SET");
+        call(&mut client, "HSET hash f v");
+        assert!(call(&mut client, "BITOP AND z:k hash z:k").is_error());
+        is(&mut client, "a BITOP that fails");
+        call(&mut client, "APPEND z:k x");
+        call(&mut client, "MULTI");
+        call(&mut client, "HINCRBY z:k f 1");
+        call(&mut client, "SETRANGE z:k 0 y");
+        client.call(&[b"SET", b"z:k", &value[..]]).expect("queued");
+        assert!(call(&mut client, "EXEC").elements().is_some());
+        is(&mut client, "SET in MULTI");
+        let script = "redis.call('SET',KEYS[1],ARGV[1])";
+        client.call(&[b"EVAL", script.as_bytes(), b"1", b"z:k", &value[..]]).expect("answered");
+        is(&mut client, "a script");
+        client.call(&[&b"SET"[..], b"other", &value]).expect("answered");
+        call(&mut client, "RENAME other z:k");
+        is(&mut client, "RENAME");
+        assert!(call(&mut client, "RENAME none z:k").is_error());
+        is(&mut client, "a RENAME that fails");
+    }
 }
 
 #[test]

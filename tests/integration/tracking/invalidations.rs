@@ -12,7 +12,6 @@ fn two(endpoint: &Endpoint, options: &str) -> (Client, Client) {
 }
 
 #[test]
-#[ignore = "open: in one run of three the news of a FLUSHALL comes behind the OK"]
 fn what_changed_before_tracking_began_is_no_news() {
     let pair = Pair::start();
     let (mut client, mut hears) = (resp3(&pair.strata.endpoint()), resp3(&pair.strata.endpoint()));
