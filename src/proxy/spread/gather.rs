@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::parts::Parts;
-use super::walk::{Ground, Station, empty_page, imports, owned};
+use super::walk::{ANEW, Ground, Said, Station, empty_page};
 use super::{info, merge};
 use crate::backend::cluster::{NodeId, Redirect, slot};
 use crate::backend::lane::{Outcome, Reply};
@@ -30,8 +30,8 @@ pub(super) enum Plan {
     AnyKey { masters: Vec<NodeId>, draw: u64 },
     /// A page of one master's keys.
     Step { at: Station, master: NodeId },
-    /// CLUSTER NODES of each.
-    Check { at: Station, ground: Arc<Ground>, masters: Vec<NodeId> },
+    /// CLUSTER NODES of each, at the end of a pass; or before the first one, and then the first master's first page.
+    Survey { at: Option<Station>, ground: Arc<Ground>, masters: Vec<NodeId> },
 }
 
 /// The client of parts: each is answered at the slot of its number.
@@ -130,26 +130,43 @@ impl Gather {
                 let page = replies.first().map_or(&b""[..], |reply| reply);
                 at.reply(page, slot).ok_or_else(|| fault(0, *master, false))
             }
-            Plan::Check { at, ground, masters } => {
-                let wrong = |reply: &Bytes| reply::is_error(reply) || reply::bulk(reply).is_none();
-                if let Some(index) = replies.iter().position(wrong) {
-                    return Err(fault(index, of(masters, index), false));
-                }
-                let agrees = |(master, reply): (&NodeId, &Bytes)| {
-                    let ranges = owned(reply::bulk(reply).unwrap_or_default());
-                    ground.agrees(&self.proxy.place(*master), &ranges)
-                };
-                if !masters.iter().zip(replies).all(agrees) {
-                    // The map is behind; the step is taken again when it is not.
-                    self.proxy.shared.cluster.iter().for_each(|cluster| cluster.ask_around());
-                    return Ok(empty_page(at.again()));
-                }
-                let told = |(master, reply): (&NodeId, &Bytes)| {
-                    let name = self.proxy.place(*master);
-                    imports(reply::bulk(reply).unwrap_or_default(), &name)
-                };
-                let imports = masters.iter().zip(replies).flat_map(told).collect();
-                Ok(empty_page(self.proxy.shared.walks.lock().check(at, ground, imports)))
+            Plan::Survey { at, ground, masters } => {
+                self.surveyed(at.as_ref(), ground, masters, replies).map_err(|part| {
+                    // Behind what the masters say comes the first one's page.
+                    fault(part, of(masters, part % masters.len()), false)
+                })
+            }
+        }
+    }
+
+    /// The next page of a walk, or the cursor behind an empty one; `Err` is the part whose reply is of no use.
+    fn surveyed(
+        &self,
+        at: Option<&Station>,
+        ground: &Ground,
+        masters: &[NodeId],
+        replies: &[Bytes],
+    ) -> Result<Vec<u8>, usize> {
+        let page = replies.get(masters.len());
+        if let Some(refused) = page.filter(|page| reply::is_error(page)) {
+            return Ok(refused.to_vec());
+        }
+        let said = ground.masters().iter().zip(replies).enumerate().map(|(part, (name, reply))| {
+            let text = reply::bulk(reply).filter(|_| !reply::is_error(reply));
+            text.and_then(|text| Said::of(text, name)).ok_or(part)
+        });
+        let said = said.collect::<Result<Vec<Said>, usize>>()?;
+        let Some(ground) = ground.confirmed(&said) else {
+            // The map is behind; the step is taken again when it is not.
+            self.proxy.shared.cluster.iter().for_each(|cluster| cluster.ask_around());
+            return Ok(empty_page(at.map_or(ANEW, Station::again)));
+        };
+        let mut walks = self.proxy.shared.walks.lock();
+        match (at, page) {
+            (Some(at), _) => Ok(empty_page(walks.check(at, &ground, &said))),
+            (None, page) => {
+                let page = page.map_or(&b""[..], |page| page);
+                walks.begin(&ground).reply(page, slot).ok_or(masters.len())
             }
         }
     }

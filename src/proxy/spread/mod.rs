@@ -12,6 +12,7 @@ mod walk;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::{Ask, Client, Proxy, error_reply};
 use crate::backend::cluster::{Cluster, NodeId, slot};
@@ -22,7 +23,7 @@ use crate::router::Effect;
 use gather::{Gather, Plan};
 use parts::Parts;
 pub use walk::Walks;
-use walk::{Ground, Step};
+use walk::{Ground, Station, Step};
 
 const UNKNOWN_YET: &str = "CLUSTERDOWN strata: it is not known yet which nodes home has; try again";
 const INVALID_CURSOR: &str = "ERR invalid cursor";
@@ -178,25 +179,52 @@ impl Proxy {
                 let Some(number) = named(cluster, &master) else {
                     return self.fail(ask, "ERR strata: the node is no part of home any more; try again");
                 };
-                let own = cursor.to_string();
-                let words: Vec<&[u8]> = [ask.request.name(), own.as_bytes()]
-                    .into_iter()
-                    .chain(ask.request.iter().skip(2))
-                    .collect();
-                let made = Made::of(words.into_iter());
                 let gather = Gather::new(self, ask, 1, Plan::Step { at, master: number });
                 let client: Rc<dyn Client> = gather;
-                self.ask_master(&Ask { client: &client, slot: 0, ..*ask }, number, &made, effect);
+                let page = page_of(ask.request, cursor);
+                self.ask_master(&Ask { client: &client, slot: 0, ..*ask }, number, &page, effect);
             }
-            Step::Check(at) => {
-                let masters = self.masters();
-                let words: [&[u8]; 2] = [b"CLUSTER", b"NODES"];
-                let made = Made::of(words.into_iter());
-                let plan = Plan::Check { at, ground, masters: masters.clone() };
-                self.ask_masters(ask, &[made], Effect::None, masters, plan);
-            }
+            Step::Begin => self.survey_masters(cluster, ask, ground, None, effect),
+            Step::Check(at) => self.survey_masters(cluster, ask, ground, Some(at), effect),
         }
     }
+
+    /// Asks the masters what they own: at the end of a pass (`at`), or before the first, whose first page is asked for
+    /// behind it.
+    fn survey_masters(
+        self: &Rc<Self>,
+        cluster: &Cluster,
+        ask: &Ask<'_>,
+        ground: Arc<Ground>,
+        at: Option<Station>,
+        effect: Effect,
+    ) {
+        let masters: Option<Vec<NodeId>> = ground.masters().iter().map(|name| named(cluster, name)).collect();
+        let Some((masters, first)) = masters.and_then(|all| Some((all.clone(), *all.first()?))) else {
+            cluster.ask_around();
+            return self.fail(ask, UNKNOWN_YET);
+        };
+        let pages = usize::from(at.is_none());
+        let plan = Plan::Survey { at, ground, masters: masters.clone() };
+        let client: Rc<dyn Client> = Gather::new(self, ask, masters.len() + pages, plan);
+        let nodes = Made::of([&b"CLUSTER"[..], b"NODES"].into_iter());
+        for (part, master) in masters.iter().enumerate() {
+            let ask = Ask { client: &client, slot: part as u64, ..*ask };
+            self.ask_master(&ask, *master, &nodes, Effect::None);
+        }
+        if pages > 0 {
+            let ask = Ask { client: &client, slot: masters.len() as u64, ..*ask };
+            self.ask_master(&ask, first, &page_of(ask.request, 0), effect);
+        }
+    }
+}
+
+/// SCAN as one master gets it.
+fn page_of(request: &Request<'_>, cursor: u64) -> Made {
+    let cursor = cursor.to_string();
+    let words: Vec<&[u8]> =
+        [request.name(), cursor.as_bytes()].into_iter().chain(request.iter().skip(2)).collect();
+    Made::of(words.into_iter())
 }
 
 /// Whose each slot is, by the places of nodes: they are what other processes know them by, too.

@@ -1,10 +1,11 @@
 //! SCAN over several nodes: the masters one after the other, with cursors that say where a walk is.
 //!
 //! Redis' promise is kept though slots move meanwhile: what is there during the whole walk is returned at least once. A
-//! pass goes through some masters. When it has, what moved since it began is looked at: slots that have another owner, or
-//! are on their way to one. A key goes from the owner to the next one only, so a walk that asked that one first asks it
-//! again, now for the keys of these slots alone; and so on until nothing has moved. A master that is gone is left out:
-//! its slots have moved.
+//! pass goes through some masters. Before it, and when it has, the masters are asked what they own, and what moved in
+//! between is looked at: slots that have another owner, or are on their way to one. A key goes from the owner to the next
+//! one only, so a walk that asked that one first asks it again, now for the keys of these slots alone; and so on until
+//! nothing has moved. A slot that went away and came back has its owner in a later epoch. A master that is gone is left
+//! out: its slots have moved.
 //!
 //! A cursor holds the pass (12 bits: a digest of the map it began with, so that any strata before the same home knows it),
 //! the place among its nodes, and the node's own cursor. One that nobody knows, or no longer, begins anew: what is
@@ -24,6 +25,8 @@ const TAG_BITS: u32 = 12;
 const REMEMBERED: usize = 64;
 /// Stands for the owner of a slot that has none.
 const NOBODY: u16 = u16::MAX;
+/// A cursor of no pass: all begins anew.
+pub(super) const ANEW: u64 = 1 << TAG_BITS;
 
 /// Which masters there are, and whose each slot is, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,6 +35,16 @@ pub(super) struct Ground {
     masters: Vec<Box<str>>,
     /// Places in `masters`.
     owners: Box<[u16]>,
+    /// The masters' own, if they were asked: an owner that had a slot back has a later one than before.
+    epochs: Vec<u64>,
+}
+
+/// What a master says of itself in CLUSTER NODES.
+pub(super) struct Said {
+    /// The ranges of its slots, both ends included.
+    owned: Vec<(u16, u16)>,
+    imports: Vec<Import>,
+    epoch: u64,
 }
 
 /// A slot that is on its way to a node.
@@ -53,9 +66,11 @@ pub(super) struct Pass {
 /// What is to be done for a step.
 #[derive(Debug)]
 pub(super) enum Step {
+    /// All masters are asked what they own, and the first of them for its first page, for [`Walks::begin`].
+    Begin,
     /// This master is asked, with this cursor of its own.
     Ask { at: Station, master: Box<str>, cursor: u64 },
-    /// All masters are asked which slots are on their way to them, for [`Walks::check`].
+    /// All masters are asked what they own and what is on its way to them, for [`Walks::check`].
     Check(Station),
 }
 
@@ -86,11 +101,29 @@ impl Ground {
                 owners[usize::from(*first).min(last)..=last].fill(place as u16);
             }
         }
-        Ground { masters: all.into_iter().map(|(name, _)| name.into()).collect(), owners }
+        Ground { masters: all.into_iter().map(|(name, _)| name.into()).collect(), owners, epochs: Vec::new() }
+    }
+
+    /// The masters, by rising name.
+    pub(super) fn masters(&self) -> &[Box<str>] {
+        &self.masters
+    }
+
+    /// The same as all the masters say; None: somebody says something else.
+    pub(super) fn confirmed(&self, said: &[Said]) -> Option<Arc<Ground>> {
+        let agrees = |(name, said): (&Box<str>, &Said)| self.agrees(name, &said.owned);
+        let all = said.len() == self.masters.len() && self.masters.iter().zip(said).all(agrees);
+        let epochs = || said.iter().map(|said| said.epoch).collect();
+        all.then(|| Arc::new(Ground { epochs: epochs(), ..self.clone() }))
     }
 
     fn owner(&self, slot: usize) -> Option<&str> {
         self.masters.get(usize::from(self.owners[slot])).map(|name| &**name)
+    }
+
+    /// Its owner, and that one's epoch.
+    fn tenure(&self, slot: usize) -> Option<(&str, Option<&u64>)> {
+        self.owner(slot).map(|owner| (owner, self.epochs.get(usize::from(self.owners[slot]))))
     }
 
     fn has(&self, name: &str) -> bool {
@@ -98,7 +131,7 @@ impl Ground {
     }
 
     /// Whether a master has these ranges and nothing else.
-    pub(super) fn agrees(&self, name: &str, ranges: &[(u16, u16)]) -> bool {
+    fn agrees(&self, name: &str, ranges: &[(u16, u16)]) -> bool {
         let owned = (0..SLOTS).filter(|slot| self.owner(*slot) == Some(name)).count();
         let theirs = |slot: u16| usize::from(slot) < SLOTS && self.owner(usize::from(slot)) == Some(name);
         let told: Vec<u16> = ranges.iter().flat_map(|(first, last)| *first..=*last).collect();
@@ -125,15 +158,10 @@ impl Walks {
     pub(super) fn step(&mut self, cursor: u64, ground: &Arc<Ground>) -> Step {
         let rest = cursor >> TAG_BITS;
         let tag = cursor & ((1 << TAG_BITS) - 1);
-        let pass = self.find(tag).unwrap_or_else(|| self.begin(ground));
         // Tags are not 0.
-        let (mut index, mut cursor) = match pass.tag == tag {
-            true => {
-                let places = pass.masters.len() as u64 + 1;
-                ((rest % places) as usize, rest / places)
-            }
-            false => (0, 0),
-        };
+        let Some(pass) = self.find(tag) else { return Step::Begin };
+        let places = pass.masters.len() as u64 + 1;
+        let (mut index, mut cursor) = ((rest % places) as usize, rest / places);
         while let Some(master) = pass.masters.get(index) {
             if ground.has(master) {
                 return Step::Ask { master: master.clone(), at: Station { pass, index }, cursor };
@@ -143,10 +171,12 @@ impl Walks {
         Step::Check(Station { pass, index })
     }
 
-    /// What follows a pass, once it is known what is on its way to whom: the next cursor, 0 if the walk is over.
-    pub(super) fn check(&mut self, at: &Station, ground: &Arc<Ground>, imports: Vec<Import>) -> u64 {
+    /// What follows a pass, once the masters have said what they own and what is on its way to them: the next cursor, 0
+    /// if the walk is over.
+    pub(super) fn check(&mut self, at: &Station, ground: &Arc<Ground>, said: &[Said]) -> u64 {
         let before = &at.pass;
-        let moved = (0..SLOTS).filter(|slot| ground.owner(*slot) != before.ground.owner(*slot));
+        let imports: Vec<Import> = said.iter().flat_map(|said| said.imports.iter().cloned()).collect();
+        let moved = (0..SLOTS).filter(|slot| ground.tenure(*slot) != before.ground.tenure(*slot));
         let moved: Vec<u16> = moved.map(|slot| slot as u16).collect();
         let fresh: Vec<&Import> = imports.iter().filter(|import| !before.imports.contains(import)).collect();
         let gained = moved.iter().filter_map(|slot| ground.owner(usize::from(*slot)));
@@ -174,14 +204,14 @@ impl Walks {
         Some(pass)
     }
 
-    /// The pass over everything.
-    fn begin(&mut self, ground: &Arc<Ground>) -> Arc<Pass> {
-        let known = self.passes.iter().find(|pass| pass.only.is_none() && pass.ground == *ground);
-        if let Some(pass) = known {
-            return pass.clone();
-        }
-        let (masters, ground) = (ground.masters.clone(), ground.clone());
-        self.remember(Pass { tag: 0, masters, only: None, ground, imports: Vec::new() }, 0)
+    /// The beginning of a pass over everything, at the first master of what all have said that they own.
+    pub(super) fn begin(&mut self, ground: &Arc<Ground>) -> Station {
+        let known = self.passes.iter().find(|pass| pass.only.is_none() && pass.ground == *ground).cloned();
+        let pass = known.unwrap_or_else(|| {
+            let (masters, ground) = (ground.masters.clone(), ground.clone());
+            self.remember(Pass { tag: 0, masters, only: None, ground, imports: Vec::new() }, 0)
+        });
+        Station { pass, index: 0 }
     }
 
     fn remember(&mut self, mut pass: Pass, salt: u64) -> Arc<Pass> {
@@ -267,26 +297,28 @@ pub(super) fn parse_cursor(word: &[u8]) -> Option<u64> {
     Some(if negative { number.wrapping_neg() } else { number })
 }
 
-/// What the node that tells says of its own slots in CLUSTER NODES, word by word.
-fn own_words(text: &str) -> impl Iterator<Item = &str> {
-    let myself =
-        |line: &&str| line.split(' ').nth(2).is_some_and(|flags| flags.split(',').any(|f| f == "myself"));
-    text.lines().find(myself).unwrap_or_default().split(' ').skip(8)
-}
-
-/// The slots that are on their way to the node that tells: `[slot-<-node]`.
-pub(super) fn imports(nodes: &[u8], master: &str) -> Vec<Import> {
-    let slot = |word: &str| word.strip_prefix('[')?.split_once("-<-")?.0.parse().ok();
-    own_words(&String::from_utf8_lossy(nodes)).filter_map(slot).map(|slot| (slot, master.into())).collect()
-}
-
-/// The slots of the node that tells: `first-last`, or one.
-pub(super) fn owned(nodes: &[u8]) -> Vec<(u16, u16)> {
-    let range = |word: &str| match word.split_once('-') {
-        Some((first, last)) => Some((first.parse().ok()?, last.parse().ok()?)),
-        None => word.parse().ok().map(|slot| (slot, slot)),
-    };
-    own_words(&String::from_utf8_lossy(nodes)).filter_map(range).collect()
+impl Said {
+    /// Of the reply to CLUSTER NODES of the master of this name; None: it does not say.
+    pub(super) fn of(nodes: &[u8], master: &str) -> Option<Said> {
+        let text = String::from_utf8_lossy(nodes);
+        let myself =
+            |line: &&str| line.split(' ').nth(2).is_some_and(|f| f.split(',').any(|f| f == "myself"));
+        let mut words = text.lines().find(myself)?.split(' ').skip(6);
+        let epoch = words.next()?.parse().ok()?;
+        let mut said = Said { owned: Vec::new(), imports: Vec::new(), epoch };
+        // Behind the state of the link: `first-last`, one slot, or `[slot-<-node]` for what is on its way here.
+        for word in words.skip(1) {
+            let slot = |word: &str| word.parse::<u16>().ok();
+            if let Some(moving) = word.strip_prefix('[') {
+                let import = moving.split_once("-<-").and_then(|(import, _)| slot(import));
+                said.imports.extend(import.map(|slot| (slot, Box::from(master))));
+            } else {
+                let (first, last) = word.split_once('-').unwrap_or((word, word));
+                said.owned.extend(slot(first).zip(slot(last)));
+            }
+        }
+        Some(said)
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ fn ground(ranges: &[(&str, u16, u16)]) -> Arc<Ground> {
 /// A cluster whose keys are `slot:number`, scanned two buckets at a time.
 struct Home {
     owners: BTreeMap<u16, &'static str>,
+    epochs: BTreeMap<&'static str, u64>,
     imports: BTreeMap<u16, &'static str>,
     keys: BTreeSet<(&'static str, u16, u32)>,
 }
@@ -21,12 +22,21 @@ impl Home {
     fn new(owners: &[(u16, &'static str)], keys_each: u32) -> Self {
         let owners: BTreeMap<_, _> = owners.iter().copied().collect();
         let keys = owners.iter().flat_map(|(slot, node)| (0..keys_each).map(|n| (*node, *slot, n))).collect();
-        Home { owners, imports: BTreeMap::new(), keys }
+        Home { owners, epochs: BTreeMap::new(), imports: BTreeMap::new(), keys }
     }
 
     fn ground(&self) -> Arc<Ground> {
         let ranges: Vec<_> = self.owners.iter().map(|(slot, node)| (*node, *slot, *slot)).collect();
         ground(&ranges)
+    }
+
+    fn says(&self, name: &str) -> Said {
+        let own = |(_, owner): &(&u16, &&'static str)| **owner == name;
+        Said {
+            owned: self.owners.iter().filter(own).map(|(slot, _)| (*slot, *slot)).collect(),
+            imports: self.imports.iter().filter(own).map(|(slot, to)| (*slot, Box::from(*to))).collect(),
+            epoch: self.epochs.get(name).copied().unwrap_or(0),
+        }
     }
 
     /// Buckets by number of the key; the cursor is the next bucket.
@@ -51,6 +61,10 @@ impl Home {
     fn move_slot(&mut self, slot: u16, to: &'static str) {
         self.owners.insert(slot, to);
         self.imports.remove(&slot);
+        let latest = self.epochs.values().max().copied().unwrap_or(0);
+        if self.epochs.get(to) != Some(&latest) {
+            self.epochs.insert(to, latest + 1);
+        }
         for n in 0..100 {
             if self.keys.iter().any(|(_, s, m)| (*s, *m) == (slot, n)) {
                 self.move_key(slot, n, to);
@@ -70,14 +84,17 @@ fn walk(home: &mut Home, mut change: impl FnMut(usize, &mut Home)) -> (Vec<Strin
     for step in 0..1000 {
         change(step, home);
         let ground = home.ground();
+        let said: Vec<Said> = ground.masters().iter().map(|name| home.says(name)).collect();
+        let confirmed = ground.confirmed(&said).expect("all say the same");
         let page = match walks.step(cursor, &ground) {
+            Step::Begin => {
+                let first = home.scan(&ground.masters()[0], 0);
+                walks.begin(&confirmed).reply(&first, slot_of).expect("a page")
+            }
             Step::Ask { at, master, cursor } => {
                 at.reply(&home.scan(&master, cursor), slot_of).expect("a page")
             }
-            Step::Check(at) => {
-                let imports = home.imports.iter().map(|(slot, to)| (*slot, Box::from(*to))).collect();
-                empty_page(walks.check(&at, &ground, imports))
-            }
+            Step::Check(at) => empty_page(walks.check(&at, &confirmed, &said)),
         };
         let mut elements = reply::elements(&page);
         let text = |e: &[u8]| String::from_utf8_lossy(reply::bulk(e).expect("a string")).into_owned();
@@ -117,7 +134,8 @@ fn slots_that_move_backwards_are_found_where_they_went() {
             }
         });
         assert!(found.iter().cloned().collect::<BTreeSet<_>>() == all_of(&home), "moved at {at}");
-        assert!(found.iter().filter(|key| slot_of(key.as_bytes()) != 5).count() == 30, "others once");
+        let others = |key: &&String| ![1, 2, 5].contains(&slot_of(key.as_bytes()));
+        assert!(found.iter().filter(others).count() == 18, "what is elsewhere once");
     }
 }
 
@@ -151,6 +169,22 @@ fn what_a_lost_master_had_is_found_with_who_has_it_now() {
 }
 
 #[test]
+fn a_slot_that_went_away_and_came_back_is_found() {
+    for (gone, back) in (0..9).flat_map(|gone| (gone + 1..10).map(move |back| (gone, back))) {
+        let mut home = three();
+        let (found, _) = walk(&mut home, |step, home| {
+            if step == gone {
+                home.move_slot(5, "a");
+            }
+            if step == back {
+                home.move_slot(5, "c");
+            }
+        });
+        assert!(found.into_iter().collect::<BTreeSet<_>>() == all_of(&home), "from {gone} to {back}");
+    }
+}
+
+#[test]
 fn slots_that_keep_moving_are_followed() {
     let mut home = three();
     let (found, _) = walk(&mut home, |step, home| match step {
@@ -166,9 +200,11 @@ fn slots_that_keep_moving_are_followed() {
 #[test]
 fn a_walk_goes_on_with_another_strata() {
     let ground = ground(&[("a", 0, 8000), ("b", 8001, 16383)]);
-    let Step::Ask { at, .. } = Walks::default().step(0, &ground) else { panic!("a step") };
-    let cursor = at.next(77).expect("a cursor");
-    let Step::Ask { master, cursor, .. } = Walks::default().step(cursor, &ground) else { panic!("a step") };
+    let cursor = Walks::default().begin(&ground).next(77).expect("a cursor");
+    let mut walks = Walks::default();
+    assert!(matches!(walks.step(cursor, &ground), Step::Begin));
+    walks.begin(&ground);
+    let Step::Ask { master, cursor, .. } = walks.step(cursor, &ground) else { panic!("a step") };
     assert_eq!((&*master, cursor), ("a", 77));
 }
 
@@ -176,19 +212,15 @@ fn a_walk_goes_on_with_another_strata() {
 fn a_cursor_that_nobody_knows_begins_anew() {
     let ground = ground(&[("a", 0, 16383)]);
     let mut walks = Walks::default();
-    for cursor in [1, 4095, 123_456_789, u64::MAX] {
-        let Step::Ask { master, cursor, .. } = walks.step(cursor, &ground) else { panic!("a step") };
-        assert_eq!((&*master, cursor), ("a", 0));
+    for cursor in [0, 1, 4095, 123_456_789, u64::MAX, ANEW] {
+        assert!(matches!(walks.step(cursor, &ground), Step::Begin), "{cursor}");
     }
 }
 
 #[test]
 fn a_cursor_has_room_for_a_large_node_and_is_never_cut() {
     let ground = ground(&[("a", 0, 5000), ("b", 5001, 10000), ("c", 10001, 16383)]);
-    let place = || match Walks::default().step(0, &ground) {
-        Step::Ask { at, .. } => at,
-        Step::Check(_) => panic!("a step"),
-    };
+    let place = || Walks::default().begin(&ground);
     assert!(place().next(1 << 48).is_some_and(|cursor| cursor < 1 << 63));
     assert_eq!(place().next(1 << 50), None);
     assert_eq!(place().next(u64::MAX), None);
@@ -198,7 +230,7 @@ fn a_cursor_has_room_for_a_large_node_and_is_never_cut() {
 fn passes_are_forgotten_in_turn() {
     let mut walks = Walks::default();
     for first in 1..200 {
-        walks.step(0, &ground(&[("a", 0, first), ("b", first + 1, 16383)]));
+        walks.begin(&ground(&[("a", 0, first), ("b", first + 1, 16383)]));
     }
     assert_eq!(walks.passes.len(), REMEMBERED);
     let mut tags: Vec<u64> = walks.passes.iter().map(|pass| pass.tag).collect();
@@ -230,10 +262,14 @@ fn cursors_are_read_as_redis_reads_them() {
 fn a_node_tells_what_is_on_its_way_to_it() {
     let text = "aa 127.0.0.1:1@11 master - 0 1 1 connected 0-5 [7->-bb]\n\
         bb 127.0.0.1:2@12 myself,master - 0 1 2 connected 6 8-9 [7-<-aa] [5-<-cc] [9->-aa]\n";
-    assert_eq!(imports(text.as_bytes(), "bb"), [(7, "bb".into()), (5, "bb".into())]);
-    assert_eq!(imports(b"nonsense", "bb"), []);
-    assert_eq!(owned(text.as_bytes()), [(6, 6), (8, 9)]);
+    let said = Said::of(text.as_bytes(), "bb").expect("it says");
+    assert_eq!((said.epoch, &said.owned[..]), (2, &[(6, 6), (8, 9)][..]));
+    assert_eq!(said.imports, [(7, "bb".into()), (5, "bb".into())]);
+    assert!(Said::of(b"nonsense", "bb").is_none());
     let ground = ground(&[("aa", 0, 5), ("bb", 6, 6), ("bb", 8, 9)]);
-    assert!(ground.agrees("bb", &owned(text.as_bytes())) && !ground.agrees("bb", &[(6, 6), (8, 8)]));
+    assert!(ground.agrees("bb", &said.owned) && !ground.agrees("bb", &[(6, 6), (8, 8)]));
     assert!(!ground.agrees("bb", &[(6, 10)]) && !ground.agrees("aa", &[(6, 6)]) && ground.agrees("cc", &[]));
+    let first = || Said { owned: vec![(0, 5)], imports: Vec::new(), epoch: 7 };
+    assert_eq!(ground.confirmed(&[first()]), None);
+    assert_eq!(ground.confirmed(&[first(), said]).map(|g| g.epochs.clone()), Some(vec![7, 2]));
 }
