@@ -73,7 +73,7 @@ use announce::Coverage;
 use cluster::Ways;
 pub use cluster::{Crossed, Way, common_slot};
 use compressed::Compressed;
-pub use counted::Counted;
+pub use counted::{Counted, Counting};
 pub use direct::Direct;
 pub use ear::{Ear, Tracked};
 pub use errand::Errand;

@@ -4,11 +4,11 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as Cx, Poll};
 
 use bytes::Bytes;
 
-use super::Session;
 use super::batch::Tally;
 use super::elsewhere::Elsewhere;
 use super::inside::Working;
@@ -16,6 +16,7 @@ use super::queue::Queue;
 use super::replies::Shape;
 use super::socket::poll_into;
 use super::transaction::with_request;
+use super::{ReplyMode, Session};
 use crate::backend::lane::Reply;
 use crate::clock;
 use crate::command::{Flags, Unknown, id, longest_wait};
@@ -149,6 +150,8 @@ impl Session {
                     *self.core.elsewhere.borrow_mut() = Elsewhere::default();
                     // What watches keys is kept for EXEC.
                     if !matches!(parked.what, What::Watch) {
+                        // It was not idle.
+                        self.info.active.store(clock::now(), Relaxed);
                         self.info.blocked.lock().take();
                         self.give_back(own, true);
                     }
@@ -299,9 +302,9 @@ impl Session {
     fn conclude(&mut self, slot: u64, say: impl FnOnce(&mut Self)) {
         let silent = self.core.replies.borrow().shape(slot) == Some(Shape::Silent);
         self.core.deliver(slot, Reply::Owned(Bytes::new()), clock::now());
-        let before = self.core.replies.borrow_mut().set_silent(silent);
+        self.core.replies.borrow_mut().set_silent(silent);
         say(self);
-        self.core.replies.borrow_mut().set_silent(before);
+        self.core.replies.borrow_mut().set_silent(self.reply_mode == ReplyMode::Off);
     }
 
     /// Reads what a client sends while a command is parked; Ready when it is gone.

@@ -18,6 +18,7 @@ mod value;
 use std::future::Future;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::parked::What;
 use super::replies::Shape;
 use super::{ReplyMode, Session};
 use crate::backend::lane::Reply;
@@ -47,6 +48,10 @@ impl Session {
             id::HELLO => self.hello(request),
             id::AUTH => self.auth(request),
             id::QUIT => self.quit(),
+            // Who heard what was published before is counted with those replies.
+            id::RESET if self.info.is_subscribed() && self.core.replies.borrow().waiting() > 0 => {
+                self.park(request, What::Later);
+            }
             id::RESET => self.reset(),
             id::INFO => self.info(request, command, now),
             id::MONITOR => self.begin_monitoring(),
