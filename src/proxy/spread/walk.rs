@@ -111,8 +111,9 @@ impl Ground {
 
     /// The same as all the masters say; None: somebody says something else.
     pub(super) fn confirmed(&self, said: &[Said]) -> Option<Arc<Ground>> {
-        let agrees = |(name, said): (&Box<str>, &Said)| self.agrees(name, &said.owned);
-        let all = said.len() == self.masters.len() && self.masters.iter().zip(said).all(agrees);
+        let mut pairs = self.masters.iter().zip(said);
+        let all =
+            said.len() == self.masters.len() && pairs.all(|(name, said)| self.agrees(name, &said.owned));
         let epochs = || said.iter().map(|said| said.epoch).collect();
         all.then(|| Arc::new(Ground { epochs: epochs(), ..self.clone() }))
     }
