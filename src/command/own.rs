@@ -221,7 +221,7 @@ const VALUES: &[(Values, &str)] = &[
 
 /// After these, what follows can only be parsed, or run, once they have been run: they lift the limits of a client
 /// that has not authenticated, change its connection, make it attentive, or let it wait.
-const TURNS: &str = "auth hello reset quit select exec discard watch unwatch xread xreadgroup client|unblock \
+const TURNS: &str = "auth hello reset quit select multi exec discard watch unwatch xread xreadgroup client|unblock \
     client|tracking client|pause config|set monitor eval evalsha fcall eval_ro evalsha_ro fcall_ro";
 
 const REACH: &[(Reach, &str)] = &[

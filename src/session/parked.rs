@@ -89,8 +89,9 @@ impl<T> Task<T> {
 }
 
 impl Session {
-    /// Parks a command.
+    /// Parks a command, behind which nothing of its group may come.
     pub(super) fn park(&mut self, request: &Request<'_>, what: What) {
+        debug_assert!(self.parked.is_none(), "only one command is parked");
         let slot = match &what {
             What::Exec(queue) => self.open_for(queue),
             // Confirmations are pushes: CLIENT REPLY does not silence them.

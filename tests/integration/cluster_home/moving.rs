@@ -147,5 +147,5 @@ fn a_live_reshard_is_not_noticed() {
         cluster.move_slots(100..=199, 2);
         drop(ending);
     });
-    assert!(done.load(SeqCst) > 1000, "{done:?}");
+    assert!(done.load(SeqCst) > 100, "{done:?}");
 }

@@ -10,7 +10,7 @@ use super::Arguments;
 use super::value::{Value, reply_length};
 
 /// How long a reply may take unless the test says otherwise.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a server listens.
 #[derive(Clone, Debug)]
