@@ -359,9 +359,10 @@ class Comparison:
 
     def left_out(self, unit, test):
         """Whether the suite itself does without a test over a cluster: it says so as `TEST: REASON`."""
-        name = re.sub(r" #\d+$", "", test.name) + ": "
+        # Of a name that occurs more than once the later ones are numbered here.
+        names = tuple(name + ": " for name in (test.name, re.sub(r" #\d+$", "", test.name)))
         ignored = (other for other, result in unit.results.items() if result.status == "ignore")
-        return self.args.cluster and any(other.name.startswith(name) for other in ignored)
+        return self.args.cluster and any(other.name.startswith(names) for other in ignored)
 
     def run(self):
         units = self.args.unit or [unit for unit in self.bare if self.passes_bare(unit)]
