@@ -7,6 +7,8 @@ use crate::resp::{Proto, encode, reply};
 
 /// Sections whose numbers are summed.
 const SUMMED: [&str; 7] = ["Clients", "Memory", "Stats", "CPU", "Commandstats", "Errorstats", "Keyspace"];
+/// The same of single numbers in other sections.
+const SUMMED_FIELDS: [&str; 1] = ["rdb_changes_since_last_save"];
 /// Sections whose lines are not the same with all nodes: what others have besides is told, too.
 const OPEN: [&str; 3] = ["Commandstats", "Errorstats", "Keyspace"];
 /// Numbers in these sections of which a sum says nothing.
@@ -54,7 +56,7 @@ fn merge_texts(texts: &[&str]) -> String {
             out.push_str("\r\n");
         }
         out.push_str(&format!("# {name}\r\n"));
-        if !SUMMED.contains(name) {
+        if !SUMMED.contains(name) && !lines.iter().any(|(field, _)| SUMMED_FIELDS.contains(field)) {
             lines.iter().for_each(|(field, value)| out.push_str(&format!("{field}:{value}\r\n")));
             continue;
         }
@@ -85,6 +87,7 @@ fn merge_section<'t>(name: &str, nodes: &[Vec<Section<'t>>]) -> Vec<(&'t str, St
         let value = match field.strip_suffix("_human") {
             Some(bytes) => human_sum(merged.iter().rev().find(|(name, _)| *name == bytes), of_field),
             None if ALONE.split(' ').any(|alone| alone == field) => None,
+            None if !SUMMED.contains(&name) && !SUMMED_FIELDS.contains(&field) => None,
             None => sum(of_field),
         };
         let first = || of_field.first().copied().unwrap_or_default().to_owned();
@@ -178,6 +181,13 @@ mod tests {
             # Keyspace\r\ndb0:keys=7,expires=4,avg_ttl=175\r\n";
         assert_eq!(merge_texts(&[a, b]), both);
         assert_eq!(merge_texts(&[a]), a);
+    }
+
+    #[test]
+    fn what_is_not_saved_yet_is_of_all_nodes() {
+        let text = "# Persistence\r\nloading:0\r\nrdb_changes_since_last_save:4\r\nrdb_last_save_time:17\r\n";
+        let both = text.replace(":4", ":8");
+        assert_eq!(merge_texts(&[text, text]), both);
     }
 
     #[test]
