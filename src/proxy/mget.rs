@@ -78,7 +78,7 @@ impl Proxy {
     pub fn multi_get(self: &Rc<Self>, ask: &Ask<'_>, keys: &[KeyRef]) {
         let kind = kind(id::GET, ask.lane.proto, ask.lane.db);
         let Ok(way) = self.way(ask, keys) else {
-            return self.refuse_crossing(ask);
+            return self.cross(ask, Effect::Reads, keys);
         };
         let copies = self.shared.copies.clone().filter(|_| self.shared.guards.guarded(way.node));
         let (Some(copies), Some(kind)) = (copies, kind) else {

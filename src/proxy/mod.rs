@@ -21,6 +21,7 @@ mod failure;
 mod held;
 mod inside;
 mod kept;
+mod known_scripts;
 mod lanes;
 mod lease;
 mod mget;
@@ -30,6 +31,7 @@ mod ready;
 mod receiver;
 mod scripts;
 pub mod slow_log;
+mod spread;
 mod subscribers;
 mod ticket;
 mod touch;
@@ -80,6 +82,8 @@ use failure::{error_reply, failure_text, is_outage};
 pub use held::Confirmed;
 use held::{Held, Shows};
 pub use inside::{Inside, Touched};
+pub use known_scripts::KnownScripts;
+use known_scripts::LoadedScripts;
 use lanes::Lanes;
 use lease::Leases;
 pub use lease::{Farewell, Follow, Own, turns};
@@ -89,6 +93,7 @@ pub use read::Read;
 use receiver::Receiver;
 pub use scripts::Scripts;
 use slow_log::SlowLog;
+pub use spread::Walks;
 pub use subscribers::Order;
 pub use ticket::Ticket;
 pub use transaction::{Effects, Transaction};
@@ -134,6 +139,12 @@ pub struct Shared {
     pub overheard: Overheard,
     /// Requests that took long.
     pub slow: SlowLog,
+    /// Walks over the keys of several nodes.
+    pub walks: parking_lot::Mutex<Walks>,
+    /// Scripts, for nodes that have not seen them.
+    pub known_scripts: KnownScripts,
+    /// Whether writes of keys in several slots are refused.
+    pub strict: bool,
     /// Whose values home keeps compressed; None: nobody's.
     pub packings: Option<Arc<Packings>>,
     /// The workers' doors.
@@ -195,6 +206,8 @@ pub trait Client {
     fn redirected(&self, keys: &Bytes);
     /// How many channels, patterns and shards it is subscribed to from now on.
     fn subscribed(&self, counts: [usize; 3]);
+    /// Whether nothing was asked after the request at `slot`.
+    fn is_last(&self, slot: u64) -> bool;
     /// A node of a cluster said to the request at `slot`, by a connection of the client's own, that another is to be
     /// asked. False: the client does not ask again by itself.
     fn goes_elsewhere(&self, slot: u64, redirect: &Redirect) -> bool;
@@ -264,6 +277,7 @@ pub struct Proxy {
     touching: Cell<bool>,
     sampler: Sampler,
     subscribers: subscribers::Subscribers,
+    loaded: LoadedScripts,
     compressed: Option<Compressed>,
 }
 
@@ -289,6 +303,7 @@ impl Proxy {
             touching: Cell::new(false),
             sampler: Sampler::default(),
             subscribers: Default::default(),
+            loaded: LoadedScripts::default(),
         })
     }
 

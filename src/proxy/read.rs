@@ -57,7 +57,7 @@ impl Proxy {
     /// Reads what has no copy. `keys` are the request's keys, the first names the copy.
     pub fn read(self: &Rc<Self>, ask: &Ask<'_>, command: &Command, keys: &[KeyRef]) {
         let Ok(way) = self.way(ask, keys) else {
-            return self.refuse_crossing(ask);
+            return self.cross(ask, Effect::Reads, keys);
         };
         let guarded = self.shared.guards.guarded(way.node);
         let direct = |proxy: &Rc<Self>| proxy.direct_by(ask, way, Effect::Reads, keys);
