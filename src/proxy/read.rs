@@ -60,7 +60,7 @@ impl Proxy {
     /// Reads what has no copy. `keys` are the request's keys, the first names the copy.
     pub fn read(self: &Rc<Self>, ask: &Ask<'_>, command: &Command, keys: &[KeyRef]) {
         let Ok(way) = self.way(ask, keys) else {
-            return self.refuse_crossing(ask);
+            return self.cross(ask, Effect::Reads, keys);
         };
         let guarded = self.shared.guards.guarded(way.node);
         let direct = |proxy: &Rc<Self>| proxy.direct_by(ask, way, Effect::Reads, keys);
@@ -85,7 +85,7 @@ impl Proxy {
             let flight = copies.lone_flight(&identity, token, ask.now, (self.worker, way.node), false);
             return self.fly(ask, way, copies, flight, keys, None);
         }
-        let admitted = self.admit();
+        let admitted = self.admit(identity.hash);
         if let [key] = keys
             && self.ask_l2(ask, way.node, &copies, &identity, *key, admitted)
         {
@@ -117,6 +117,7 @@ impl Proxy {
             node: way.node,
             follows: ask.follows,
             admitted,
+            claimed: claim.is_some(),
         };
         let start = copies.begin(identity, &others, &asker);
         if let Start::Begun(flight) = start {

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::compressed::Shown;
 use super::held::Shows;
+use super::known_scripts::Digest;
 use super::lease::Own;
 use super::{
     Ask, Client, Counting, Crossed, LaneKey, Proxy, Receiver, Ticket, Way, error_reply, failure_text,
@@ -26,6 +27,8 @@ pub struct Effects {
     writes_unnamed: bool,
     writes_all: bool,
     scripts: bool,
+    /// Those that are called by their digests.
+    called: Vec<Digest>,
     slot: Slot,
     counted: Counted,
     /// Where in home's reply subscribers are counted, and which.
@@ -72,6 +75,7 @@ impl Effects {
             }
         }
         self.scripts |= command.is_some_and(Command::runs_script);
+        self.called.extend(command.and_then(|command| proxy.script_of(command, request)));
         let Some(copies) = &proxy.shared.copies else { return };
         let hash = |k: &KeyRef| copies.l1().hash(request.arg(k.index as usize).unwrap_or_default());
         match effect {
@@ -241,6 +245,9 @@ impl Proxy {
             unopened: None,
             unqueued: None,
         };
+        for name in transaction.scripts() {
+            self.provide_script(way, own, name, ask.now);
+        }
         let ticket = Ticket::Transaction(Box::new(transaction));
         let parts = commands + 1;
         match own {
@@ -257,6 +264,11 @@ impl Transaction {
     /// It begins anew elsewhere.
     pub(super) fn strayed(&mut self) {
         (self.strayed, self.parts, self.unopened, self.unqueued) = (true, 0, None, None);
+    }
+
+    /// The scripts that it calls by their digests.
+    pub(super) fn scripts(&self) -> &[Digest] {
+        &self.effects.called
     }
 
     /// The keys that its client watches are on another node now.

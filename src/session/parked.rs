@@ -115,7 +115,7 @@ impl Session {
             let moved = match &mut parked.stage {
                 Stage::Settling if self.core.replies.borrow().waiting() > 1 => None,
                 Stage::Settling if matches!(parked.what, What::Later) => Some(Next::Settled),
-                Stage::Settling => Some(Next::Stage(self.start(&parked))),
+                Stage::Settling => Some(self.start(&parked)),
                 Stage::Leasing(task) => task.poll(cx).map(Next::Leased),
                 Stage::Asking(task) => task.poll(cx).map(Next::Told),
                 Stage::Sent(own) if self.core.elsewhere.borrow().to.is_some() => {
@@ -161,7 +161,18 @@ impl Session {
         }
     }
 
-    fn start(&self, parked: &Parked) -> Stage {
+    fn start(&self, parked: &Parked) -> Next {
+        // Mostly one is there by which another has waited.
+        if let (What::Wait, None) = (&parked.what, &self.at_home)
+            && let Ok(slot) = self.slot_of(parked)
+            && let Some(own) = self.context.proxy.lease_ready(self.context.proxy.way_of_slot(self.lane, slot))
+        {
+            return Next::Leased(Ok(own));
+        }
+        Next::Stage(self.begin(parked))
+    }
+
+    fn begin(&self, parked: &Parked) -> Stage {
         let proxy = self.context.proxy.clone();
         let lane = self.lane;
         if let What::Subscription = parked.what {

@@ -67,6 +67,10 @@ impl Client for Core {
         self.note_subscriptions(counts);
     }
 
+    fn is_last(&self, slot: u64) -> bool {
+        self.replies.borrow().next_slot() == slot + 1
+    }
+
     fn goes_elsewhere(&self, slot: u64, redirect: &Redirect) -> bool {
         self.wake();
         self.elsewhere.borrow_mut().take(slot, redirect)

@@ -146,6 +146,8 @@ pub struct Asker {
     pub follows: bool,
     /// Whether a copy is wanted.
     pub admitted: bool,
+    /// Whether one is to be kept in L2.
+    pub claimed: bool,
 }
 
 /// What a reader meets.

@@ -89,7 +89,8 @@ impl Proxy {
         }
         // What was read at home by then is told by the token, what is asked later by the pass.
         let token = copies.token(identity.hash, &[]);
-        let Some(pass) = l2.ledger.pass(identity.hash).filter(|_| self.l2.admission.admit()) else {
+        let Some(pass) = l2.ledger.pass(identity.hash).filter(|_| self.l2.admission.admit(identity.hash))
+        else {
             self.counters.l2_passed_by.add(1);
             return false;
         };

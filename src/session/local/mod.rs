@@ -3,6 +3,7 @@
 mod acl;
 mod cache;
 mod client;
+mod cluster;
 mod config;
 mod hello;
 mod info;
@@ -58,6 +59,8 @@ impl Session {
                 self.run_slowlog(command, request);
             }
             id::CONFIG_GET => self.config_get(request),
+            id::READONLY | id::READWRITE | id::ASKING => self.run_cluster(command, request),
+            _ if command.name.starts_with("cluster") => self.run_cluster(command, request),
             _ if command.name.starts_with("acl") => self.run_acl(command, request, now),
             _ => self.run_client(command, request, now),
         }

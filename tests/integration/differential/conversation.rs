@@ -38,6 +38,15 @@ pub(super) struct Line {
     waits: bool,
 }
 
+impl Line {
+    /// Whether it is PUBLISH or SPUBLISH, and nothing else.
+    fn publishes(&self) -> bool {
+        let is =
+            |step: &Step, name: &[u8]| step.words.first().is_some_and(|word| word.eq_ignore_ascii_case(name));
+        matches!(&self.steps[..], [step] if is(step, b"PUBLISH") || is(step, b"SPUBLISH"))
+    }
+}
+
 impl fmt::Display for Line {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let said: Vec<String> = self.steps.iter().map(|step| printable(&step.words)).collect();
@@ -284,8 +293,9 @@ impl Talk {
         };
         let equal = match rule {
             Rule::Names => names(expected) == names(&got),
-            // The messages to oneself come before the reply of who published them; else their place among replies is free.
-            _ if hearer != line.speaker || line.steps.len() > 1 => {
+            rule if rule != Rule::Exact => one_by_one(expected, &got),
+            // PUBLISH is answered behind its own message; else the place of messages among replies is free.
+            _ if hearer != line.speaker || !line.publishes() => {
                 let part = |frames: &[Vec<u8>], messages: bool| -> Vec<Vec<u8>> {
                     frames.iter().filter(|frame| is_message(frame) == messages).cloned().collect()
                 };

@@ -204,5 +204,5 @@ fn a_load_without_locality_passes_l2_by() {
         client.call(&["GET", &format!("m{n}")]).unwrap();
     }
     let asked = member.stat("misses") - before;
-    assert!((100..500).contains(&asked), "{asked} of 2000");
+    assert!((20..500).contains(&asked), "{asked} of 2000");
 }
