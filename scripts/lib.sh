@@ -45,24 +45,29 @@ install_package() {
     have "$program" || fail "$* is installed but $program is not on the PATH"
 }
 
-# Installs redis-server and its tools. strata and its tests start servers of their own: the service that comes
-# with the package is neither started now nor at the next boot. A Redis that was there stays as it is.
-install_redis() {
-    if ! have redis-server; then
-        (
-            policy=/usr/sbin/policy-rc.d
-            if [ ! -e "$policy" ]; then
-                # Debian asks this program before a package starts its service; 101 forbids it.
-                trap 'as_root rm -f "$policy"' EXIT
-                trap 'exit 130' INT TERM
-                as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy" || true
-            fi
-            install_package redis-server redis-server redis-tools
-        ) || exit
-        if [ -d /run/systemd/system ]; then
-            as_root systemctl disable -q redis-server || say "the redis-server service could not be disabled"
+# install_service PROGRAM PACKAGE...: installs the packages unless the program is there. strata and its tests start
+# servers of their own: the service that comes with the package is neither started now nor at the next boot. A program
+# that was there stays as it is.
+install_service() {
+    have "$1" && return 0
+    (
+        policy=/usr/sbin/policy-rc.d
+        if [ ! -e "$policy" ]; then
+            # Debian asks this program before a package starts its service; 101 forbids it.
+            trap 'as_root rm -f "$policy"' EXIT
+            trap 'exit 130' INT TERM
+            as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy" || true
         fi
+        install_package "$@"
+    ) || exit
+    if [ -d /run/systemd/system ]; then
+        as_root systemctl disable -q "$1" || say "the $1 service could not be disabled"
     fi
+}
+
+# Installs redis-server and its tools.
+install_redis() {
+    install_service redis-server redis-server redis-tools
     install_package redis-cli redis-tools
 }
 

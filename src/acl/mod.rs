@@ -4,6 +4,7 @@
 //! `describe.rs` turns it back into rules. `users.rs` is the register that all sessions share, `log.rs` what was
 //! denied lately. Nothing here does I/O.
 
+mod channels;
 mod describe;
 mod log;
 mod selector;
@@ -12,6 +13,7 @@ mod tests;
 mod user;
 mod users;
 
+pub use channels::Channels;
 pub use describe::{categories, commands_in};
 pub use log::{Denial, Entry, Reason, Stage};
 pub use selector::{Denied, RuleError, Verdict};

@@ -79,6 +79,16 @@ impl User {
         self.selectors.iter().any(Selector::allows_all)
     }
 
+    /// Whether it may hear every channel.
+    pub(super) fn all_channels(&self) -> bool {
+        self.selectors.iter().any(|selector| selector.all_channels)
+    }
+
+    /// The patterns of channels that it may hear.
+    pub(super) fn channels(&self) -> impl Iterator<Item = &[u8]> {
+        self.selectors.iter().flat_map(|selector| selector.channels.iter().map(|pattern| &**pattern))
+    }
+
     /// Whether it may do what nobody here knows the reach of: commands that are not in the table.
     pub fn may_do_unknown(&self) -> bool {
         self.selectors.iter().any(Selector::allows_unknown)

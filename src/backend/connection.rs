@@ -18,8 +18,9 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::password::Password;
 use super::sentinel::Master;
-use crate::config::{Secret, Tls as TlsSettings};
+use crate::config::Tls as TlsSettings;
 use crate::resp::{Proto, ReplyScanner, Scan, encode};
 
 /// A reply of the opening conversation may be this long.
@@ -114,8 +115,8 @@ impl fmt::Debug for Address {
 pub struct Credentials {
     /// ACL user; None: the default user.
     pub username: Option<String>,
-    /// Password; None: no AUTH is sent.
-    pub password: Option<Secret>,
+    /// Password; none: no AUTH is sent.
+    pub password: Password,
 }
 
 /// Everything that a dial needs.
@@ -235,7 +236,8 @@ impl Dial {
             }
         };
         let mut control = Control::new(stream);
-        control.greet(&self.credentials, opening).await?;
+        let greeted = control.greet(&self.credentials, opening).await;
+        greeted.inspect_err(|error| self.credentials.password.review(error))?;
         Ok(control)
     }
 }
@@ -356,7 +358,7 @@ impl Control {
     ) -> Pin<Box<dyn Future<Output = Result<(), DialError>> + Send + 'a>> {
         Box::pin(async move {
             let user = credentials.username.as_deref().unwrap_or("default").as_bytes();
-            match (proto, &credentials.password) {
+            match (proto, &credentials.password.get()) {
                 (Proto::Resp3, Some(p)) => {
                     self.demand(&[b"HELLO", b"3", b"AUTH", user, p.expose().as_bytes()]).await?;
                 }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use super::connection::Control;
 use super::facts::Facts;
 use super::node::Node;
+use super::steward::Findings;
 use super::vitals::Vitals;
 use crate::clock;
 use crate::resp::Proto;
@@ -65,6 +66,8 @@ pub struct Checkup {
 #[derive(Debug, Default)]
 pub struct Health {
     latest: Mutex<Option<Arc<Checkup>>>,
+    /// Settings that are not as configured.
+    pub differs: Arc<Findings>,
 }
 
 impl Health {

@@ -25,7 +25,7 @@ impl Node {
     /// A node that nobody has dialed yet.
     pub fn new(upstream: &Upstream, address: Address) -> Self {
         let credentials =
-            Credentials { username: upstream.username.clone(), password: upstream.password.clone() };
+            Credentials { username: upstream.username.clone(), password: upstream.password.clone().into() };
         Node {
             section: upstream.section,
             dial: Dial { address, credentials, timeout: upstream.connect_timeout },

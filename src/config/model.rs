@@ -59,6 +59,8 @@ pub struct Server {
     pub max_bulk: usize,
     /// Bytes of replies a client may leave unread before it is disconnected.
     pub output_buffer_limit: usize,
+    /// How long a client that asks for more may leave more than half of that unread without taking anything.
+    pub output_buffer_patience: Duration,
     /// Keys remembered for clients that keep caches of their own; 0: any number.
     pub tracking_table_max_keys: usize,
     /// Requests that took so long or longer are kept in the slow log.
@@ -94,6 +96,7 @@ impl Default for Server {
             max_query_buffer: 1 << 30,
             max_bulk: 512 << 20,
             output_buffer_limit: 256_000_000,
+            output_buffer_patience: Duration::from_secs(10),
             tracking_table_max_keys: 1_000_000,
             slowlog_log_slower_than: Duration::from_millis(10),
             slowlog_max_len: 128,

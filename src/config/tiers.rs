@@ -17,6 +17,8 @@ pub struct L2 {
     pub max_size: usize,
     /// Lifetime of what strata itself stores in it.
     pub ttl: Duration,
+    /// Whether strata sets how much memory it may use, what it evicts, and what it keeps on disk.
+    pub manage: bool,
 }
 
 impl Default for L2 {
@@ -27,6 +29,7 @@ impl Default for L2 {
             upstream: Upstream::new("l2", topology),
             max_size: 100_000_000,
             ttl: Duration::from_secs(300),
+            manage: false,
         }
     }
 }
@@ -42,6 +45,8 @@ pub struct L3 {
     pub max_size: usize,
     /// Lifetime of what strata itself stores in it.
     pub ttl: Duration,
+    /// Whether strata sets how much memory it may use, what it evicts, and what it keeps on disk.
+    pub manage: bool,
 }
 
 impl Default for L3 {
@@ -52,6 +57,7 @@ impl Default for L3 {
             upstream: Upstream::new("l3", topology),
             max_size: 10_000_000_000,
             ttl: Duration::from_secs(3600),
+            manage: false,
         }
     }
 }

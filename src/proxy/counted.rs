@@ -95,6 +95,34 @@ impl Counted {
 }
 
 impl Proxy {
+    /// EXEC's reply with all receivers counted of what was `published` in the transaction: places in the reply, and
+    /// channels. Also whether some of them are strata's clients, who are to hear it before.
+    pub(super) fn with_receivers<'a>(
+        &self,
+        reply: Reply<'a>,
+        published: &[(u32, Space, Box<[u8]>)],
+    ) -> (Reply<'a>, bool) {
+        let register = &self.shared.subscriptions;
+        if published.is_empty() || !register.any() || reply.bytes().first() != Some(&b'*') {
+            return (reply, false);
+        }
+        let elements: Vec<&[u8]> = reply::elements(reply.bytes()).collect();
+        let (mut heard, mut published) = (false, published.iter().peekable());
+        let mut out = Vec::with_capacity(reply.bytes().len() + 16);
+        encode::array(&mut out, elements.len());
+        for (index, element) in (0..).zip(elements) {
+            match published.next_if(|(at, _, _)| *at == index) {
+                Some((_, space, channel)) if !reply::is_error(element) => {
+                    let audience = register.audience(*space, channel, glob::matches);
+                    heard |= audience.members > 0 && register.up();
+                    out.extend_from_slice(&corrected(element, audience.shared, audience.members));
+                }
+                _ => out.extend_from_slice(element),
+            }
+        }
+        (Reply::Owned(out.into()), heard)
+    }
+
     /// The reply to PUBSUB NUMSUB: names and numbers in turn.
     fn with_subscribers(&self, space: Space, reply: &[u8]) -> Bytes {
         let elements: Vec<&[u8]> = reply::elements(reply).collect();

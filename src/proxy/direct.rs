@@ -96,6 +96,9 @@ impl Proxy {
             Some(own) => own.send(ask.request.raw(), 0, ticket, ask.now),
             None => self.send(way, ask.request.raw(), ticket, ask.now),
         }
+        if ask.lane.scripts {
+            self.note_scripts();
+        }
     }
 
     pub(super) fn send(&self, way: Way, request: &[u8], ticket: Ticket, now: u64) {
@@ -177,6 +180,9 @@ impl Direct {
 
     pub(super) fn complete(self, outcome: Outcome<'_>, now: u64) {
         let proxy = self.proxy.clone();
+        if matches!(self.effect, Effect::WritesUnnamed | Effect::ReadsUnnamed) {
+            proxy.note_scripts();
+        }
         let copies = proxy.fenced_copies();
         if let Some(copies) = copies {
             self.fence(copies);

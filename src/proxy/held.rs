@@ -1,8 +1,11 @@
 //! Replies that are held back until the guard has confirmed everything that they may show.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 
-use super::{Proxy, Receiver};
+use super::{Client, Proxy, Receiver};
+use crate::clock;
 
 /// Of what a reply that is held back may be newer than copies.
 pub(super) enum Shows {
@@ -30,6 +33,12 @@ impl Proxy {
             Some(number) => self.held.borrow_mut().push_back(held(number)),
             None => self.release(held(0), false, now),
         }
+    }
+
+    /// Gives a client a reply behind everything that the guard was announced before now.
+    pub fn once_confirmed(&self, client: Rc<dyn Client>, slot: u64, reply: Bytes) {
+        let receivers = vec![Receiver::Client(client, slot)];
+        self.after_confirmation(receivers, reply, Shows::Keys([].into()), clock::now());
     }
 
     fn release(&self, held: Held, confirmed: bool, now: u64) {

@@ -18,6 +18,7 @@ mod held;
 mod lanes;
 mod lease;
 mod mget;
+mod overheard;
 mod read;
 mod scripts;
 pub mod slow_log;
@@ -31,7 +32,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -44,6 +44,7 @@ use crate::backend::health::Health;
 use crate::backend::lane::Reply;
 use crate::backend::node::Node;
 use crate::backend::pool::Places;
+pub use crate::backend::subscriptions::Space;
 use crate::backend::subscriptions::{Batch, Subscriptions};
 use crate::clock;
 use crate::command::Command;
@@ -69,7 +70,9 @@ use lanes::Lanes;
 use lease::Leases;
 pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
+pub use overheard::Overheard;
 pub use read::Read;
+pub use scripts::Scripts;
 use slow_log::SlowLog;
 pub use subscribers::Order;
 pub use ticket::Ticket;
@@ -89,8 +92,8 @@ pub struct Shared {
     pub cluster: Option<Arc<Cluster>>,
     /// How many connections to it clients may have for themselves.
     pub places: Arc<Places>,
-    /// Workers of which a script has been running for a while.
-    pub long_scripts: AtomicUsize,
+    /// Scripts that home has not answered.
+    pub scripts: Scripts,
     /// Confirmations of the guard.
     pub confirmations: Arc<Confirmations>,
     /// What is subscribed to at home.
@@ -109,6 +112,8 @@ pub struct Shared {
     pub listeners: Listeners,
     /// What sessions have to be attentive for.
     pub watch: Watch,
+    /// What scripts run at home.
+    pub overheard: Overheard,
     /// Requests that took long.
     pub slow: SlowLog,
     /// The workers' doors.
@@ -131,10 +136,27 @@ pub enum Message {
     Wake,
     /// Messages for clients of this worker, and answers of home about their subscriptions.
     Heard(Batch),
+    /// A user has lost channels: who hears one of them is to be cut.
+    Revoked(Arc<Revoked>),
     /// End this session after what it has been answered.
     Close(u64),
     /// Accept no more, end what is idle, finish what is in flight.
     Drain,
+}
+
+/// Whether a topic may be heard.
+pub type May = dyn Fn(Space, &[u8]) -> bool + Send + Sync;
+
+/// What channels a user has left.
+pub struct Revoked {
+    /// The user's number.
+    pub user: u64,
+    /// Who took the others away: it is answered before it is cut.
+    pub by: u64,
+    /// Whether a topic is left.
+    pub may: Box<May>,
+    /// Dropped by every worker that has cut its clients.
+    pub done: tokio::sync::mpsc::Sender<()>,
 }
 
 /// A session, as replies see it.
@@ -200,6 +222,8 @@ pub struct Ask<'a> {
 /// Who gets a reply.
 enum Receiver {
     Client(Rc<dyn Client>, u64),
+    /// The same, once all have heard what was published before.
+    AfterMessages(Rc<dyn Client>, u64),
     Waiters(Vec<Waiter>),
 }
 
@@ -219,7 +243,6 @@ pub struct Proxy {
     clients: RefCell<HashMap<u64, Rc<dyn Client>>>,
     held: RefCell<VecDeque<Held>>,
     leases: Leases,
-    long_script: Cell<bool>,
     admission: Admission,
     touched: RefCell<Vec<(u32, Box<[u8]>)>>,
     touching: Cell<bool>,
@@ -242,7 +265,6 @@ impl Proxy {
             clients: RefCell::default(),
             held: RefCell::default(),
             leases: Leases::default(),
-            long_script: Cell::new(false),
             admission: Admission::default(),
             touched: RefCell::default(),
             touching: Cell::new(false),
@@ -325,6 +347,7 @@ impl Proxy {
     fn hand(&self, receiver: Receiver, reply: &Bytes, now: u64) {
         match receiver {
             Receiver::Client(client, slot) => client.deliver(slot, Reply::Owned(reply.clone()), now),
+            Receiver::AfterMessages(client, slot) => self.after_messages(client, slot, reply.clone()),
             Receiver::Waiters(waiters) => self.answer(waiters, reply, now),
         }
     }
@@ -354,7 +377,7 @@ impl Proxy {
         lanes.iter().for_each(|(_, lane)| lane.tick(now));
         self.tick_ways(now);
         self.tick_leases(now);
-        self.notice_long_scripts(&lanes, now);
+        self.note_scripts();
         self.release_confirmed(now);
         self.expire_subscriptions(now);
         let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::held::Shows;
 use super::lease::Own;
-use super::{Ask, Client, Crossed, LaneKey, Proxy, Receiver, Ticket, Way, error_reply, failure_text};
+use super::{Ask, Client, Crossed, LaneKey, Proxy, Receiver, Space, Ticket, Way, error_reply, failure_text};
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Command, KeyRef};
 use crate::resp::{Request, encode, reply};
@@ -24,6 +24,8 @@ pub struct Effects {
     scripts: bool,
     slot: Slot,
     counted: Counted,
+    /// Where in home's reply it is said who received a message, and of which channel.
+    published: Vec<(u32, Space, Box<[u8]>)>,
 }
 
 /// The slot of all keys.
@@ -77,6 +79,11 @@ impl Effects {
         }
     }
 
+    /// Adds a PUBLISH, whose reply is at `index` of home's.
+    pub fn publishes(&mut self, index: u32, space: Space, channel: &[u8]) {
+        self.published.push((index, space, channel.into()));
+    }
+
     /// Something in it is about this slot.
     pub fn at(&mut self, slot: Option<u16>) {
         self.slot = match (self.slot, slot) {
@@ -114,7 +121,8 @@ impl Effects {
 
     /// Bytes it takes.
     pub fn size(&self) -> usize {
-        (self.writes.len() + self.reads.len()) * size_of::<u64>()
+        let channels = self.published.iter().map(|(_, _, channel)| channel.len() + 32).sum::<usize>();
+        (self.writes.len() + self.reads.len()) * size_of::<u64>() + channels
     }
 
     fn pack(&mut self) {
@@ -220,6 +228,9 @@ impl Proxy {
             Some(own) => own.send(block, parts, ticket, ask.now),
             None => self.send_parts(way, block, parts, ticket, ask.now),
         }
+        if lane.scripts {
+            self.note_scripts();
+        }
     }
 }
 
@@ -242,6 +253,9 @@ impl Transaction {
 
     pub(super) fn complete(self, outcome: Outcome<'_>, now: u64) {
         let proxy = self.proxy.clone();
+        if self.effects.scripts {
+            proxy.note_scripts();
+        }
         let copies = proxy.fenced_copies();
         if let Some(copies) = copies {
             self.effects.fence(&proxy, copies);
@@ -257,6 +271,7 @@ impl Transaction {
             }
             Outcome::Reply(reply) => self.worded(reply),
         };
+        let (reply, heard) = proxy.with_receivers(reply, &self.effects.published);
         let took = now.saturating_sub(self.sent);
         let latency =
             if self.effects.counted.writes > 0 { &proxy.counters.home_set } else { &proxy.counters.home_get };
@@ -265,8 +280,12 @@ impl Transaction {
         let told =
             || (self.effects.writes() && !proxy.shared.listeners.is_empty()).then(|| Shows::Keys([].into()));
         match copies.and_then(|copies| self.effects.must_wait(copies)).or_else(told) {
+            None if heard => proxy.after_messages(self.client, self.slot, reply.into_bytes()),
             Some(shows) => {
-                let receiver = Receiver::Client(self.client, self.slot);
+                let receiver = match heard {
+                    true => Receiver::AfterMessages(self.client, self.slot),
+                    false => Receiver::Client(self.client, self.slot),
+                };
                 proxy.after_confirmation(vec![receiver], reply.into_bytes(), shows, now);
             }
             None => self.client.deliver(self.slot, reply, now),

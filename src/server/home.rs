@@ -11,7 +11,9 @@ use crate::backend::connection::{Address, Control, Tls};
 use crate::backend::embedded::Embedded;
 use crate::backend::node::Node;
 use crate::backend::sentinel::{Master, Sentinels, Watch};
+use crate::backend::steward::{Steward, Wishes};
 use crate::config::{Config, Endpoint, Topology, Upstream};
+use crate::proxy::Shared;
 use crate::resp::Proto;
 
 /// Tries what `strata check` promises: that home answers. Returns what it is.
@@ -79,6 +81,30 @@ pub(super) fn cluster(home: &Upstream) -> anyhow::Result<Option<Cluster>> {
         Topology::Cluster { seeds, tls } => Ok(Some(Cluster::new(home, seeds, tls.clone())?)),
         Topology::Single(_) | Topology::Sentinel { .. } => Ok(None),
     }
+}
+
+/// Who looks at the settings of home. An embedded one has those it was started with.
+pub(super) fn steward(
+    config: &Config,
+    shared: &Shared,
+) -> Option<Steward<impl Fn() -> Vec<Arc<Node>> + use<>>> {
+    let home = config.home();
+    if matches!(home.topology, Topology::Single(Endpoint::Embedded { .. })) {
+        return None;
+    }
+    let (cluster, node) = (shared.cluster.clone(), shared.node.clone());
+    let servers = move || match &cluster {
+        Some(cluster) => cluster.masters().into_iter().map(|number| cluster.node(number)).collect(),
+        None => vec![node.clone()],
+    };
+    let (max_size, manage, durable) = match config.l3.enabled {
+        true => (config.l3.max_size, config.l3.manage, Some(true)),
+        // What somebody else keeps there, strata does not judge.
+        false => (config.l2.max_size, config.l2.manage, None),
+    };
+    let wishes = Wishes { section: home.section, max_size, manage, durable };
+    let (findings, facts) = (shared.health.differs.clone(), shared.facts.clone());
+    Some(Steward { wishes, servers, interval: home.health_interval, findings, facts })
 }
 
 /// How home is reached.

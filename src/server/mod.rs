@@ -5,7 +5,7 @@ mod worker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
 pub use home::try_home;
-use worker::{Worker, spawn_workers};
+use worker::{Worker, spawn_workers, worker_count};
 
 use crate::acl::Users;
 use crate::backend::cluster::NodeId;
@@ -36,7 +36,7 @@ use crate::metrics::{Counters, Metrics};
 use crate::proxy::announce::Announcements;
 use crate::proxy::slow_log::SlowLog;
 use crate::proxy::watch::{Reason, Watch};
-use crate::proxy::{Message, Shared};
+use crate::proxy::{Message, Overheard, Scripts, Shared};
 use crate::session::clients::Clients;
 use crate::tier::copies::Copies;
 use crate::tier::l1::{L1Options, Policy as L1Policy};
@@ -101,7 +101,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         copies: copies.clone(),
         node: node.clone(),
         cluster,
-        long_scripts: AtomicUsize::new(0),
+        scripts: Scripts::new(worker_count(&config)),
         places: Arc::new(Places::new(config.home().max_connections, config.server.max_clients)),
         confirmations: confirmations.clone(),
         subscriptions: Arc::new(Subscriptions::default()),
@@ -112,6 +112,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         metrics,
         listeners: Listeners::new(config.server.tracking_table_max_keys),
         watch: Watch::default(),
+        overheard: Overheard::default(),
         slow: slow_log(&config),
         inboxes: parking_lot::RwLock::default(),
     });
@@ -185,6 +186,9 @@ fn spawn_monitor(config: &Config, shared: &Shared) {
     let interval = config.home().health_interval;
     let (node, health, facts) = (shared.node.clone(), shared.health.clone(), shared.facts.clone());
     tokio::task::spawn_local(Monitor::new(node, health, facts, interval, slow).run());
+    if let Some(steward) = home::steward(config, shared) {
+        tokio::task::spawn_local(steward.run());
+    }
 }
 
 /// Waits until home has said what it is, or was found to be away: a client that comes at once may SELECT at once.

@@ -32,6 +32,12 @@ const PASSED_ON: usize = 8192;
 /// A worker's thread.
 pub(super) type Worker = std::thread::JoinHandle<()>;
 
+/// How many workers there are.
+pub(super) fn worker_count(config: &Config) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if config.server.workers == 0 { cores } else { config.server.workers }
+}
+
 /// Starts the workers, each with a door in `shared.inboxes`.
 pub(super) fn spawn_workers(
     config: &Arc<Config>,
@@ -40,8 +46,7 @@ pub(super) fn spawn_workers(
     users: &Arc<Users>,
     guard: Guard<Announcements>,
 ) -> anyhow::Result<Vec<Worker>> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let count = if config.server.workers == 0 { cores } else { config.server.workers };
+    let count = worker_count(config);
     let mut workers = Vec::new();
     let mut guard = Some(guard);
     for index in 0..count {
@@ -197,6 +202,7 @@ async fn receive(context: &Rc<Context>, message: Message) {
                 client.close();
             }
         }
+        Message::Revoked(revoked) => context.cut_revoked(&revoked),
         Message::Drain => {
             context.draining.set(true);
             context.proxy.sessions().iter().for_each(|client| client.wake());

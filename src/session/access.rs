@@ -14,6 +14,14 @@ const NO_SCRIPTS: &str = "NOPERM strata: a script acts with the rights of strata
 const NO_BY: &str = "ERR BY option of SORT denied due to insufficient ACL permissions.";
 const NO_GET: &str = "ERR GET option of SORT denied due to insufficient ACL permissions.";
 
+/// Why a user may not run a request.
+enum Refusal {
+    /// Its rules deny it.
+    Denied(Denied),
+    /// They allow it, but not what it would do; the error.
+    Other(&'static str),
+}
+
 /// The session's user, as it was when the session last looked.
 pub(super) struct Access {
     user: Arc<User>,
@@ -41,6 +49,11 @@ impl Access {
 
     pub(super) fn user(&self) -> &Arc<User> {
         &self.user
+    }
+
+    /// The state of the users that it is of.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
     }
 
     /// Whether nothing has to be asked before a command.
@@ -79,10 +92,6 @@ impl Session {
                 self.access.restricted = !user.unrestricted();
                 self.access.user = user;
                 self.set_authenticated(self.access.logged_in || users.open());
-                // Redis asks again at EXEC; here it is refused where the answers may differ.
-                if let Some(queue) = self.transaction.as_mut().filter(|_| self.access.restricted) {
-                    queue.doomed = true;
-                }
             }
             None => {
                 self.become_stranger();
@@ -119,29 +128,65 @@ impl Session {
         stage: Stage,
         keys: &mut Vec<KeyRef>,
     ) -> bool {
-        let user = self.access.user.clone();
-        if let Err(denied) = user.check(command, request, keys) {
-            self.deny(request, command, denied, stage);
-            return false;
+        match self.verdict(request, command, keys) {
+            Ok(()) => return true,
+            Err(Refusal::Denied(denied)) => self.deny(request, command, denied, stage),
+            Err(Refusal::Other(error)) => self.reject(Some(command), error),
         }
+        false
+    }
+
+    /// What the error is, in the place of its reply, of a command that was allowed when it was queued and is not
+    /// any more.
+    pub(super) fn refused_at_exec(
+        &self,
+        request: &Request<'_>,
+        command: &'static Command,
+        keys: &mut Vec<KeyRef>,
+    ) -> Option<String> {
+        if !self.access.restricted {
+            return None;
+        }
+        let denied = match self.verdict(request, command, keys).err()? {
+            Refusal::Denied(denied) => denied,
+            Refusal::Other(error) => return Some(error.to_owned()),
+        };
+        self.log_denied(request, command, denied, Stage::Multi);
+        let reason = match denied {
+            Denied::Command => "no permission to execute the command or subcommand",
+            Denied::Key(_) => "no permission to touch the specified keys",
+            Denied::Channel(_) => "no permission to access one of the channels used as arguments",
+        };
+        Some(format!(
+            "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. \
+             This command is no longer allowed for the following reason: {reason}"
+        ))
+    }
+
+    fn verdict(
+        &self,
+        request: &Request<'_>,
+        command: &'static Command,
+        keys: &mut Vec<KeyRef>,
+    ) -> Result<(), Refusal> {
+        let user = &self.access.user;
+        user.check(command, request, keys).map_err(Refusal::Denied)?;
         let scripts = [id::EVAL, id::EVALSHA, id::EVAL_RO, id::EVALSHA_RO, id::FCALL, id::FCALL_RO];
         let trusted = || self.context.config.server.trust_scripts || user.may_do_what_scripts_can();
         // Where it is not even said how many keys there are, home runs nothing.
         if scripts.contains(&command.id) && !trusted() && extract(command, request, keys).is_ok() {
-            self.reject(Some(command), NO_SCRIPTS);
-            return false;
+            return Err(Refusal::Other(NO_SCRIPTS));
         }
         if [id::SORT, id::SORT_RO].contains(&command.id)
             && let Some(error) = reads_beyond(request)
             && !user.may_read_beyond(command, request, keys)
         {
-            self.reject(Some(command), error);
-            return false;
+            return Err(Refusal::Other(error));
         }
-        true
+        Ok(())
     }
 
-    fn deny(&mut self, request: &Request<'_>, command: &'static Command, denied: Denied, stage: Stage) {
+    fn log_denied(&self, request: &Request<'_>, command: &'static Command, denied: Denied, stage: Stage) {
         let object = |index| request.arg(index).unwrap_or_default().to_vec();
         let (reason, object) = match denied {
             Denied::Command => (Reason::Command, command.name.as_bytes().to_vec()),
@@ -150,6 +195,10 @@ impl Session {
         };
         let user = self.access.user.name().to_vec();
         self.note_denial(Denial { reason, stage, object, user }, command);
+    }
+
+    fn deny(&mut self, request: &Request<'_>, command: &'static Command, denied: Denied, stage: Stage) {
+        self.log_denied(request, command, denied, stage);
         self.reject(
             Some(command),
             match denied {

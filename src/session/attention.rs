@@ -36,7 +36,7 @@ impl Session {
     pub(super) fn look_around(&mut self) {
         let watch = &self.context.proxy.shared.watch;
         self.alert = watch.any() || self.monitoring;
-        self.one_by_one = self.alert && watch.has(Reason::Pause);
+        self.one_by_one = self.hurried || self.alert && watch.has(Reason::Pause);
     }
 
     /// Runs a command, asking in Redis' own order (`processCommand`) what may stand in its way.
@@ -138,7 +138,8 @@ impl Session {
             _ if !self.authenticated => true,
             Ok(command) if !command.arity_ok(request.len()) => true,
             Ok(command) => {
-                self.may_run(request, command, Stage::TopLevel, keys) && self.may_subscriber_run(command)
+                let stage = if self.transaction.is_some() { Stage::Multi } else { Stage::TopLevel };
+                self.may_run(request, command, stage, keys) && self.may_subscriber_run(command)
             }
             Err(unknown) => self.may_run_unknown(request, unknown),
         }

@@ -38,7 +38,7 @@ use tokio::net::TcpStream;
 use crate::acl::Users;
 use crate::backend::lane::Reply;
 use crate::config::Config;
-use crate::proxy::{Client, LaneKey, Message, Proxy};
+use crate::proxy::{Client, LaneKey, Message, Proxy, Revoked};
 use crate::resp::{Limits, Proto, RequestParser};
 use crate::tier::listeners::Notice;
 use access::Access;
@@ -72,6 +72,20 @@ pub struct Context {
 }
 
 impl Context {
+    /// Ends this worker's clients that hear what their user may no longer hear.
+    pub fn cut_revoked(&self, revoked: &Revoked) {
+        for client in self.clients.list().iter().filter(|client| client.worker == self.proxy.worker) {
+            let of_user = client.user.lock().number() == revoked.user;
+            if !of_user || !self.proxy.hears_other_than(client.id, &revoked.may) {
+                continue;
+            }
+            match self.proxy.session(client.id).filter(|_| client.id == revoked.by) {
+                Some(answered) => answered.close(),
+                None => drop(self.end(client)),
+            }
+        }
+    }
+
     /// Ends a client at once, of whichever worker; false if somebody else has.
     pub fn end(&self, client: &ClientInfo) -> bool {
         if client.killed.swap(true, Relaxed) {
@@ -98,6 +112,8 @@ struct Core {
     seen: Cell<u64>,
     /// CLIENT TRACKING; none: off.
     tracking: Cell<Option<Mode>>,
+    /// The place of its OK: what changed before that is said is no news.
+    tracking_since: Cell<u64>,
     /// What follows EXEC's reply, which is still to be made of home's.
     deferred: RefCell<Option<Deferred>>,
     timings: RefCell<Timings>,
@@ -230,6 +246,8 @@ struct Session {
     one_by_one: bool,
     /// It runs out when a subscriber has left much unread for too long.
     behind: Behind,
+    /// It has run out for a client with replies to read: what it asks for is run all the same.
+    hurried: bool,
     /// Commands go by way of [`Session::run_attentively`].
     attentive: bool,
     /// Between MULTI and EXEC.
@@ -255,6 +273,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         busy: Cell::new(false),
         seen: Cell::new(0),
         tracking: Cell::new(None),
+        tracking_since: Cell::new(u64::MAX),
         deferred: RefCell::default(),
         timings: RefCell::default(),
         restricted: Cell::new(false),
@@ -293,6 +312,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         alert: false,
         one_by_one: false,
         behind: None,
+        hurried: false,
         attentive: false,
         transaction: None,
         watch: Watch::None,

@@ -15,8 +15,16 @@ impl Session {
         if !self.monitoring {
             self.monitoring = true;
             self.info.mark(Mark::Monitor, true);
-            self.context.proxy.shared.watch.enter(self.info.worker, self.info.id);
-            self.ok();
+            let (proxy, worker, id) = (self.context.proxy.clone(), self.info.worker, self.info.id);
+            proxy.shared.overheard.begin();
+            self.reply_later(async move {
+                proxy.overhear().await;
+                // It may be gone by now.
+                if proxy.session(id).is_some() {
+                    proxy.shared.watch.enter(worker, id);
+                }
+                b"+OK\r\n".to_vec()
+            });
         }
     }
 
@@ -25,6 +33,7 @@ impl Session {
         if std::mem::take(&mut self.monitoring) {
             self.info.mark(Mark::Monitor, false);
             self.context.proxy.shared.watch.leave(self.info.id);
+            self.context.proxy.shared.overheard.end();
         }
     }
 

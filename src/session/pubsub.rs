@@ -7,6 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Context as Cx;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Sleep, sleep};
@@ -80,27 +81,47 @@ impl Session {
         encode::bulk(out, request.arg(1).unwrap_or_default());
     }
 
-    /// Whether the client leaves too much unread, or has for too long.
-    pub(super) fn check_backlog(&mut self, cx: &mut Cx<'_>, backlog: usize) -> io::Result<()> {
-        let server = &self.context.config.server;
+    /// Whether the client leaves too much unread, or has for too long. `took`: it has just taken some.
+    ///
+    /// # Errors
+    /// The session is to end.
+    pub(super) fn check_backlog(&mut self, cx: &mut Cx<'_>, backlog: usize, took: bool) -> io::Result<()> {
+        let subscribed = self.info.is_subscribed();
         let text = if backlog > self.core.most_unread() || self.core.overrun.get() {
-            match self.info.is_subscribed() {
+            match subscribed {
                 true => "the subscriber does not read its messages (server.pubsub_buffer_limit)",
                 false => "the client does not read its replies (server.output_buffer_limit)",
             }
-        } else if !self.info.is_subscribed() || backlog <= server.pubsub_buffer_soft_limit {
-            self.behind = None;
-            return Ok(());
         } else {
-            let bound = server.pubsub_buffer_soft_time;
-            let sleep = self.behind.get_or_insert_with(|| Box::pin(sleep(bound)));
-            if sleep.as_mut().poll(cx).is_pending() {
+            // A client that is slow gets all that it asks for; a subscriber has no say in how much that is.
+            if took && !subscribed {
+                self.behind = None;
+            }
+            let patience = self.patience(cx, backlog);
+            let over = patience.is_some_and(|patience| {
+                let sleep = self.behind.get_or_insert_with(|| Box::pin(sleep(patience)));
+                sleep.as_mut().poll(cx).is_ready()
+            });
+            if patience.is_none() {
+                self.behind = None;
+            }
+            self.hurried = over && !subscribed;
+            if !over || self.hurried {
                 return Ok(());
             }
             "the subscriber reads its messages too slowly (server.pubsub_buffer_soft_limit)"
         };
         tracing::warn!(client = self.info.id, backlog, "{text}");
         Err(io::Error::other(text))
+    }
+
+    /// How long what is unread may stay so. None: for ever.
+    fn patience(&self, cx: &mut Cx<'_>, backlog: usize) -> Option<Duration> {
+        let server = &self.context.config.server;
+        match self.info.is_subscribed() {
+            true => (backlog > server.pubsub_buffer_soft_limit).then_some(server.pubsub_buffer_soft_time),
+            false => (self.is_behind() && self.asks_for_more(cx)).then_some(server.output_buffer_patience),
+        }
     }
 }
 

@@ -3,11 +3,12 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Session;
+use super::local::sets_password;
 use super::parked::What;
 use super::pause::writes;
 use super::transaction::with_request;
 use crate::command::{Command, CommandId, Flags, KeyRef, Unknown, id, lookup};
-use crate::proxy::{Effects, LaneKey, turns};
+use crate::proxy::{Effects, LaneKey, Space, turns};
 use crate::resp::{Proto, Request, encode, parse_i64};
 use crate::router::{Effect, Route, route};
 
@@ -37,6 +38,8 @@ pub(super) struct Queue {
     pub(super) apart: bool,
     /// EXEC's reply is dropped.
     pub(super) silent: bool,
+    /// The state of the users by which its commands were allowed.
+    users: u64,
 }
 
 /// What EXEC is about to run, in order: the commands that home gets, and those that strata answers itself.
@@ -79,6 +82,8 @@ pub(super) struct Here {
     /// Its place among all.
     pub(super) index: usize,
     pub(super) raw: Box<[u8]>,
+    /// It is not run: this error is its reply.
+    pub(super) refused: Option<String>,
     /// Home gets its like, so that what follows is run where it should be. Home's reply is dropped.
     pub(super) twin: bool,
 }
@@ -91,7 +96,8 @@ pub(super) struct Replay {
 }
 
 impl Queue {
-    pub(super) fn new(lane: LaneKey) -> Self {
+    /// `users` is the state of the users by which its commands are allowed.
+    pub(super) fn new(lane: LaneKey, users: u64) -> Self {
         Queue {
             block: MULTI.to_vec(),
             sent: 0,
@@ -104,6 +110,7 @@ impl Queue {
             lane,
             apart: false,
             silent: false,
+            users,
         }
     }
 
@@ -125,9 +132,17 @@ impl Queue {
     }
 
     fn keep(&mut self, raw: &[u8]) {
-        self.here.push(Here { index: self.count, raw: raw.into(), twin: false });
+        self.here.push(Here { index: self.count, raw: raw.into(), refused: None, twin: false });
         self.here_size += raw.len();
         self.count += 1;
+    }
+
+    /// A command that the user may no longer run.
+    fn refuse(&mut self, raw: &[u8], error: String) {
+        self.keep(raw);
+        if let Some(here) = self.here.last_mut() {
+            here.refused = Some(error);
+        }
     }
 
     /// A command that takes the client to another protocol or database: home follows.
@@ -176,10 +191,44 @@ impl Session {
             self.park(request, What::Vet(None));
         } else if AT_ONCE.contains(&command.id) {
             return false;
+        } else if command.id == id::CONFIG_SET && sets_password(request) {
+            self.reject(Some(command), "ERR strata: CONFIG SET requirepass has to be sent outside of MULTI");
         } else {
             self.queue_known(request, command, keys);
         }
         true
+    }
+
+    /// Asks again, where users were changed meanwhile, whether the commands may be run, as Redis does at EXEC.
+    pub(super) fn review_queue(&mut self) {
+        let seen = self.access.seen();
+        let Some(before) = self.transaction.take_if(|queue| queue.users != seen && !queue.doomed) else {
+            return;
+        };
+        self.transaction = Some(Box::new(Queue::new(self.lane, seen)));
+        let silent = self.core.replies.borrow_mut().set_silent(true);
+        let mut keys = Vec::new();
+        for raw in before.commands() {
+            with_request(raw, |request| self.queue_again(request, &mut keys));
+        }
+        self.core.replies.borrow_mut().set_silent(silent);
+    }
+
+    fn queue_again(&mut self, request: &Request<'_>, keys: &mut Vec<KeyRef>) {
+        let command = self.resolve(request);
+        match command.map(|command| (command, self.refused_at_exec(request, command, keys))) {
+            Ok((_, Some(error))) => self.enqueue(request, |queue, raw| queue.refuse(raw, error)),
+            Ok((command, None)) => self.queue_known(request, command, keys),
+            // CACHE, and what CLIENT knows beside the table.
+            Err(_)
+                if [&b"cache"[..], b"client"]
+                    .iter()
+                    .any(|name| request.name().eq_ignore_ascii_case(name)) =>
+            {
+                self.enqueue(request, |queue, raw| queue.keep(raw));
+            }
+            Err(_) => self.queue_for_home(request, None, Effect::WritesUnnamed, &[]),
+        }
     }
 
     /// Queues what the table does not know, if home does.
@@ -235,6 +284,9 @@ impl Session {
             queue.send(raw);
             queue.replicates |= command.is_none_or(|c| writes(c, request));
             queue.effects.add(&context.proxy, request, command, effect, keys);
+            if let Some((space, channel)) = command.zip(request.arg(1)).and_then(published) {
+                queue.effects.publishes(queue.sent - 1, space, channel);
+            }
             // It can make home say what is no reply.
             queue.apart |= command.is_some_and(|c| c.id == id::DEBUG);
         });
@@ -288,5 +340,14 @@ impl Session {
         let whole = error.starts_with(b"EXECABORT ");
         let before: &[u8] = if whole { b"" } else { b"EXECABORT Transaction discarded because of: " };
         self.reply_error([before, error].concat());
+    }
+}
+
+/// What a command publishes to, if it does.
+fn published<'a>((command, channel): (&Command, &'a [u8])) -> Option<(Space, &'a [u8])> {
+    match command.id {
+        id::PUBLISH => Some((Space::Channels, channel)),
+        id::SPUBLISH => Some((Space::Shards, channel)),
+        _ => None,
     }
 }

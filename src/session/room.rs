@@ -15,7 +15,7 @@ impl Session {
         self.on_scripts &= waiting > 0;
         let held_up = self.turning || self.held_back || self.core.busy.get();
         let held_up = held_up || self.parked.is_some() || self.replay.is_some();
-        waiting >= MAX_WAITING || held_up || self.is_behind()
+        waiting >= MAX_WAITING || held_up || self.is_behind() && !self.may_overdraw(waiting)
     }
 
     /// Whether the way home is so full that the session is to wait until it is woken.
@@ -28,6 +28,18 @@ impl Session {
             lane.on_drain(cx.waker().clone());
         }
         congested
+    }
+
+    /// Whether the client has sent what is not looked at yet.
+    pub(super) fn asks_for_more(&self, cx: &mut Cx<'_>) -> bool {
+        !self.input.is_empty() || self.stream.poll_read_ready(cx).is_ready()
+    }
+
+    /// Whether a client is behind that has had its time to read: as in Redis it goes on until it is over its limit.
+    /// One command is run after the other then, so that it is not by more than a reply.
+    fn may_overdraw(&self, waiting: usize) -> bool {
+        let limit = self.context.config.server.output_buffer_limit;
+        self.hurried && waiting == 0 && self.core.replies.borrow().backlog() <= limit
     }
 
     /// Whether so much waits for the client to read it that nothing more is done for it. Half of what it may

@@ -32,7 +32,7 @@ impl Session {
         let backlog = replies.backlog();
         drop(replies);
         self.info.output.store(backlog as u64, Relaxed);
-        self.check_backlog(cx, backlog)
+        self.check_backlog(cx, backlog, sent > 0)
     }
 
     /// Reads once and runs what is complete; ready with the number of bytes read.

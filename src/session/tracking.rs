@@ -160,6 +160,9 @@ impl Core {
     pub(super) fn tell_tracker(&self, notice: &Notice) {
         // It may have stopped meanwhile.
         let Some(mode) = self.tracking.get() else { return };
+        if self.replies.borrow().shape(self.tracking_since.get()).is_some() {
+            return;
+        }
         let keys = match notice {
             Notice::Keys(keys) => keys.clone(),
             Notice::All => {

@@ -59,13 +59,14 @@ impl Session {
         if let Some(refusal) = self.context.proxy.shared.facts.no_transactions() {
             return self.reply_error(refusal);
         }
-        self.transaction = Some(Box::new(Queue::new(self.lane)));
+        self.transaction = Some(Box::new(Queue::new(self.lane, self.access.seen())));
         self.info.multi.store(0, Relaxed);
         self.attend();
         self.ok();
     }
 
     fn exec(&mut self, request: &Request<'_>, now: u64) {
+        self.review_queue();
         let scripts = self.transaction.as_ref().is_some_and(|queue| queue.effects.run_scripts());
         if scripts && self.must_settle(true) {
             return self.park(request, What::Later);
@@ -182,7 +183,10 @@ impl Session {
                         if here.twin {
                             home.next();
                         }
-                        self.run_here(&here.raw);
+                        match here.refused {
+                            Some(error) => self.reply_error(error),
+                            None => self.run_here(&here.raw),
+                        }
                     }
                     None => self.say(|out, _| out.extend_from_slice(home.next().unwrap_or(MISSING))),
                 }

@@ -5,3 +5,4 @@ mod history;
 #[path = "../integration/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the harness serves the integration tests too")]
 mod support;
+mod uses;

@@ -54,6 +54,11 @@ proc test {name code {okpattern undefined} {tags {}}} {
         catch {reconnect}
         set ::suite_hello $hello
         if {$hello ne ""} { catch {r hello $hello} }
+        # It may have left behind a script or a pause without an end, which is not to be all the following tests'
+        # failure.
+        catch {r client unpause}
+        catch {r script kill}
+        catch {r function kill}
     }
 }
 

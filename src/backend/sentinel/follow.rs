@@ -52,7 +52,7 @@ impl Sentinels {
             configured: sentinels.clone(),
             section: upstream.section,
             tls: tls.clone(),
-            credentials: Credentials { username: username.clone(), password: password.clone() },
+            credentials: Credentials { username: username.clone(), password: password.clone().into() },
             timeout: upstream.connect_timeout,
             backoff: (upstream.backoff_min, upstream.backoff_max),
         })

@@ -81,6 +81,7 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     key("server.tracking_table_max_keys", Slot::Count(0..=1_000_000_000, |r| &mut r.config.server.tracking_table_max_keys)),
     key("server.slowlog_log_slower_than", Slot::Span(ZERO..=HOUR, |r| &mut r.config.server.slowlog_log_slower_than)),
     key("server.slowlog_max_len", Slot::Count(0..=1_000_000, |r| &mut r.config.server.slowlog_max_len)),
+    key("server.output_buffer_patience", Slot::Span(MS..=HOUR, |r| &mut r.config.server.output_buffer_patience)),
     key("server.pubsub_buffer_limit", Slot::Size(MIB..=64 * GIB, |r| &mut r.config.server.pubsub_buffer_limit)),
     key("server.pubsub_buffer_soft_limit", Slot::Size(64 * KB..=64 * GIB, |r| &mut r.config.server.pubsub_buffer_soft_limit)),
     key("server.pubsub_buffer_soft_time", Slot::Span(ZERO..=HOUR, |r| &mut r.config.server.pubsub_buffer_soft_time)),
@@ -101,6 +102,7 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     // An empty redis-server uses nearly 1 MB of it.
     key("l2.max_size", Slot::Size(2 * MB..=TB, |r| &mut r.config.l2.max_size)),
     key("l2.ttl", Slot::Span(MS..=YEAR, |r| &mut r.config.l2.ttl)),
+    key("l2.manage", Slot::Flag(|r| &mut r.config.l2.manage)),
     key("l2.max_connections", Slot::Count(1..=10_000, |r| &mut r.config.l2.upstream.max_connections)),
     key("l2.username", Slot::Text("the name of an ACL user", |r| &mut r.l2.username)),
     key("l2.password", Slot::Secret(|r| &mut r.l2.password)),
@@ -123,6 +125,7 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     key("l3.master", Slot::Text("the name by which the sentinels know the master", |r| &mut r.l3.master)),
     key("l3.max_size", Slot::Size(MB..=1_000 * TB, |r| &mut r.config.l3.max_size)),
     key("l3.ttl", Slot::Span(MS..=YEAR, |r| &mut r.config.l3.ttl)),
+    key("l3.manage", Slot::Flag(|r| &mut r.config.l3.manage)),
     key("l3.max_connections", Slot::Count(1..=10_000, |r| &mut r.config.l3.upstream.max_connections)),
     key("l3.username", Slot::Text("the name of an ACL user", |r| &mut r.l3.username)),
     key("l3.password", Slot::Secret(|r| &mut r.l3.password)),

@@ -133,6 +133,17 @@ impl Proxy {
         }
     }
 
+    /// Whether a client hears a topic, or is about to, that it may not hear.
+    pub fn hears_other_than(&self, session: u64, may: impl Fn(Space, &[u8]) -> bool) -> bool {
+        let clients = self.subscribers.clients.borrow();
+        let Some(subscriber) = clients.get(&session) else { return false };
+        let coming = match subscriber.under_way.as_ref().map(|pending| &pending.what) {
+            Some(What::Subscribe { space, fresh, .. }) => fresh.iter().any(|name| !may(*space, name)),
+            _ => false,
+        };
+        coming || subscriber.all().iter().any(|(space, name)| !may(*space, name))
+    }
+
     /// The client is gone.
     pub(super) fn unsubscribe_gone(&self, session: u64) {
         let gone = self.subscribers.clients.borrow_mut().remove(&session);

@@ -3,8 +3,11 @@
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{NOT_AN_INTEGER, about, c_string};
-use crate::acl::{Denied, Entry, SetError, User, categories, commands_in};
+use std::sync::Arc;
+
+use crate::acl::{Channels, Denied, Entry, SetError, User, categories, commands_in};
 use crate::command::{Command, Unknown, id, resolve};
+use crate::proxy::{Message, Revoked, Space};
 use crate::resp::{Proto, Request, encode, parse_i64};
 use crate::session::Session;
 
@@ -146,11 +149,21 @@ impl Session {
         self.say(|out, _| encode::bulk(out, &told));
     }
 
-    fn acl_set_user(&self, request: &Request<'_>) {
+    fn acl_set_user(&mut self, request: &Request<'_>) {
         let name = request.arg(2).unwrap_or_default();
         let words: Vec<&[u8]> = request.iter().skip(3).collect();
-        match self.context.users.set(name, &words) {
-            Ok(()) => self.ok(),
+        let users = self.context.users.clone();
+        let before = users.get(name);
+        match users.set(name, &words) {
+            Ok(()) => {
+                let user = before.as_ref().map_or(0, |user| user.number());
+                let left =
+                    before.zip(users.get(name)).and_then(|(before, now)| Channels::left(&before, &now));
+                match left.filter(|_| self.context.proxy.shared.subscriptions.any()) {
+                    Some(left) => self.revoke(user, left),
+                    None => self.ok(),
+                }
+            }
             Err(SetError::Name) => {
                 self.reply_error("ERR Usernames can't contain spaces or null characters");
             }
@@ -165,6 +178,23 @@ impl Session {
                 self.reply_error(about("ERR Error in ACL SETUSER modifier '", &rule, &format!("': {error}")));
             }
         }
+    }
+
+    /// Cuts those who hear what their user may no longer hear, and says OK then.
+    fn revoke(&mut self, user: u64, left: Channels) {
+        let (done, mut all_done) = tokio::sync::mpsc::channel(1);
+        let may = Box::new(move |space, name: &[u8]| left.include(name, space == Space::Patterns));
+        let revoked = Arc::new(Revoked { user, by: self.info.id, may, done });
+        for inbox in self.context.proxy.shared.inboxes.read().iter() {
+            // A worker that is gone has no clients.
+            let _ = inbox.send(Message::Revoked(revoked.clone()));
+        }
+        drop(revoked);
+        self.reply_later(async move {
+            // Nobody says anything: it ends when all have let go.
+            let _ = all_done.recv().await;
+            b"+OK\r\n".to_vec()
+        });
     }
 
     /// Who was one of them is cut; this very client once it was answered.

@@ -17,21 +17,26 @@ impl Session {
         self.reply_later(async move { answer(&context, lane, &words, own).await });
     }
 
+    /// Where clients find strata. Home is elsewhere.
+    pub(super) fn address(&self) -> [(&'static str, String); 3] {
+        let listen = self.context.config.server.listen;
+        let port = self.info.local.port().to_string();
+        [("port", port), ("tls-port", "0".to_owned()), ("bind", listen.ip().to_string())]
+    }
+
     /// Redis' names of strata's own settings. Where commands pass as on Redis, what was set at home is told.
     fn own_settings(&self) -> Own {
-        let (server, local) = (&self.context.config.server, self.info.local);
+        let server = &self.context.config.server;
         let shared = &self.context.proxy.shared;
         let (slower_than, max_len) = shared.slow.configured();
         let mut own: Own = vec![
-            ("port", local.port().to_string()),
-            ("tls-port", "0".to_owned()),
-            ("bind", server.listen.ip().to_string()),
             ("unixsocket", String::new()),
             ("aclfile", String::new()),
             ("slowlog-log-slower-than", slower_than.to_string()),
             ("slowlog-max-len", max_len.to_string()),
             ("tracking-table-max-keys", shared.listeners.max_keys().to_string()),
         ];
+        own.extend(self.address());
         if server.admin_commands == AdminCommands::Pass {
             return own;
         }

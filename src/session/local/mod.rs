@@ -27,6 +27,7 @@ use crate::resp::{Proto, Request, encode, parse_i64};
 use crate::router::Effect;
 
 pub(super) use info::compose as compose_info;
+pub(super) use settings::sets_password;
 
 pub(super) const SYNTAX: &str = "ERR syntax error";
 pub(super) const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
@@ -138,8 +139,10 @@ impl Session {
         }
     }
 
+    /// Who is told so is gone to everybody else as well.
     fn quit(&mut self) {
         self.ok();
+        self.context.clients.remove(self.info.id);
         self.core.closing.set(true);
     }
 

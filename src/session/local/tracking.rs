@@ -1,7 +1,8 @@
 //! CLIENT TRACKING, CACHING, TRACKINGINFO and GETREDIR.
 
-use std::rc::Rc;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::{NOT_AN_INTEGER, SYNTAX, c_string};
 use crate::clock;
@@ -39,7 +40,9 @@ impl Session {
                     let before = self.core.tracking.get();
                     let caching = before.is_some_and(|mode| mode.caching);
                     let mode = Mode { caching, ..options.mode };
-                    if mode.no_loop || self.at_home.is_some() {
+                    // A cluster has no connection on which it could judge: there own writes come back.
+                    let judged = mode.no_loop && !self.context.proxy.is_cluster();
+                    if judged || self.at_home.is_some() {
                         return self.track_at_home(mode, &options.prefixes);
                     }
                     self.track(mode, &options.prefixes);
@@ -110,14 +113,17 @@ impl Session {
     }
 
     /// A client that tracks may read the moment it is told OK. From then on everything that changes has to reach it,
-    /// so the guard is waited for, and for what it was busy with when the client was entered. In vain if home is
-    /// away: then the client is told behind each reply that it is not valid.
+    /// so the guard is waited for, and for what it was busy with when the client was entered, of which it hears
+    /// nothing. In vain if home is away: then the client is told behind each reply that it is not valid.
     fn ok_once_covered(&mut self) {
-        let proxy = self.context.proxy.clone();
+        let slot = self.open();
+        self.core.tracking_since.set(slot);
+        self.turning = true;
+        let (proxy, client) = (self.context.proxy.clone(), self.client.clone());
         let patience = self.context.config.home().connect_timeout;
-        self.reply_later(async move {
-            let _ = tokio::time::timeout(patience, coverage(proxy)).await;
-            b"+OK\r\n".to_vec()
+        tokio::task::spawn_local(async move {
+            let _ = tokio::time::timeout(patience, coverage(&proxy)).await;
+            proxy.once_confirmed(client, slot, Bytes::from_static(b"+OK\r\n"));
         });
     }
 
@@ -178,16 +184,10 @@ impl Session {
     }
 }
 
-/// Waits until changes are announced, and those have been that were under way.
-async fn coverage(proxy: Rc<Proxy>) {
-    let (listeners, confirmations) = (&proxy.shared.listeners, &proxy.shared.confirmations);
-    while !listeners.covered(clock::now()) {
+/// Waits until changes are announced.
+async fn coverage(proxy: &Proxy) {
+    while !proxy.shared.listeners.covered(clock::now()) {
         tokio::time::sleep(LOOK).await;
-    }
-    if let Some(number) = confirmations.ask() {
-        while !confirmations.reached(number) {
-            tokio::time::sleep(LOOK).await;
-        }
     }
 }
 

@@ -5,6 +5,7 @@ mod clients;
 mod health;
 mod info;
 mod local;
+mod settings;
 
 use std::io;
 use std::time::Duration;

@@ -6,6 +6,7 @@ mod outage;
 mod scripts;
 mod sharing;
 mod slow;
+mod transactions;
 
 use std::time::Duration;
 

@@ -42,6 +42,44 @@ fn a_client_that_does_not_read_is_cut_at_its_limit_and_others_do_not_feel_it() {
 }
 
 #[test]
+fn a_client_that_asks_for_more_and_reads_nothing_is_cut_and_one_that_is_slow_is_not() {
+    let settings = [
+        ("server.output_buffer_limit", "20MB"),
+        ("server.output_buffer_patience", "1s"),
+        ("server.workers", "1"),
+        ("l1.max_size", "64MB"),
+    ];
+    let (home, strata) = pair(&settings);
+    let (mut idle, mut slow, mut quiet) = (strata.connect(), strata.connect(), strata.connect());
+    slow.set_patience(LONG);
+    idle.call(&[&b"SET"[..], b"big", &vec![b'x'; VALUE]]).unwrap();
+    // From a copy, so that no reply is on its way when the client is held up.
+    assert!(wait_until(LONG, || {
+        let before = home.calls("get");
+        slow.call(&["GET", "big"]).unwrap();
+        home.calls("get") == before
+    }));
+    for client in [&mut idle, &mut slow] {
+        client.send_raw(&b"GET big\r\n".repeat(100)).unwrap();
+    }
+    // As much as it may leave unread, and no more.
+    quiet.send_raw(&b"GET big\r\n".repeat(15)).unwrap();
+    for _ in 0..50 {
+        assert_eq!(slow.read_raw().unwrap().len(), VALUE + 12);
+        sleep(Duration::from_millis(60));
+    }
+    assert_eq!(strata.output().matches("server.output_buffer_limit").count(), 1, "{}", strata.output());
+    assert!(is_cut(&mut idle));
+    for _ in 0..50 {
+        assert_eq!(slow.read_raw().unwrap().len(), VALUE + 12);
+    }
+    for _ in 0..15 {
+        assert_eq!(quiet.read_raw().unwrap().len(), VALUE + 12);
+    }
+    assert_eq!(quiet.call(&["PING"]).unwrap(), Value::Simple("PONG".into()));
+}
+
+#[test]
 fn a_pipeline_of_large_hits_takes_bounded_memory_and_is_answered() {
     let (home, strata) = pair(&[("l1.max_size", "64MB"), ("server.workers", "1")]);
     let mut client = strata.connect();

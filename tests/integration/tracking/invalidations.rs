@@ -1,7 +1,7 @@
 //! What a client that tracks is told, and when, beside a bare server.
 
-use super::{Pair, call, connect, frames, raw, resp3, surplus};
-use crate::support::{Client, Endpoint};
+use super::{Pair, bulk, call, connect, frames, raw, resp3, surplus};
+use crate::support::{Client, Endpoint, Value};
 
 /// A client that tracks with these options, and another that writes.
 fn two(endpoint: &Endpoint, options: &str) -> (Client, Client) {
@@ -9,6 +9,37 @@ fn two(endpoint: &Endpoint, options: &str) -> (Client, Client) {
     let on = format!("CLIENT TRACKING ON {options}");
     assert_eq!(frames(&mut client, on.trim(), 1), ["+OK\r\n"]);
     (client, writer)
+}
+
+#[test]
+fn what_changed_before_tracking_began_is_no_news() {
+    let pair = Pair::start();
+    let (mut client, mut hears) = (resp3(&pair.strata.endpoint()), resp3(&pair.strata.endpoint()));
+    let Value::Integer(number) = call(&mut hears, "CLIENT ID") else { panic!("a number") };
+    for round in 0..200 {
+        call(&mut client, if round % 2 == 0 { "FLUSHALL" } else { "SET k v" });
+        let on = ["CLIENT TRACKING ON".to_owned(), format!("CLIENT TRACKING ON BCAST REDIRECT {number}")];
+        assert_eq!(call(&mut client, &on[round / 2 % 2]), Value::Simple("OK".into()), "round {round}");
+        assert!(!call(&mut client, "GET k").is_error());
+        assert_eq!(call(&mut client, "CLIENT TRACKING OFF"), Value::Simple("OK".into()));
+        assert_eq!(call(&mut hears, "PING"), Value::Simple("PONG".into()), "round {round}");
+    }
+}
+
+#[test]
+fn who_has_quit_hears_for_nobody() {
+    let pair = Pair::start();
+    for round in 0..50 {
+        let (mut client, mut writer) = (resp3(&pair.strata.endpoint()), connect(&pair.strata.endpoint()));
+        let mut hears = connect(&pair.strata.endpoint());
+        let Value::Integer(number) = call(&mut hears, "CLIENT ID") else { panic!("a number") };
+        call(&mut client, &format!("CLIENT TRACKING ON REDIRECT {number}"));
+        call(&mut client, "GET k");
+        call(&mut hears, "QUIT");
+        call(&mut writer, "INCR k");
+        let broken = Value::Push(vec![bulk("tracking-redir-broken"), Value::Integer(number)]);
+        assert_eq!(client.read().unwrap(), broken, "round {round}");
+    }
 }
 
 #[test]

@@ -10,8 +10,9 @@ fn bare(line: &str) -> String {
     assert!(digits.0.parse::<u64>().is_ok() && digits.1.len() == 6, "{line}");
     let (place, command) = rest.split_once("] ").expect("a place");
     let (db, address) = place.trim_start_matches('[').split_once(' ').expect("a database and an address");
-    assert!(address.starts_with("127.0.0.1:"), "{line}");
-    format!("[{db}] {command}")
+    assert!(address.starts_with("127.0.0.1:") || address == "lua", "{line}");
+    let by = if address == "lua" { " lua" } else { "" };
+    format!("[{db}{by}] {command}")
 }
 
 fn monitor(endpoint: &Endpoint) -> Client {
@@ -95,6 +96,36 @@ fn transactions_are_shown_when_they_are_run() {
         client.call(&["ECHO", "the end"]).unwrap();
         lines(&mut watcher)
     });
+}
+
+#[test]
+fn what_scripts_run_is_shown() {
+    let pair = Pair::start_with(&[("server.workers", "2")]);
+    pair.same(|endpoint| {
+        let (mut watcher, mut other) = (monitor(endpoint), monitor(endpoint));
+        let mut client = connect(endpoint);
+        let run = "redis.call('SET',KEYS[1],ARGV[1]);return(redis.call('GET',KEYS[1]))";
+        let mut seen = Vec::new();
+        for command in
+            [&["EVAL", run, "1", "k", "v \"w\""][..], &["SELECT", "3"], &["EVAL", run, "1", "k", "x"]]
+        {
+            client.call(command).unwrap();
+            let lines = if command[0] == "EVAL" { 3 } else { 1 };
+            seen.extend((0..lines).map(|_| bare(&raw(&mut watcher))));
+            seen.extend((0..lines).map(|_| bare(&raw(&mut other))));
+        }
+        call(&mut client, "MULTI");
+        client.call(&["EVAL", run, "1", "k", "y"]).unwrap();
+        call(&mut client, "EXEC");
+        // Where EXEC and the script's commands come among each other is the server's own affair.
+        let mut lines: Vec<String> = (0..5).map(|_| bare(&raw(&mut watcher))).collect();
+        lines.sort();
+        seen.extend(lines);
+        seen
+    });
+    // Nobody monitors any more, and so strata does not.
+    let monitors = || frames(&mut pair.home.connect(), "CLIENT LIST", 1)[0].matches(" flags=O ").count();
+    assert!(wait_until(LONG, || monitors() == 0));
 }
 
 #[test]

@@ -58,6 +58,29 @@ fn what_may_pass_passes() {
 }
 
 #[test]
+fn the_address_that_is_told_stays_as_it_is() {
+    let stage = Stage::new(&[], &[("server.admin_commands", "pass")]);
+    let port = stage.strata.endpoint().url().rsplit_once(':').unwrap().1.to_owned();
+    let mut admin = stage.strata.connect();
+    let ok = Value::Simple("OK".into());
+    for same in
+        [format!("CONFIG SET port {port}"), format!("CONFIG SET bind 127.0.0.1 maxmemory 88mb Port {port}")]
+    {
+        assert_eq!(call(&mut admin, &same), ok, "{same}");
+    }
+    for other in ["CONFIG SET port 0", "CONFIG SET maxmemory 99mb bind 0.0.0.0", "CONFIG SET tls-port 7"] {
+        let refused = call(&mut admin, other);
+        assert!(
+            refused.is_error() && format!("{refused:?}").contains("server.listen"),
+            "{other}: {refused:?}"
+        );
+    }
+    let at_home = call(&mut stage.home.connect(), "CONFIG GET maxmemory").elements().unwrap();
+    assert_eq!(at_home[1].bytes(), Some(&b"92274688"[..]));
+    stage.same(&["CONFIG SET port", "CONFIG SET port x y"]);
+}
+
+#[test]
 fn settings_are_homes_but_for_those_of_the_endpoint() {
     let settings = [("server.max_clients", "123"), ("server.timeout", "1h"), ("server.tcp_keepalive", "70s")];
     let stage = Stage::new(&[], &settings);

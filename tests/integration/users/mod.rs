@@ -4,6 +4,7 @@
 
 mod administration;
 mod bounds;
+mod changes;
 mod copies;
 mod rules;
 mod verdicts;

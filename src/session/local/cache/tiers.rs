@@ -104,6 +104,8 @@ pub(super) fn health(snapshot: &Snapshot, shared: &Shared) -> Value {
     if let Some(checkup) = &snapshot.checkup {
         pairs.extend(figures(checkup, snapshot.now));
     }
+    let differs = shared.health.differs.all().into_iter().map(text).collect();
+    pairs.push(("differs".into(), Value::List(differs)));
     tiers.push((snapshot.home.to_owned(), Value::Map(pairs)));
     Value::Map(tiers)
 }
