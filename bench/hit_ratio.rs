@@ -63,6 +63,7 @@ impl Cache for Replay {
                 stale_until: until.1,
                 absent: false,
                 filled_at: 0,
+                ahead: 0,
             });
         }
         hit

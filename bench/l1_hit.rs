@@ -38,6 +38,7 @@ fn filled(entries: u64, policy: Policy) -> L1 {
             stale_until: u32::MAX,
             absent: false,
             filled_at: 1,
+            ahead: 0,
         };
         assert!(l1.insert(&fill));
     }

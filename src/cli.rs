@@ -2,6 +2,7 @@
 //! [`Program`]. What it prints goes to the writers it is given, so that it can be run anywhere.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +11,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::acl::Users;
 use crate::config::{self, Config, ConfigErrors, Origin, Sources};
+use crate::tier::compress::TRAINED_DICTIONARY;
+use crate::tier::training::{Trained, Training};
 
 /// All is well.
 pub const OK: u8 = 0;
@@ -30,6 +33,7 @@ Examples:
   strata --set l2.url=redis://10.0.0.1:6379   in front of a Redis that is there already
   strata --set l1.max_size=50MB --log debug   with more memory, and a log that says more
   strata check --print                        what is in force, is it right, do the backends answer?
+  strata train-dictionary --match 'user:*' --out user.dict
 
 Settings, later wins: the defaults, the file, the environment, --set.
   STRATA_<SECTION>_<KEY>  any key of the file: STRATA_L1_MAX_SIZE=10MB is l1.max_size = \"10MB\"
@@ -47,6 +51,16 @@ pub trait Program {
 
     /// Tries to reach every backend that `config` names, each within its own time limits.
     fn try_backends(&self, config: &Config) -> Vec<Trial>;
+
+    /// Trains a dictionary on home's values.
+    fn train_dictionary(&self, config: &Config, training: &Training) -> anyhow::Result<Trained>;
+}
+
+/// What is to be done.
+enum Task {
+    Run,
+    Check { print: bool },
+    Train(TrainOptions),
 }
 
 /// How a backend did in `strata check`.
@@ -77,6 +91,14 @@ enum Action {
         #[command(flatten)]
         options: Options,
     },
+    /// Train a dictionary for the compression of small values on those that home has
+    #[command(after_help = MORE)]
+    TrainDictionary {
+        #[command(flatten)]
+        training: TrainOptions,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Validate the configuration and try the backends
     #[command(after_help = MORE)]
     Check {
@@ -86,6 +108,19 @@ enum Action {
         #[command(flatten)]
         options: Options,
     },
+}
+
+#[derive(Args, Clone, Debug)]
+struct TrainOptions {
+    /// Sample the string values of keys that match this glob
+    #[arg(long = "match", value_name = "GLOB")]
+    pattern: String,
+    /// Write the dictionary to this file, which must not exist; without it only figures are printed
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Bytes of the dictionary, at most
+    #[arg(long, value_name = "BYTES", default_value_t = TRAINED_DICTIONARY)]
+    size: usize,
 }
 
 #[derive(Args, Clone, Debug, Default)]
@@ -145,11 +180,13 @@ pub fn execute(
             return Ok(USAGE);
         }
     };
-    let (check, print, options) = match line.action {
-        None => (false, false, line.options.join(Options::default())),
-        Some(Action::Run { options }) => (false, false, line.options.join(options)),
-        Some(Action::Check { print, options }) => (true, print, line.options.join(options)),
+    let (task, options) = match line.action {
+        None => (Task::Run, Options::default()),
+        Some(Action::Run { options }) => (Task::Run, options),
+        Some(Action::Check { print, options }) => (Task::Check { print }, options),
+        Some(Action::TrainDictionary { training, options }) => (Task::Train(training), options),
     };
+    let options = line.options.join(options);
     let sources = options.sources(env);
     match config::load(&sources) {
         Err(errors) => {
@@ -161,8 +198,11 @@ pub fn execute(
                 writeln!(err, "strata: {wrong}")?;
                 Ok(FAILED)
             }
-            Ok(_) if check => self::check(&config, &sources, print, program, out, err),
-            Ok(_) => run(config, program, err),
+            Ok(_) => match task {
+                Task::Run => run(config, program, err),
+                Task::Check { print } => check(&config, &sources, print, program, out, err),
+                Task::Train(training) => train(&config, training, program, out, err),
+            },
         },
     }
 }
@@ -197,6 +237,48 @@ fn run(config: Config, program: &impl Program, err: &mut impl Write) -> io::Resu
         Ok(()) => Ok(OK),
         Err(error) => {
             writeln!(err, "strata: {error:#}")?;
+            Ok(FAILED)
+        }
+    }
+}
+
+/// Trains a dictionary, says what it brings, and keeps it if it is told where.
+fn train(
+    config: &Config,
+    options: TrainOptions,
+    program: &impl Program,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<u8> {
+    let TrainOptions { pattern, out: file, size } = options;
+    let trained = match program.train_dictionary(config, &Training { pattern, size }) {
+        Ok(trained) => trained,
+        Err(error) => {
+            writeln!(err, "strata: {error:#}")?;
+            return Ok(FAILED);
+        }
+    };
+    let ratio = |kept: usize| trained.bytes as f64 / kept.max(1) as f64;
+    writeln!(
+        out,
+        "trained on {} values: {} bytes, id {}",
+        trained.samples,
+        trained.dictionary.len(),
+        trained.id
+    )?;
+    let mean = trained.bytes / trained.tried.max(1);
+    writeln!(out, "tried on {} others, of {mean} bytes on the average:", trained.tried)?;
+    writeln!(out, "  without a dictionary  {:.2} : 1", ratio(trained.without))?;
+    writeln!(out, "  with it               {:.2} : 1", ratio(trained.with))?;
+    let Some(file) = file else { return Ok(OK) };
+    let written = File::create_new(&file).and_then(|mut new| new.write_all(&trained.dictionary));
+    match written {
+        Ok(()) => {
+            writeln!(out, "written to {}: name it as `dictionary` of the policy", file.display())?;
+            Ok(OK)
+        }
+        Err(error) => {
+            writeln!(err, "strata: {} cannot be written: {error}", file.display())?;
             Ok(FAILED)
         }
     }

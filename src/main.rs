@@ -7,6 +7,7 @@ use std::time::Instant;
 use strata::cli::{Program, Trial, execute};
 use strata::config::Config;
 use strata::server;
+use strata::tier::training::{Trained, Training};
 use tracing_subscriber::EnvFilter;
 
 struct Strata;
@@ -28,6 +29,10 @@ impl Program for Strata {
         let began = Instant::now();
         let outcome = server::try_home(config).map_err(|error| format!("{error:#}"));
         vec![Trial { name: format!("{} {}", home.section, home.topology), took: began.elapsed(), outcome }]
+    }
+
+    fn train_dictionary(&self, config: &Config, training: &Training) -> anyhow::Result<Trained> {
+        server::train_dictionary(config, training)
     }
 }
 

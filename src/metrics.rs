@@ -192,6 +192,8 @@ counters! {
     l1_flushes => "l1", "flushes";
     /// Unvouched copies served under `stale_if_error`.
     l1_stale => "l1", "stale_served";
+    /// Copies renewed before they ended.
+    l1_renewed => "l1", "renewed";
     /// Reads that waited for another client's flight.
     flight_joins => "l1", "joined";
     /// Reads sent home.
@@ -214,6 +216,18 @@ counters! {
     guard_fences => "home", "fences";
     /// Connections made to home.
     home_connects => "home", "connects";
+    /// Values compressed on their way home.
+    packed => "home", "compressed";
+    /// Their bytes.
+    packed_from => "home", "compressed_from_bytes";
+    /// What was left of them.
+    packed_to => "home", "compressed_to_bytes";
+    /// Nanoseconds spent on it, and on trying.
+    packing_nanos => "home", "compressing_nanoseconds";
+    /// Values of home that were decompressed.
+    unpacked => "home", "decompressed";
+    /// Nanoseconds spent on it.
+    unpacking_nanos => "home", "decompressing_nanoseconds";
 }
 
 /// All counter blocks of the process.

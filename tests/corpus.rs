@@ -16,6 +16,10 @@ const MUTATIONS: usize = 6_000;
 /// Upper bound of an input, in bytes.
 const MAX_INPUT: usize = 16_384;
 
+/// Pieces that mutations insert: what values begin with that are not plain, and pieces of frames.
+const STORED: &[&[u8]] =
+    &[b"\xffsz", b"\0", b"\x01", b"\x7f", b"\x80", b"\xff\xff\xff\x7f", b"\x28\xb5\x2f\xfd", b"abcabcabc"];
+
 /// Pieces that mutations insert: what delimits RESP, and numbers at its limits.
 const RESP: &[&[u8]] = &[
     b"\r\n",
@@ -207,6 +211,11 @@ fn the_corpus_of_the_request_parser() {
 #[test]
 fn the_corpus_of_the_reply_scanner() {
     replay("reply", RESP, bodies::reply);
+}
+
+#[test]
+fn the_corpus_of_stored_values() {
+    replay("stored", STORED, bodies::stored);
 }
 
 #[test]

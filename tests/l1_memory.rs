@@ -63,6 +63,7 @@ fn churn(l1: &L1, load: &str, seed: u64, before: usize) -> usize {
             stale_until: lives.1,
             absent: false,
             filled_at: 1,
+            ahead: 0,
         };
         if !l1.insert(&fill) {
             std::thread::yield_now();

@@ -1,7 +1,7 @@
 //! Confirmations: how any thread learns that the guard has read everything that a reply may show.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -17,7 +17,31 @@ pub enum Guarding {
     Awake,
 }
 
-/// The way to ask the guard for confirmations, from any thread.
+/// What guards have in common.
+#[derive(Debug, Default)]
+pub(super) struct Common {
+    /// Guards that hear changes.
+    awake: AtomicUsize,
+    listeners: parking_lot::RwLock<Vec<Arc<Notify>>>,
+}
+
+impl Common {
+    pub(super) fn any_awake(&self) -> bool {
+        self.awake.load(Ordering::SeqCst) > 0
+    }
+
+    pub(super) fn listen(&self) -> Arc<Notify> {
+        let notify = Arc::new(Notify::new());
+        self.listeners.write().push(notify.clone());
+        notify
+    }
+
+    fn tell(&self) {
+        self.listeners.read().iter().for_each(|l| l.notify_one());
+    }
+}
+
+/// The way to ask a guard for confirmations, from any thread.
 #[derive(Debug)]
 pub struct Confirmations {
     wanted: AtomicU64,
@@ -25,18 +49,25 @@ pub struct Confirmations {
     done: AtomicU64,
     guarding: AtomicU8,
     asked: Notify,
-    listeners: parking_lot::RwLock<Vec<Arc<Notify>>>,
+    common: Arc<Common>,
 }
 
 impl Default for Confirmations {
     fn default() -> Self {
+        Self::among(Arc::default())
+    }
+}
+
+impl Confirmations {
+    /// Of one guard among others.
+    pub(super) fn among(common: Arc<Common>) -> Self {
         Confirmations {
             wanted: AtomicU64::new(0),
             urgent: AtomicU64::new(0),
             done: AtomicU64::new(0),
             guarding: AtomicU8::new(Guarding::Down as u8),
             asked: Notify::new(),
-            listeners: parking_lot::RwLock::default(),
+            common,
         }
     }
 }
@@ -76,21 +107,22 @@ impl Confirmations {
         self.done.load(Ordering::SeqCst) >= number || !self.guarded()
     }
 
-    /// Notified whenever [`Confirmations::reached`] may have changed.
-    pub fn listen(&self) -> Arc<Notify> {
-        let notify = Arc::new(Notify::new());
-        self.listeners.write().push(notify.clone());
-        notify
-    }
-
+    /// It has come.
     pub(super) fn advance(&self, number: u64) {
         self.done.fetch_max(number, Ordering::SeqCst);
-        self.listeners.read().iter().for_each(|l| l.notify_one());
+        self.common.tell();
     }
 
-    pub(super) fn set_guarding(&self, state: Guarding) {
-        self.guarding.store(state as u8, Ordering::SeqCst);
-        self.listeners.read().iter().for_each(|l| l.notify_one());
+    /// What the guard does from now on. Called from one task.
+    pub fn set_guarding(&self, state: Guarding) {
+        let before = self.guarding.swap(state as u8, Ordering::SeqCst);
+        let (was, is) = (before == Guarding::Awake as u8, state == Guarding::Awake);
+        if is && !was {
+            self.common.awake.fetch_add(1, Ordering::SeqCst);
+        } else if was && !is {
+            self.common.awake.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.common.tell();
     }
 }
 

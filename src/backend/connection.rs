@@ -288,7 +288,7 @@ impl Control {
     }
 
     /// Sends one command and waits for its reply, an error too, as it comes.
-    pub(super) async fn ask_raw(&mut self, command: &[&[u8]]) -> Result<Vec<u8>, DialError> {
+    pub async fn ask_raw(&mut self, command: &[&[u8]]) -> Result<Vec<u8>, DialError> {
         self.send(command).await?;
         self.read_raw().await
     }

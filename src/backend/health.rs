@@ -4,6 +4,7 @@
 //! bb8-redis' own: that one dials by itself, without strata's TLS settings, names and breaker, gives up on a reply
 //! after 500 ms whatever is configured, and never calls a connection broken.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use bb8_redis::redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, c
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
+use super::cluster::NodeId;
 use super::connection::Control;
 use super::facts::Facts;
 use super::node::Node;
@@ -62,23 +64,34 @@ pub struct Checkup {
     pub vitals: Option<Vitals>,
 }
 
-/// The latest checkup of home, for all threads.
+/// The latest checkups of home, for all threads.
 #[derive(Debug, Default)]
 pub struct Health {
-    latest: Mutex<Option<Arc<Checkup>>>,
+    nodes: Mutex<BTreeMap<NodeId, Arc<Checkup>>>,
     /// Settings that are not as configured.
     pub differs: Arc<Findings>,
 }
 
 impl Health {
-    /// None: home has not been looked at yet.
+    /// The latest of home; in a cluster of the master that fares worst. None: home has not been looked at yet.
     pub fn latest(&self) -> Option<Arc<Checkup>> {
-        self.latest.lock().clone()
+        let nodes = self.nodes.lock();
+        nodes.values().rev().max_by_key(|checkup| checkup.state).cloned()
+    }
+
+    /// A node is no master any more.
+    pub fn forget(&self, node: NodeId) {
+        self.nodes.lock().remove(&node);
+    }
+
+    fn of(&self, node: NodeId) -> Option<Arc<Checkup>> {
+        self.nodes.lock().get(&node).cloned()
     }
 }
 
 /// Looks at home for as long as the process lives.
 pub struct Monitor {
+    number: NodeId,
     node: Arc<Node>,
     health: Arc<Health>,
     facts: Arc<Facts>,
@@ -90,7 +103,7 @@ pub struct Monitor {
 impl Monitor {
     /// Checks every `interval`; a PING that takes longer than `slow` makes home degraded.
     pub fn new(
-        node: Arc<Node>,
+        (number, node): (NodeId, Arc<Node>),
         health: Arc<Health>,
         facts: Arc<Facts>,
         interval: Duration,
@@ -106,17 +119,17 @@ impl Monitor {
             .retry_connection(false)
             .connection_timeout(node.dial.timeout.max(Duration::from_millis(1)))
             .build_unchecked(Dialer { node: node.clone() });
-        Monitor { node, health, facts, pool, interval, slow }
+        Monitor { number, node, health, facts, pool, interval, slow }
     }
 
     /// See the type's text.
     pub async fn run(self) {
         loop {
-            let before = self.health.latest();
+            let before = self.health.of(self.number);
             let checkup = self.check(before.as_deref()).await;
             self.report(&checkup, before.map_or(State::Healthy, |b| b.state));
             let state = checkup.state;
-            *self.health.latest.lock() = Some(Arc::new(checkup));
+            self.health.nodes.lock().insert(self.number, Arc::new(checkup));
             if state != State::Unhealthy && self.facts.databases.load(Relaxed) == 0 {
                 self.learn().await;
             }

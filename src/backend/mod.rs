@@ -8,6 +8,7 @@ pub mod connection;
 pub mod demand;
 pub mod embedded;
 pub mod facts;
+pub mod guards;
 pub mod health;
 pub mod lane;
 pub mod node;

@@ -5,6 +5,7 @@
 //! once is bounded for the whole process ([`Places`]), in the order of asking. What waits for data has places of its
 //! own, so that those who wait never keep out those who would end the wait.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::breaker::Unreachable;
+use super::cluster::NodeId;
 use super::connection::{Control, Dial, DialError, Stream};
 use super::node::Node;
 use crate::metrics::Counters;
@@ -63,6 +65,26 @@ impl Places {
     }
 }
 
+/// The places at each node.
+#[derive(Debug)]
+pub struct AllPlaces {
+    most: (usize, usize),
+    nodes: Mutex<HashMap<NodeId, Arc<Places>>>,
+}
+
+impl AllPlaces {
+    /// At each node so many as for [`Places::new`].
+    pub fn new(state: usize, wait: usize) -> Self {
+        AllPlaces { most: (state, wait), nodes: Mutex::default() }
+    }
+
+    /// Those at one node.
+    pub fn at(&self, node: NodeId) -> Arc<Places> {
+        let (state, wait) = self.most;
+        self.nodes.lock().entry(node).or_insert_with(|| Arc::new(Places::new(state, wait))).clone()
+    }
+}
+
 /// Why there is no connection for a client.
 #[derive(Debug, Clone)]
 pub enum NoLease {
@@ -79,6 +101,8 @@ pub enum NoLease {
 pub struct Tag {
     /// Its CLIENT ID at home; 0: home did not say.
     pub id: i64,
+    /// Where at home.
+    pub node: NodeId,
     retired: AtomicBool,
 }
 
@@ -92,6 +116,7 @@ impl Tag {
 
 /// A worker's pools. Belongs to the runtime it is first used on.
 pub struct Pools {
+    number: NodeId,
     node: Arc<Node>,
     places: Arc<Places>,
     failures: Arc<Failures>,
@@ -100,7 +125,7 @@ pub struct Pools {
 
 impl Pools {
     /// Without connections.
-    pub fn new(node: Arc<Node>, places: Arc<Places>, counters: Arc<Counters>) -> Self {
+    pub fn new(number: NodeId, node: Arc<Node>, places: Arc<Places>, counters: Arc<Counters>) -> Self {
         let failures = Arc::new(Failures::default());
         let dialer = Dialer { node: node.clone(), failures: failures.clone(), counters };
         let idle = Pool::builder()
@@ -116,7 +141,7 @@ impl Pools {
             .retry_connection(false)
             .connection_timeout(node.dial.timeout.max(Duration::from_millis(1)))
             .build_unchecked(dialer);
-        Pools { node, places, failures, idle }
+        Pools { number, node, places, failures, idle }
     }
 
     /// Leases a connection that speaks `proto` and is in database `db` (None: in whichever).
@@ -138,7 +163,7 @@ impl Pools {
             Ok(Err(e)) => return Err(NoLease::Refused(e.to_string())),
             Err(_) => return Err(NoLease::Refused(DialError::Timeout(self.node.dial.timeout).to_string())),
         }
-        let tag = Arc::new(Tag { id: line.id, retired: AtomicBool::new(false) });
+        let tag = Arc::new(Tag { id: line.id, node: self.number, retired: AtomicBool::new(false) });
         Ok(Lease { line, tag, _place: place })
     }
 

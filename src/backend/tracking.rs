@@ -17,7 +17,12 @@
 //! While nobody reads what home announces, the guard rests: tracking is off and nothing is kept ([`super::demand`]).
 //!
 //! The probe is `INFO commandstats`, since SWAPDB announces nothing: its call count moving (or being reset)
-//! drops all copies.
+//! drops all copies. In a cluster, which has no SWAPDB, it is CLUSTER INFO and CLUSTER SLOTS: a node that was replaced, or
+//! cut off from the others, no longer vouches for anything, and one that gave slots away does not for these.
+
+mod question;
+mod sink;
+mod tenure;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -28,6 +33,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::cluster::{Cluster, NodeId};
 use super::confirmations::{Confirmations, Guarding};
 use super::connection::{Control, DialError, Stream};
 use super::demand::{Demand, Reads};
@@ -38,34 +44,15 @@ use crate::clock;
 use crate::metrics::Counters;
 use crate::resp::{Proto, ReplyScanner, Scan, encode, reply};
 
+use question::{Asked, Question};
+pub use sink::Sink;
+
 /// Confirmations that nobody waits for are asked at most this often, and pushes read at most this often while they
 /// keep coming: each wake-up costs more than what it reads. Copies may be that much older.
 const CALM: Duration = Duration::from_millis(1);
 
 /// Whether announcements are worth their cost is looked at this often.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// What the guard tells the copies. Calls come from one task, in the order of the guard's stream.
-pub trait Sink: Send + Sync + 'static {
-    /// Tracking is on: whatever was kept before is to be dropped.
-    fn covered(&self);
-    /// Coverage is lost: nothing kept may be served as current.
-    fn lost(&self);
-    /// These keys changed, in some database.
-    fn invalidate(&self, keys: &mut dyn Iterator<Item = &[u8]>);
-    /// Everything may have changed.
-    fn invalidate_all(&self);
-    /// A confirmation is about to be asked: what has landed by now belongs to `round`.
-    fn gather(&self, round: u64);
-    /// The confirmation of `round` (and of all before) arrived.
-    fn confirm(&self, round: u64);
-    /// Copies may be served until then ([`clock::now`]).
-    fn lease(&self, until: u64);
-    /// Nothing will be announced until it is covered again: what is kept is to be dropped.
-    fn resting(&self);
-    /// Whether announcements are needed even if no reads are answered from copies.
-    fn must_hear(&self) -> bool;
-}
 
 /// What the guard needs.
 pub struct Guard<S: Sink> {
@@ -81,23 +68,10 @@ pub struct Guard<S: Sink> {
     pub counters: Arc<Counters>,
     /// How long a copy may be served after the sending of the last answered probe.
     pub lease: Duration,
+    /// Which node of a cluster it is; None: home is no cluster.
+    pub ward: Option<(Arc<Cluster>, NodeId)>,
     /// The cacheable reads of this process so far. None: the guard never rests.
     pub reads: Option<Box<dyn Fn() -> Reads + Send>>,
-}
-
-enum Asked {
-    Tracking,
-    Rest,
-    Role,
-    Probe,
-    Ping,
-}
-
-struct Question {
-    what: Asked,
-    sent: u64,
-    round: u64,
-    fences: u64,
 }
 
 /// One connection's life.
@@ -115,6 +89,8 @@ struct Link<'a, S: Sink> {
     next_probe: Instant,
     probe_by_info: bool,
     swaps: Swaps,
+    /// The node says that its cluster is well.
+    well: bool,
     /// Tracking is on.
     awake: bool,
     demand: Demand,
@@ -163,6 +139,7 @@ impl<S: Sink> Guard<S> {
             next_probe: now + Duration::from_secs(3600),
             probe_by_info: true,
             swaps: Swaps::default(),
+            well: false,
             awake: false,
             demand: Demand::default(),
             next_look: now + LOOK,
@@ -291,8 +268,12 @@ impl<S: Sink> Link<'_, S> {
 
     async fn probe(&mut self) -> Result<(), String> {
         self.next_probe = Instant::now() + self.guard.lease / 4;
-        if self.questions.iter().any(|q| matches!(q.what, Asked::Probe)) {
+        if self.questions.iter().any(|q| matches!(q.what, Asked::Probe | Asked::State | Asked::Slots)) {
             return Ok(());
+        }
+        if self.guard.ward.is_some() {
+            self.put(Asked::State, &[b"CLUSTER", b"INFO"]).await?;
+            return self.put(Asked::Slots, &[b"CLUSTER", b"SLOTS"]).await;
         }
         // A master that was demoted goes on to answer, but announces too late what happens where writes go now.
         if self.guard.node.dial.may_be_demoted() {
@@ -377,8 +358,16 @@ impl<S: Sink> Link<'_, S> {
                 self.watch_swaps(frame);
                 self.settle(question.round, question.fences);
                 if self.awake {
-                    self.guard.sink.lease(question.sent + clock::nanos(self.guard.lease));
+                    self.guard.sink.lease(question.sent + clock::nanos(self.guard.lease), None);
                 }
+            }
+            (Asked::State, None) => {
+                self.well = tenure::is_well(frame);
+                self.settle(question.round, question.fences);
+            }
+            (Asked::Slots, None) => {
+                self.settle(question.round, question.fences);
+                self.renew_tenure(question.sent, frame);
             }
             (Asked::Role, None) => self.guard.node.dial.check_role(frame)?,
             (Asked::Ping, None) => self.settle(question.round, question.fences),

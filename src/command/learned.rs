@@ -10,7 +10,7 @@ use super::own::Finder;
 use super::table::COUNT;
 use super::{
     Access, Acl, Admin, Args, Begin, Cache, Command, CommandId, Find, Flags, KeySpec, Reach, SessionNeed,
-    Unknown, Why, lookup, only_key,
+    Unknown, Values, Why, lookup, only_key,
 };
 
 /// Rows that one process may learn in its life; a home that has more commands keeps the rest for itself.
@@ -120,6 +120,7 @@ impl Learned {
             }),
             session: session(&description),
             reach: reach(&description),
+            values: Values::Unseen,
             admin: if description.flags.contains(Flags::ADMIN) { Admin::Changes } else { Admin::No },
             turns: session(&description) == SessionNeed::Wait,
             hash_fields: false,

@@ -19,7 +19,7 @@ pub use facts::{Access, Acl, Begin, Find, Flags, KeySpec};
 pub use keys::{InvalidKeys, KeyRef, blocks, extract, session_need};
 pub use learned::{Description, Learned};
 pub use lookup::{all, by_id, lookup, resolve};
-pub use own::{Admin, Cache, Reach, SessionNeed, Why};
+pub use own::{Admin, Cache, Reach, SessionNeed, Values, Why};
 pub use table::{COUNT, id};
 pub use wait::longest_wait;
 
@@ -91,6 +91,8 @@ pub struct Command {
     pub reach: Reach,
     /// Whether it is about the server.
     pub admin: Admin,
+    /// What it does with whole strings.
+    pub values: Values,
     /// What follows it can only be run once it has been run.
     pub turns: bool,
     /// Whether its reply may change because a field of a hash expires, which home does not announce; see
@@ -124,6 +126,7 @@ impl Command {
             session,
             reach: own::reach(facts.name),
             admin: own::admin(facts.name),
+            values: own::values(facts.name),
             turns: own::turns(facts.name, session),
             hash_fields: own::hash_fields(facts.name),
             finder: own::finder(facts.name),
@@ -168,6 +171,11 @@ impl Command {
     /// Whether it begins or ends subscriptions of its client.
     pub const fn subscribes(&self) -> bool {
         self.flags.contains(Flags::PUBSUB.union(Flags::NOSCRIPT))
+    }
+
+    /// Whether it works on the bytes that home has of values, gives them away or reads those of unnamed keys.
+    pub const fn works_inside(&self) -> bool {
+        matches!(self.values, Values::Inside | Values::Moves | Values::Looks)
     }
 
     /// Whether its reply may be another once a field of a hash has expired.

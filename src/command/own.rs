@@ -119,6 +119,25 @@ pub enum Admin {
     Changes,
 }
 
+/// What a command does with whole strings, where home keeps them compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// Nothing, or it fails on any that is compressed just as it would on the plain one.
+    Unseen,
+    /// It sets them or replies with them.
+    Whole,
+    /// It replies with the length of one.
+    Length,
+    /// It replies with a part of one.
+    Range,
+    /// It works on the bytes that home has, or takes them elsewhere.
+    Inside,
+    /// It gives them to another key.
+    Moves,
+    /// It replies with those of keys whose names it computes.
+    Looks,
+}
+
 /// How the keys of a request are found. Redis too uses special code for these commands, because their keys can
 /// only be told from the options by reading the options in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +198,20 @@ const SESSION: &[(SessionNeed, &str)] = &[
     (SessionNeed::Refused, "sync psync replconf asking restore-asking readonly readwrite"),
     // It makes a debugger session of the connection.
     (SessionNeed::Refused, "script|debug"),
+];
+
+/// INCR and its like read numbers, and PFADD and its like their sketches, which are never compressed.
+const VALUES: &[(Values, &str)] = &[
+    (Values::Whole, "get set setnx setex psetex getset getdel getex mget mset msetnx"),
+    (Values::Length, "strlen"),
+    (Values::Range, "getrange substr"),
+    (
+        Values::Inside,
+        "append setrange getbit setbit bitcount bitpos bitfield bitfield_ro bitop lcs dump migrate",
+    ),
+    (Values::Inside, "eval evalsha fcall eval_ro evalsha_ro fcall_ro"),
+    (Values::Moves, "rename renamenx copy"),
+    (Values::Looks, "sort sort_ro"),
 ];
 
 /// After these, what follows can only be parsed, or run, once they have been run: they lift the limits of a client
@@ -300,6 +333,7 @@ macro_rules! chooser {
 chooser!(session, SESSION, SessionNeed, None);
 chooser!(reach, REACH, Reach, Declared);
 chooser!(admin, ADMIN, Admin, No);
+chooser!(values, VALUES, Values, Unseen);
 chooser!(finder, FINDERS, Finder, Specs);
 
 /// Whether replies of this command are not kept where fields of hashes can expire.

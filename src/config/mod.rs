@@ -31,7 +31,7 @@ pub use model::{
     AdminCommands, Config, Eviction, HitRates, L1, Latencies, Mget, Policy, Server, Targets, User,
 };
 pub use secret::{MASK, Rules, Secret, mask_url};
-pub use tiers::{Endpoint, HostPort, Identity, L2, L3, Tls, Topology, Upstream};
+pub use tiers::{Compression, Endpoint, HostPort, Identity, L2, L3, Tls, Topology, Upstream};
 
 /// Bytes of a configuration file; larger ones are refused.
 pub const MAX_FILE_SIZE: usize = 1 << 20;

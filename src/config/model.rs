@@ -1,6 +1,7 @@
 //! The configuration in force: plain values, checked and complete. The defaults are here too.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::secret::{Rules, Secret};
@@ -209,6 +210,12 @@ pub struct Policy {
     pub mget: Mget,
     /// These keys are never copied.
     pub no_cache: bool,
+    /// Hot copies are renewed before they end.
+    pub refresh_ahead: bool,
+    /// Whether home keeps string values compressed; false: those that are, are read. None: as `[l3]` says.
+    pub compress: Option<bool>,
+    /// Files of zstd dictionaries: the first one is for new values, all are for reading.
+    pub dictionary: Vec<PathBuf>,
 }
 
 /// How MGET is answered from copies.

@@ -1,6 +1,6 @@
 //! The configuration in force as TOML.
 
-use super::model::Config;
+use super::model::{Config, Policy};
 use super::raw::{KEYS, POLICY_KEYS, Raw, RawUser, USER_KEYS};
 
 impl Config {
@@ -32,14 +32,19 @@ impl Config {
         }
         for policy in &self.policies {
             text.push_str("\n[[policy]]\n");
-            let mut policy = policy.clone();
-            for key in POLICY_KEYS {
-                if let Some(value) = key.slot.show(&mut policy) {
-                    text.push_str(&format!("{} = {value}\n", key.name));
-                }
+            for (name, value) in policy.settings() {
+                text.push_str(&format!("{name} = {value}\n"));
             }
         }
         text
+    }
+}
+
+impl Policy {
+    /// Its keys with their values as TOML; without those that it leaves out.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        let mut policy = self.clone();
+        POLICY_KEYS.iter().filter_map(|key| Some((key.name, key.slot.show(&mut policy)?))).collect()
     }
 }
 

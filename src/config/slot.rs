@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::secret::{Rules, Secret, mask_url};
@@ -16,6 +17,8 @@ pub(super) const A_LIST_OF_PLACES: &str =
 /// A field of `T` with what it may hold. Bounds are inclusive; sizes in bytes.
 pub(super) enum Slot<T: 'static> {
     Flag(fn(&mut T) -> &mut bool),
+    /// A flag that may be absent.
+    MaybeFlag(fn(&mut T) -> &mut Option<bool>),
     Count(RangeInclusive<usize>, fn(&mut T) -> &mut usize),
     Size(RangeInclusive<usize>, fn(&mut T) -> &mut usize),
     Span(RangeInclusive<Duration>, fn(&mut T) -> &mut Duration),
@@ -30,6 +33,8 @@ pub(super) enum Slot<T: 'static> {
     Url(&'static str, fn(&mut T) -> &mut String),
     /// Hosts with ports; a word has commas between them.
     Places(fn(&mut T) -> &mut Vec<HostPort>),
+    /// Paths of files; none: an empty list.
+    Files(fn(&mut T) -> &mut Vec<PathBuf>),
     /// A filter of `tracing`.
     Filter(fn(&mut T) -> &mut String),
     /// Rules of a user, whose passwords are masked when they are shown.
@@ -51,6 +56,7 @@ impl<T> Slot<T> {
     pub(super) fn set(&self, target: &mut T, given: &Value) -> Result<(), String> {
         match self {
             Self::Flag(at) => *at(target) = value::flag(given)?,
+            Self::MaybeFlag(at) => *at(target) = Some(value::flag(given)?),
             Self::Count(range, at) => *at(target) = value::within(range, value::count(given)?, given)?,
             Self::Size(range, at) => *at(target) = value::within(range, value::size(given)?, given)?,
             Self::Span(range, at) => *at(target) = value::within(range, value::span(given)?, given)?,
@@ -65,6 +71,7 @@ impl<T> Slot<T> {
             Self::Text(_, at) => *at(target) = value::text(given)?,
             Self::Url(_, at) => *at(target) = value::text(given)?,
             Self::Places(at) => *at(target) = value::places(given)?,
+            Self::Files(at) => *at(target) = value::files(given)?,
             Self::Filter(at) => *at(target) = value::filter(given)?,
             Self::Rules(at) => *at(target) = Rules(value::text(given)?),
             Self::Secret(at) => *at(target) = value::secret(given)?,
@@ -77,7 +84,7 @@ impl<T> Slot<T> {
     /// What is accepted, for error messages and help.
     pub(super) fn accepted(&self) -> String {
         match self {
-            Self::Flag(_) => "true or false".to_owned(),
+            Self::Flag(_) | Self::MaybeFlag(_) => "true or false".to_owned(),
             Self::Count(range, _) => format!("a whole number from {} to {}", range.start(), range.end()),
             Self::Size(range, _) => format!(
                 "a size from {} to {}, such as \"5MB\" (5,000,000 bytes) or \"5MiB\"",
@@ -95,6 +102,7 @@ impl<T> Slot<T> {
             }
             Self::Text(what, _) | Self::Url(what, _) => (*what).to_owned(),
             Self::Places(_) => A_LIST_OF_PLACES.to_owned(),
+            Self::Files(_) => "the path of a file, or a list of such paths".to_owned(),
             Self::Filter(_) => "a level (off, error, warn, info, debug, trace) or directives such as \
                 \"info,strata=debug\""
                 .to_owned(),
@@ -109,6 +117,7 @@ impl<T> Slot<T> {
     pub(super) fn show(&self, source: &mut T) -> Option<String> {
         Some(match self {
             Self::Flag(at) => at(source).to_string(),
+            Self::MaybeFlag(at) => (*at(source))?.to_string(),
             Self::Count(_, at) => at(source).to_string(),
             Self::Size(_, at) => quoted(show_size(*at(source))),
             Self::Span(_, at) => quoted(show_span(*at(source))),
@@ -117,6 +126,11 @@ impl<T> Slot<T> {
             Self::Address(at) => quoted(at(source)),
             Self::Text(_, at) | Self::Filter(at) => quoted(at(source)),
             Self::Places(at) => format!("[{}]", at(source).iter().map(quoted).collect::<Vec<_>>().join(", ")),
+            Self::Files(at) if at(source).is_empty() => return None,
+            Self::Files(at) => {
+                let files: Vec<_> = at(source).iter().map(|file| quoted(file.display())).collect();
+                format!("[{}]", files.join(", "))
+            }
             Self::Url(_, at) => quoted(mask_url(at(source))),
             Self::Rules(at) => quoted(at(source)),
             Self::Secret(at) => quoted(at(source).as_ref().map_or(String::new(), Secret::to_string)),

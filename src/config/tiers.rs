@@ -47,6 +47,32 @@ pub struct L3 {
     pub ttl: Duration,
     /// Whether strata sets how much memory it may use, what it evicts, and what it keeps on disk.
     pub manage: bool,
+    /// Whether string values are kept compressed at home, this tier or another, where no policy says otherwise.
+    pub compression: Compression,
+    /// zstd's level, 1 to 19.
+    pub compression_level: usize,
+    /// Bytes of the smallest value that is compressed; no integer is so long.
+    pub compression_min_size: usize,
+}
+
+/// What is done to string values on their way home.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// Nothing.
+    #[default]
+    Off,
+    /// They are compressed.
+    Zstd,
+}
+
+impl Compression {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Zstd => "zstd",
+        }
+    }
 }
 
 impl Default for L3 {
@@ -58,6 +84,9 @@ impl Default for L3 {
             max_size: 10_000_000_000,
             ttl: Duration::from_secs(3600),
             manage: false,
+            compression: Compression::Off,
+            compression_level: 3,
+            compression_min_size: 1_000,
         }
     }
 }

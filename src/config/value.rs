@@ -1,6 +1,7 @@
 //! A value as it was given, and how it is read as this or that. Errors say what is wrong with it.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -13,7 +14,7 @@ use super::tiers::HostPort;
 /// Bytes of a text; longer ones are refused.
 pub(super) const MAX_TEXT: usize = 4096;
 
-/// Hosts with ports in one list.
+/// Hosts with ports, or files, in one list.
 const MAX_PLACES: usize = 1000;
 
 /// Characters of a refused value that an error shows.
@@ -175,6 +176,18 @@ pub(super) fn places(value: &Value) -> Result<Vec<HostPort>, String> {
         host_and_port(text).ok_or_else(|| format!("{} is not a host with a port", shown(text)))
     };
     texts.iter().map(read).collect()
+}
+
+/// The path of a file, or a list of such; an empty one is none.
+pub(super) fn files(value: &Value) -> Result<Vec<PathBuf>, String> {
+    let texts = match value {
+        Value::Texts(texts) => texts.clone(),
+        value => vec![text(value).map_err(|_| not(value, "the path of a file or a list of such"))?],
+    };
+    if texts.len() > MAX_PLACES {
+        return Err(format!("has more than {MAX_PLACES} entries"));
+    }
+    Ok(texts.into_iter().filter(|text| !text.is_empty()).map(PathBuf::from).collect())
 }
 
 pub(super) fn secret(value: &Value) -> Result<Option<Secret>, String> {

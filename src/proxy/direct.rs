@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::compressed::Shown;
 use super::{Ask, Client, Counted, Proxy, Receiver, Shows, Ticket, Way, error_reply, failure_text};
+use crate::backend::cluster::Redirect;
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Command, KeyRef, id};
 use crate::resp::reply;
@@ -38,6 +40,7 @@ pub struct Direct {
     effect: Effect,
     keys: Keys,
     sent: u64,
+    shown: Option<Box<Shown>>,
     way: Way,
     /// Another node of a cluster answered than the guard of its keys.
     strayed: bool,
@@ -77,6 +80,7 @@ impl Proxy {
             _ if self.shared.copies.is_none() => {}
             _ => ask.client.unsettle(ask.slot, None),
         }
+        let outgoing = self.outgoing(ask.command, ask.request, &[]);
         let direct = Direct {
             proxy: self.clone(),
             client: ask.client.clone(),
@@ -84,6 +88,7 @@ impl Proxy {
             effect,
             keys,
             sent: ask.now,
+            shown: outgoing.shown,
             way,
             strayed: false,
         };
@@ -93,8 +98,8 @@ impl Proxy {
         let counted = if effect == Effect::None { Counted::of(self, ask) } else { None };
         let ticket = counted.map_or(Ticket::Direct(direct), Ticket::Counted);
         match ask.own {
-            Some(own) => own.send(ask.request.raw(), 0, ticket, ask.now),
-            None => self.send(way, ask.request.raw(), ticket, ask.now),
+            Some(own) if own.takes(way) => own.send(&outgoing.raw, 0, ticket, ask.now),
+            _ => self.send(way, &outgoing.raw, ticket, ask.now),
         }
         if ask.lane.scripts {
             self.note_scripts();
@@ -127,7 +132,7 @@ impl Direct {
     /// then copies of the old value are right for everybody but this client, whose requests follow it home.
     fn fence_before(&self, copies: &Copies) {
         match self.effect {
-            Effect::WritesUnnamed if !self.proxy.shared.confirmations.guarded() => copies.fence_all(),
+            Effect::WritesUnnamed if !self.proxy.shared.guards.guarded(self.way.node) => copies.fence_all(),
             Effect::WritesAll => copies.fence_all(),
             _ => {}
         }
@@ -137,7 +142,7 @@ impl Direct {
     fn fence(&self, copies: &Copies) {
         match self.effect {
             Effect::Writes if matches!(self.keys, Keys::Unhashed) => copies.fence_all(),
-            Effect::WritesUnnamed if !self.proxy.shared.confirmations.guarded() => copies.fence_all(),
+            Effect::WritesUnnamed if !self.proxy.shared.guards.guarded(self.way.node) => copies.fence_all(),
             Effect::Writes | Effect::WritesUnnamed => {
                 let dropped: usize = self.keys.as_slice().iter().map(|hash| copies.fence(*hash)).sum();
                 self.proxy.counters.l1_deletes.add(dropped as u64);
@@ -160,6 +165,10 @@ impl Direct {
     /// Whether home may be asked again.
     pub(super) fn repeatable(&self) -> bool {
         matches!(self.effect, Effect::Reads | Effect::ReadsUnnamed)
+    }
+
+    pub(super) fn goes_elsewhere(&self, redirect: &Redirect) -> bool {
+        self.client.goes_elsewhere(self.slot, redirect)
     }
 
     pub(super) fn strayed(&mut self) {
@@ -190,11 +199,11 @@ impl Direct {
                 copies.disown(self.keys.as_slice().iter().copied());
             }
         }
-        match outcome {
+        match proxy.shown(self.shown.as_deref(), outcome) {
             Outcome::Reply(reply) => {
                 self.note(&reply, now);
                 if copies.is_some_and(|c| self.must_wait(c)) || self.is_news() {
-                    let receiver = Receiver::Client(self.client, self.slot);
+                    let (node, receiver) = (self.way.node, Receiver::Client(self.client, self.slot));
                     let shows = match self.effect {
                         Effect::WritesUnnamed => Shows::UnnamedWrite,
                         // Fenced above.
@@ -203,7 +212,7 @@ impl Direct {
                         _ if matches!(self.keys, Keys::Unhashed) => Shows::Unnamed,
                         _ => Shows::Keys(self.keys.as_slice().into()),
                     };
-                    proxy.after_confirmation(vec![receiver], reply.into_bytes(), shows, now);
+                    proxy.after_confirmation(node, vec![receiver], reply.into_bytes(), shows, now);
                 } else {
                     self.client.deliver(self.slot, reply, now);
                 }

@@ -42,14 +42,14 @@ impl Proxy {
     /// # Errors
     /// Home is away, refuses, or all places are taken; code first.
     pub async fn track_at_home(
-        &self,
+        self: &Rc<Self>,
         client: &Rc<dyn Client>,
         lane: LaneKey,
         options: &[&[u8]],
     ) -> Result<(Tracked, Ear), String> {
         let hears = LaneKey { proto: Proto::Resp3, ..lane };
-        let ear = self.lease(Purpose::Track, hears, true).await?;
-        let own = self.lease(Purpose::Track, lane, false).await?;
+        let ear = self.lease(Purpose::Track, self.way_of_slot(hears, None), true).await?;
+        let own = self.lease(Purpose::Track, self.way_of_slot(lane, None), false).await?;
         ear.spoil();
         own.spoil();
         let told = Rc::downgrade(client);

@@ -1,14 +1,18 @@
 //! Connections to home that one client has for itself for a while.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Ask, Client, Errand, LaneKey, Proxy, Ticket, error_reply, failure_text};
-use crate::backend::lane::{Failure, Lane, Outcome, Reply};
+use super::cluster::OwnDetour;
+use super::errand::Errand;
+use super::{Ask, Client, LaneKey, Proxy, Ticket, Way, error_reply, failure_text};
+use crate::backend::cluster::NodeId;
+use crate::backend::lane::{Course, Failure, Lane, Onward, Outcome, Reply};
 use crate::backend::node::Node;
 use crate::backend::pool::{NoLease, Pools, Purpose, Tag};
 use crate::clock;
@@ -27,9 +31,33 @@ pub struct Own {
     usual: u64,
     /// It is no longer in the protocol and database it was lent in.
     turned: Cell<bool>,
+    /// What it was leased for.
+    way: Way,
+    /// The node did not answer what was asked by it: another is to be asked.
+    astray: Cell<bool>,
 }
 
 impl Own {
+    /// The node of home that it goes to.
+    pub fn node(&self) -> NodeId {
+        self.tag.node
+    }
+
+    /// The way that it was leased for.
+    pub fn way(&self) -> Way {
+        Way { node: self.node(), ..self.way }
+    }
+
+    /// Whether a request that goes this way may go by it.
+    pub(super) fn takes(&self, way: Way) -> bool {
+        way.node == self.node() || way.slot == Course::NO_SLOT
+    }
+
+    /// Whether what it was leased for is on another node now.
+    pub fn is_astray(&self) -> bool {
+        self.astray.get()
+    }
+
     /// Whether it is lost.
     pub fn is_gone(&self) -> bool {
         self.lane.is_gone()
@@ -61,16 +89,21 @@ impl Own {
         self.turned.set(true);
     }
 
-    /// Asks home one command and waits for its reply, which may be any but an error.
+    /// Asks home one command, which is on its way when this returns, and waits for its reply, which may be any but an
+    /// error.
     ///
     /// # Errors
     /// As [`Proxy::ask_home`].
-    pub(super) async fn ask(&self, node: &Node, command: &[&[u8]]) -> Result<Bytes, String> {
+    pub(super) fn ask<'n>(
+        &self,
+        node: &'n Node,
+        command: &[&[u8]],
+    ) -> impl Future<Output = Result<Bytes, String>> + use<'n> {
         let mut request = Vec::new();
         encode::command(&mut request, command);
         let (errand, answer) = Errand::new();
         self.send(&request, 0, Ticket::Errand(errand), clock::now());
-        answer.of(node).await
+        answer.of(node)
     }
 
     /// Sends a request whose reply nobody wants to see.
@@ -78,6 +111,11 @@ impl Own {
         let mut request = Vec::new();
         encode::command(&mut request, command);
         self.send(&request, 0, Ticket::Nobody, now);
+    }
+
+    /// Another node is to be asked.
+    pub(super) fn stray(&self) {
+        self.astray.set(true);
     }
 
     pub(super) fn send(&self, requests: &[u8], parts: u32, ticket: Ticket, now: u64) {
@@ -88,7 +126,7 @@ impl Own {
 /// Leased connections of a worker.
 #[derive(Default)]
 pub(super) struct Leases {
-    pools: OnceCell<Pools>,
+    pools: RefCell<HashMap<NodeId, Rc<Pools>>>,
     lent: RefCell<Vec<Weak<Own>>>,
     /// Given back with replies outstanding.
     finishing: RefCell<Vec<Rc<Own>>>,
@@ -144,45 +182,47 @@ impl Proxy {
     ///
     /// # Errors
     /// Why there is none, as a reply, code first.
-    pub async fn lease(&self, purpose: Purpose, lane: LaneKey, anywhere: bool) -> Result<Rc<Own>, String> {
-        let node = &self.shared.node;
-        let pools = self
-            .leases
-            .pools
-            .get_or_init(|| Pools::new(node.clone(), self.shared.places.clone(), self.counters.clone()));
+    pub async fn lease(
+        self: &Rc<Self>,
+        purpose: Purpose,
+        way: Way,
+        anywhere: bool,
+    ) -> Result<Rc<Own>, String> {
+        let (lane, node) = (way.lane, self.node(way.node));
+        let pools = self.pools_of(way.node, &node);
         let db = (!anywhere).then_some(lane.db);
-        match pools.lease(purpose, lane.proto, db).await {
-            Ok(lease) => {
-                let tag = lease.tag();
-                let lane = Lane::over(lease, node.clone(), self.counters.clone());
-                let usual = clock::nanos(node.request_timeout);
-                let own = Own { lane, tag, bound: Cell::new(usual), usual, turned: Cell::new(false) };
-                let own = Rc::new(own);
-                self.leases.lent.borrow_mut().push(Rc::downgrade(&own));
-                Ok(own)
+        let lease = pools.lease(purpose, lane.proto, db).await.map_err(|why| {
+            self.counters.home_failures.add(1);
+            no_lease_text(&node, why)
+        })?;
+        let tag = lease.tag();
+        let usual = clock::nanos(node.request_timeout);
+        let own = Rc::new_cyclic(|own| {
+            let onward: Option<Box<dyn Onward<Ticket>>> = match self.is_cluster() {
+                true => Some(Box::new(OwnDetour::new(self, own.clone(), way))),
+                false => None,
+            };
+            Own {
+                lane: Lane::over(lease, node, self.counters.clone(), onward),
+                tag,
+                bound: Cell::new(usual),
+                usual,
+                turned: Cell::new(false),
+                way,
+                astray: Cell::new(false),
             }
-            Err(why) => {
-                self.counters.home_failures.add(1);
-                Err(self.no_lease_text(why))
-            }
-        }
+        });
+        self.leases.lent.borrow_mut().push(Rc::downgrade(&own));
+        Ok(own)
     }
 
-    fn no_lease_text(&self, why: NoLease) -> String {
-        let home = &self.shared.node.dial.address;
-        match why {
-            NoLease::Unreachable(u) => failure_text(&self.shared.node, &Failure::Unreachable(u)),
-            NoLease::Refused(reason) => {
-                format!("ERR strata: home {home} does not give the client a connection of its own: {reason}")
-            }
-            NoLease::Taken { purpose: Purpose::State, places, waited } => format!(
-                "ERR strata: all {places} connections to home {home} that clients may have for themselves were taken for {waited:?}; raise {}.max_connections",
-                self.shared.node.section
-            ),
-            NoLease::Taken { purpose: Purpose::Wait | Purpose::Track, places, waited } => format!(
-                "ERR strata: all {places} connections to home {home} for clients that wait, or are told what others change, were taken for {waited:?}; raise server.max_clients"
-            ),
-        }
+    fn pools_of(&self, number: NodeId, node: &Arc<Node>) -> Rc<Pools> {
+        let mut pools = self.leases.pools.borrow_mut();
+        let new = || {
+            let places = self.shared.places.at(number);
+            Rc::new(Pools::new(number, node.clone(), places, self.counters.clone()))
+        };
+        pools.entry(number).or_insert_with(new).clone()
     }
 
     /// A client no longer needs its connection. It may be lent again, once everything is answered, if it is
@@ -204,7 +244,8 @@ impl Proxy {
 
     /// Sends SHUTDOWN by the connection of its client.
     pub fn farewell(&self, ask: &Ask<'_>, own: &Own) {
-        let home = (self.shared.node.dial.address.to_string(), self.shared.node.section);
+        let node = self.node(own.node());
+        let home = (node.dial.address.to_string(), node.section);
         let ticket = Ticket::Farewell(Farewell { client: ask.client.clone(), slot: ask.slot, home });
         own.send(ask.request.raw(), 0, ticket, ask.now);
     }
@@ -221,6 +262,23 @@ impl Proxy {
         });
         lent.iter().for_each(|own| own.lane.tick(now));
         self.leases.finishing.borrow_mut().retain(|own| own.lane.depth() > 0);
+    }
+}
+
+fn no_lease_text(node: &Node, why: NoLease) -> String {
+    let home = &node.dial.address;
+    match why {
+        NoLease::Unreachable(u) => failure_text(node, &Failure::Unreachable(u)),
+        NoLease::Refused(reason) => {
+            format!("ERR strata: home {home} does not give the client a connection of its own: {reason}")
+        }
+        NoLease::Taken { purpose: Purpose::State, places, waited } => format!(
+            "ERR strata: all {places} connections to home {home} that clients may have for themselves were taken for {waited:?}; raise {}.max_connections",
+            node.section
+        ),
+        NoLease::Taken { purpose: Purpose::Wait | Purpose::Track, places, waited } => format!(
+            "ERR strata: all {places} connections to home {home} for clients that wait, or are told what others change, were taken for {waited:?}; raise server.max_clients"
+        ),
     }
 }
 

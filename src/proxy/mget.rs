@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::compressed::Shown;
 use super::read::expiry_of;
 use super::{Ask, Client, Proxy, Receiver, Shows, Ticket, Way, error_reply, failure_text};
 use crate::backend::lane::{Failure, Outcome, Reply};
@@ -26,6 +27,7 @@ pub struct Mget {
     sent: u64,
     /// Every key, in order: its hash, and its flight if a copy is wanted.
     keys: Vec<(u64, Option<Arc<Flight>>)>,
+    shown: Option<Box<Shown>>,
     way: Way,
     /// Another node of a cluster answered than the guard of its keys.
     strayed: Cell<bool>,
@@ -75,12 +77,12 @@ impl Proxy {
     /// Reads all keys at home in one request; those without a copy get one.
     pub fn multi_get(self: &Rc<Self>, ask: &Ask<'_>, keys: &[KeyRef]) {
         let kind = kind(id::GET, ask.lane.proto, ask.lane.db);
-        let copies = self.shared.copies.clone().filter(|_| self.shared.confirmations.guarded());
-        let (Some(copies), Some(kind)) = (copies, kind) else {
-            return self.direct(ask, Effect::Reads, keys);
-        };
         let Ok(way) = self.way(ask, keys) else {
             return self.refuse_crossing(ask);
+        };
+        let copies = self.shared.copies.clone().filter(|_| self.shared.guards.guarded(way.node));
+        let (Some(copies), Some(kind)) = (copies, kind) else {
+            return self.direct_by(ask, way, Effect::Reads, keys);
         };
         self.counters.home_reads.add(1);
         let admitted = self.admit();
@@ -92,7 +94,8 @@ impl Proxy {
             let kept = reader.get(identity.hash, key, kind, b"", ask.now).is_some();
             let wanted = admitted && !kept && copies.policies().cacheable(key);
             let flight = || {
-                copies.lone_flight(&identity, copies.token(identity.hash, &[]), ask.now, self.worker, true)
+                let token = copies.token(identity.hash, &[]);
+                copies.lone_flight(&identity, token, ask.now, (self.worker, way.node), true)
             };
             (identity.hash, wanted.then(flight))
         });
@@ -101,7 +104,9 @@ impl Proxy {
         for (hash, _) in &flights {
             ask.client.unsettle(ask.slot, Some(&[*hash]));
         }
+        let outgoing = self.outgoing(ask.command, ask.request, &[]);
         let mget = Rc::new(Mget {
+            shown: outgoing.shown,
             proxy: self.clone(),
             client: ask.client.clone(),
             slot: ask.slot,
@@ -117,7 +122,7 @@ impl Proxy {
             keys: flights,
             copies,
         });
-        self.send(way, ask.request.raw(), Ticket::Mget(mget.clone()), ask.now);
+        self.send(way, &outgoing.raw, Ticket::Mget(mget.clone()), ask.now);
         for (index, (key, (_, flight))) in keys.iter().zip(&mget.keys).enumerate() {
             if flight.is_some() {
                 self.send_pttl(way, arg(key), Ticket::MgetExpiry(mget.clone(), index), ask.now);
@@ -132,7 +137,7 @@ impl Mget {
     }
 
     pub(super) fn replied(self: Rc<Self>, outcome: Outcome<'_>, now: u64) {
-        match outcome {
+        match self.proxy.shown(self.shown.as_deref(), outcome) {
             Outcome::Reply(reply) => self.state.borrow_mut().reply = Some(reply.into_bytes()),
             Outcome::Failed(failure) => self.state.borrow_mut().failure = Some(failure),
         }
@@ -171,23 +176,23 @@ impl Mget {
             let (Some(element), Some(flight)) = (elements.next(), flight) else {
                 continue;
             };
-            self.land(flight, element, expiry);
+            self.land(flight, element, expiry, now.saturating_sub(self.sent));
         }
         if held {
             let receiver = Receiver::Client(self.client.clone(), self.slot);
             let shows = Shows::Keys(self.keys.iter().map(|(hash, _)| *hash).collect());
-            self.proxy.after_confirmation(vec![receiver], reply, shows, now);
+            self.proxy.after_confirmation(self.way.node, vec![receiver], reply, shows, now);
         } else {
             self.client.deliver(self.slot, Reply::Owned(reply), now);
         }
     }
 
     /// An element is what GET would say, but for the null of a key of another type, which is no absence.
-    fn land(&self, flight: &Arc<Flight>, element: &[u8], expiry: Option<Expiry>) {
+    fn land(&self, flight: &Arc<Flight>, element: &[u8], expiry: Option<Expiry>, took: u64) {
         let absent = reply::is_absent(element);
         let life = expiry
             .filter(|e| absent == (*e == Expiry::Absent) && !self.strayed.get())
-            .and_then(|e| self.copies.policies().life(&flight.key, absent, e, flight.begun));
+            .and_then(|e| self.copies.policies().life(&flight.key, absent, e, flight.begun, Some(took)));
         self.copies.land(flight, life.map(|life| (Bytes::copy_from_slice(element), life)));
     }
 }

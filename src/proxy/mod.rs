@@ -1,3 +1,5 @@
+//! Long because: what workers share, what a session is to replies and what an ask is are told in one place.
+//!
 //! The way of a command, once it is known what it is.
 //!
 //! [`Proxy::copy`] answers from L1. What it cannot answer goes on to [`Proxy::read`] (a flight, joined or begun),
@@ -9,23 +11,29 @@
 mod admission;
 pub mod announce;
 mod cluster;
+mod compressed;
 mod counted;
+mod courier;
 mod direct;
 mod ear;
 mod errand;
 mod failure;
 mod held;
+mod inside;
+mod kept;
 mod lanes;
 mod lease;
 mod mget;
 mod overheard;
 mod read;
+mod receiver;
 mod scripts;
 pub mod slow_log;
 mod subscribers;
 mod ticket;
 mod touch;
 mod transaction;
+mod unpacked;
 pub mod watch;
 
 use std::cell::{Cell, RefCell};
@@ -37,13 +45,13 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::backend::cluster::Cluster;
-use crate::backend::confirmations::Confirmations;
+use crate::backend::cluster::{Cluster, NodeId, Redirect};
 use crate::backend::facts::Facts;
+use crate::backend::guards::Guards;
 use crate::backend::health::Health;
 use crate::backend::lane::Reply;
 use crate::backend::node::Node;
-use crate::backend::pool::Places;
+use crate::backend::pool::AllPlaces;
 pub use crate::backend::subscriptions::Space;
 use crate::backend::subscriptions::{Batch, Subscriptions};
 use crate::clock;
@@ -55,28 +63,35 @@ use crate::tier::flight::{Identity, Waiter};
 use crate::tier::hotkeys::{HotKeys, Sampler};
 use crate::tier::l1::Reader;
 use crate::tier::listeners::{Listeners, Notice};
+use crate::tier::packing::Packings;
 
 pub use crate::backend::pool::{Purpose, Tag};
 use admission::Admission;
+use announce::Coverage;
 use cluster::Ways;
 pub use cluster::{Crossed, Way, common_slot};
+use compressed::Compressed;
 pub use counted::Counted;
 pub use direct::Direct;
 pub use ear::{Ear, Tracked};
 pub use errand::Errand;
 use failure::{error_reply, failure_text, is_outage};
+pub use held::Confirmed;
 use held::{Held, Shows};
+pub use inside::{Inside, Touched};
 use lanes::Lanes;
 use lease::Leases;
 pub use lease::{Farewell, Follow, Own, turns};
 pub use mget::Mget;
 pub use overheard::Overheard;
 pub use read::Read;
+use receiver::Receiver;
 pub use scripts::Scripts;
 use slow_log::SlowLog;
 pub use subscribers::Order;
 pub use ticket::Ticket;
 pub use transaction::{Effects, Transaction};
+pub use unpacked::Job;
 use watch::Watch;
 
 /// Hits of one copy are reported to a home that evicts by use at most this often, in seconds.
@@ -90,12 +105,14 @@ pub struct Shared {
     pub node: Arc<Node>,
     /// The nodes of home; None: it is no cluster.
     pub cluster: Option<Arc<Cluster>>,
-    /// How many connections to it clients may have for themselves.
-    pub places: Arc<Places>,
+    /// How many connections to a node of it clients may have for themselves.
+    pub places: Arc<AllPlaces>,
     /// Scripts that home has not answered.
     pub scripts: Scripts,
-    /// Confirmations of the guard.
-    pub confirmations: Arc<Confirmations>,
+    /// Confirmations of the guards.
+    pub guards: Arc<Guards>,
+    /// Until when changes are announced by each node of a cluster.
+    pub coverage: Coverage,
     /// What is subscribed to at home.
     pub subscriptions: Arc<Subscriptions>,
     /// What home said of itself.
@@ -116,6 +133,8 @@ pub struct Shared {
     pub overheard: Overheard,
     /// Requests that took long.
     pub slow: SlowLog,
+    /// Whose values home keeps compressed; None: nobody's.
+    pub packings: Option<Arc<Packings>>,
     /// The workers' doors.
     pub inboxes: parking_lot::RwLock<Vec<UnboundedSender<Message>>>,
 }
@@ -175,6 +194,9 @@ pub trait Client {
     fn redirected(&self, keys: &Bytes);
     /// How many channels, patterns and shards it is subscribed to from now on.
     fn subscribed(&self, counts: [usize; 3]);
+    /// A node of a cluster said to the request at `slot`, by a connection of the client's own, that another is to be
+    /// asked. False: the client does not ask again by itself.
+    fn goes_elsewhere(&self, slot: u64, redirect: &Redirect) -> bool;
     /// Ends the session once its replies are out.
     fn close(&self);
     /// Has the session look at what changed around it.
@@ -219,14 +241,6 @@ pub struct Ask<'a> {
     pub now: u64,
 }
 
-/// Who gets a reply.
-enum Receiver {
-    Client(Rc<dyn Client>, u64),
-    /// The same, once all have heard what was published before.
-    AfterMessages(Rc<dyn Client>, u64),
-    Waiters(Vec<Waiter>),
-}
-
 /// One worker's half of the program.
 pub struct Proxy {
     /// Index of the worker.
@@ -241,21 +255,25 @@ pub struct Proxy {
     /// None: home is no cluster.
     ways: Option<Ways>,
     clients: RefCell<HashMap<u64, Rc<dyn Client>>>,
-    held: RefCell<VecDeque<Held>>,
+    /// By node.
+    held: RefCell<HashMap<NodeId, VecDeque<Held>>>,
     leases: Leases,
     admission: Admission,
     touched: RefCell<Vec<(u32, Box<[u8]>)>>,
     touching: Cell<bool>,
     sampler: Sampler,
     subscribers: subscribers::Subscribers,
+    compressed: Option<Compressed>,
 }
 
 impl Proxy {
     /// A worker without clients.
     pub fn new(worker: u16, shared: Arc<Shared>) -> Rc<Self> {
         let counters = shared.metrics.block();
+        let compressed = shared.packings.clone().map(|packings| Compressed::new(packings, counters.clone()));
         let ways = shared.cluster.clone().map(Ways::new);
         Rc::new_cyclic(|this| Proxy {
+            compressed,
             worker,
             shared,
             counters,
@@ -301,13 +319,21 @@ impl Proxy {
 
     /// The copies, unless there are none and none can come to be.
     fn fenced_copies(&self) -> Option<&Arc<Copies>> {
-        let guarded = self.shared.confirmations.guarded();
+        let guarded = self.shared.guards.any();
         self.shared.copies.as_ref().filter(|c| guarded || c.policies().any_stale())
+    }
+
+    /// Whether there are copies that are renewed before they end.
+    pub fn renews(&self) -> bool {
+        self.shared.copies.as_ref().is_some_and(|c| c.policies().any_ahead())
     }
 
     /// Answers a read of one key from its copy.
     pub fn copy<'r>(&self, reader: &'r Reader<'_>, id: &Identity<'_>, now: u64) -> Option<&'r [u8]> {
         let hit = reader.get(id.hash, id.key, id.kind, id.tail, now)?;
+        if self.ways.is_some() && !self.shared.copies.as_ref()?.vouches_for(id.key, now) {
+            return None;
+        }
         if self.sampler.due() {
             self.sample(id, now);
         }
@@ -330,7 +356,7 @@ impl Proxy {
         self.counters.l1_hits.add(hits);
         self.counters.l1_misses.add(misses);
         // While nothing can be copied, misses say nothing of what copies are worth.
-        if self.shared.confirmations.guarded() {
+        if self.shared.guards.any() {
             self.admission.tally(hits, misses);
         }
     }
@@ -344,41 +370,13 @@ impl Proxy {
         Waiter { worker: self.worker, session: ask.session, slot: ask.slot }
     }
 
-    fn hand(&self, receiver: Receiver, reply: &Bytes, now: u64) {
-        match receiver {
-            Receiver::Client(client, slot) => client.deliver(slot, Reply::Owned(reply.clone()), now),
-            Receiver::AfterMessages(client, slot) => self.after_messages(client, slot, reply.clone()),
-            Receiver::Waiters(waiters) => self.answer(waiters, reply, now),
-        }
-    }
-
-    /// Gives a reply to waiters, wherever they are.
-    pub fn answer(&self, waiters: Vec<Waiter>, reply: &Bytes, now: u64) {
-        let mut elsewhere: HashMap<u16, Vec<Waiter>> = HashMap::new();
-        for waiter in waiters {
-            if waiter.worker != self.worker {
-                elsewhere.entry(waiter.worker).or_default().push(waiter);
-            } else if let Some(client) = self.session(waiter.session) {
-                client.deliver(waiter.slot, Reply::Owned(reply.clone()), now);
-            }
-        }
-        let inboxes = self.shared.inboxes.read();
-        for (worker, waiters) in elsewhere {
-            if let Some(inbox) = inboxes.get(worker as usize) {
-                // A worker that is gone has no clients.
-                let _ = inbox.send(Message::Answer(waiters, reply.clone()));
-            }
-        }
-    }
-
-    /// Housekeeping: time-outs of lanes, confirmations that will not come, hits to be reported.
+    /// Housekeeping: time-outs of lanes, hits to be reported.
     pub fn tick(&self, now: u64) {
         let lanes: Lanes = self.lanes.borrow().iter().flatten().cloned().collect();
         lanes.iter().for_each(|(_, lane)| lane.tick(now));
         self.tick_ways(now);
         self.tick_leases(now);
         self.note_scripts();
-        self.release_confirmed(now);
         self.expire_subscriptions(now);
         let by_use = self.shared.facts.evicts_by_use.load(std::sync::atomic::Ordering::Relaxed);
         self.touching.set(by_use);

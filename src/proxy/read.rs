@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::compressed::Shown;
+use super::courier::Courier;
 use super::{Ask, Client, Proxy, Receiver, Shows, Ticket, Way, error_reply, failure_text, is_outage};
 use crate::backend::lane::{Failure, Outcome, Reply};
 use crate::clock;
@@ -16,7 +18,11 @@ use crate::resp::{encode, reply};
 use crate::router::Effect;
 use crate::tier::copies::{Copies, Start};
 use crate::tier::flight::{Asker, Flight, Waiter};
+use crate::tier::l1::Reader;
 use crate::tier::policy::Expiry;
+
+/// Recent hits of a copy that is worth renewing.
+const OFTEN: u8 = 2;
 
 /// One flight of this worker: the read, and PTTL for each of its keys, sent in one piece.
 pub struct Read {
@@ -31,6 +37,7 @@ pub struct Read {
     slot: u64,
     way: Way,
     request: Box<[u8]>,
+    shown: Option<Box<Shown>>,
     /// Another node of a cluster answered than the guard of its keys.
     strayed: Cell<bool>,
     state: RefCell<State>,
@@ -49,8 +56,11 @@ struct State {
 impl Proxy {
     /// Reads what has no copy. `keys` are the request's keys, the first names the copy.
     pub fn read(self: &Rc<Self>, ask: &Ask<'_>, command: &Command, keys: &[KeyRef]) {
-        let direct = |proxy: &Rc<Self>| proxy.direct(ask, Effect::Reads, keys);
-        let guarded = self.shared.confirmations.guarded();
+        let Ok(way) = self.way(ask, keys) else {
+            return self.refuse_crossing(ask);
+        };
+        let guarded = self.shared.guards.guarded(way.node);
+        let direct = |proxy: &Rc<Self>| proxy.direct_by(ask, way, Effect::Reads, keys);
         let Some(copies) = self.shared.copies.clone().filter(|c| guarded || c.policies().any_stale()) else {
             return direct(self);
         };
@@ -65,14 +75,11 @@ impl Proxy {
         let Some(identity) = self.identity(ask, command, arg(first)) else {
             return direct(self);
         };
-        let Ok(way) = self.way(ask, keys) else {
-            return self.refuse_crossing(ask);
-        };
         let others: Box<[u64]> = keys[1..].iter().map(|k| copies.l1().hash(arg(k))).collect();
         if !guarded {
             // Nothing becomes a copy now, but if home fails a copy from before may answer.
             let token = copies.token(identity.hash, &others);
-            let flight = copies.lone_flight(&identity, token, ask.now, self.worker, false);
+            let flight = copies.lone_flight(&identity, token, ask.now, (self.worker, way.node), false);
             return self.fly(ask, way, copies, flight, others, keys);
         }
         let asker = Asker {
@@ -80,6 +87,7 @@ impl Proxy {
             seen: ask.seen,
             lane_since: ask.lane_since,
             now: ask.now,
+            node: way.node,
             follows: ask.follows,
             admitted: self.admit(),
         };
@@ -95,6 +103,31 @@ impl Proxy {
             Start::Landed(_) | Start::Apart => direct(self),
             Start::Begun(flight) => self.fly(ask, way, copies, flight, others, keys),
         }
+    }
+
+    /// Answers a read of one key from a copy that is about to end. If it is read often one reader has it renewed.
+    pub fn read_ahead<'r>(
+        self: &Rc<Self>,
+        reader: &'r Reader<'_>,
+        ask: &Ask<'_>,
+        command: &Command,
+        keys: &[KeyRef],
+    ) -> Option<&'r [u8]> {
+        let (copies, [key]) = (self.vouched(ask.now)?, keys) else { return None };
+        let id = self.identity(ask, command, ask.request.arg(key.index as usize)?)?;
+        let hit = reader.get_ahead(id.hash, id.key, id.kind, id.tail, ask.now)?;
+        if !copies.vouches_for(id.key, ask.now) {
+            return None;
+        }
+        if hit.freq() >= OFTEN
+            && let Ok(way) = self.way(ask, keys)
+            && let Some(flight) = copies.begin_ahead(&id, ask.now, (self.worker, way.node))
+        {
+            self.counters.l1_renewed.add(1);
+            let ask = Ask { client: &Courier::nowhere(), own: None, ..*ask };
+            self.fly(&ask, way, copies.clone(), flight, [].into(), keys);
+        }
+        Some(hit.reply())
     }
 
     /// Sends a flight's read, and what asks for the lifetimes of its keys if it may become a copy.
@@ -116,6 +149,7 @@ impl Proxy {
             true => keys.iter().map(|k| policies.stale_cap(arg(k))).min().unwrap_or_default(),
             false => Duration::ZERO,
         };
+        let outgoing = self.outgoing(ask.command, ask.request, &[]);
         let read = Rc::new(Read {
             proxy: self.clone(),
             copies,
@@ -125,8 +159,9 @@ impl Proxy {
             client: ask.client.clone(),
             slot: ask.slot,
             way,
-            request: ask.request.raw().into(),
+            request: outgoing.raw.into(),
             strayed: Cell::new(false),
+            shown: outgoing.shown,
             state: RefCell::new(State {
                 outstanding: 1 + if admitted { keys.len() } else { 0 },
                 reply: None,
@@ -178,7 +213,7 @@ impl Read {
     pub(super) fn replied(self: Rc<Self>, outcome: Outcome<'_>, now: u64) {
         {
             let mut state = self.state.borrow_mut();
-            match outcome {
+            match self.proxy.shown(self.shown.as_deref(), outcome) {
                 Outcome::Reply(reply) => state.reply = Some(reply.into_bytes()),
                 Outcome::Failed(failure) => state.failure = Some(failure),
             }
@@ -241,7 +276,8 @@ impl Read {
         counters.home_get.record(now.saturating_sub(self.flight.begun), 1);
         let life = match self.state.borrow().expiry {
             Some(expiry) if !reply::is_error(&reply) && !self.strayed.get() => {
-                self.copies.policies().life(&self.flight.key, absent, expiry, self.flight.begun)
+                let took = self.others.is_empty().then(|| now.saturating_sub(self.flight.begun));
+                self.copies.policies().life(&self.flight.key, absent, expiry, self.flight.begun, took)
             }
             _ => None,
         };
@@ -272,7 +308,13 @@ impl Read {
         let receivers = if waiters.is_empty() { vec![own] } else { vec![own, Receiver::Waiters(waiters)] };
         if held {
             let hashes = std::iter::once(self.flight.hash).chain(self.others.iter().copied());
-            self.proxy.after_confirmation(receivers, reply, Shows::Keys(hashes.collect()), now);
+            self.proxy.after_confirmation(
+                self.way.node,
+                receivers,
+                reply,
+                Shows::Keys(hashes.collect()),
+                now,
+            );
         } else {
             receivers.into_iter().for_each(|r| self.proxy.hand(r, &reply, now));
         }

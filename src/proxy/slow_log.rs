@@ -43,7 +43,7 @@ pub struct Slow {
     pub at: u64,
     /// How long it took, in microseconds.
     pub micros: u64,
-    /// Its arguments as an encoded array, as [`kept`] made it.
+    /// Its arguments as an encoded array, as [`keep`] made it.
     pub request: Vec<u8>,
     /// The client's address.
     pub address: String,

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::{Counted, Direct, Errand, Farewell, Follow, Mget, Read, Transaction};
+use crate::backend::cluster::Redirect;
 use crate::backend::lane::{Outcome, Ticket as LaneTicket};
 
 /// The claim to a reply of home.
@@ -29,6 +30,16 @@ pub enum Ticket {
     Errand(Errand),
     /// Nobody waits (TOUCH).
     Nobody,
+}
+
+impl Ticket {
+    /// Whether the client asks again by itself, at the node that this names.
+    pub(super) fn goes_elsewhere(&self, redirect: &Redirect) -> bool {
+        match self {
+            Ticket::Direct(direct) => direct.goes_elsewhere(redirect),
+            _ => false,
+        }
+    }
 }
 
 impl LaneTicket for Ticket {

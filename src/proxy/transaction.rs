@@ -2,9 +2,11 @@
 
 use std::rc::Rc;
 
+use super::compressed::Shown;
 use super::held::Shows;
 use super::lease::Own;
 use super::{Ask, Client, Crossed, LaneKey, Proxy, Receiver, Space, Ticket, Way, error_reply, failure_text};
+use crate::backend::cluster::NodeId;
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Command, KeyRef};
 use crate::resp::{Request, encode, reply};
@@ -12,7 +14,7 @@ use crate::router::Effect;
 use crate::tier::copies::Copies;
 
 /// What several commands together mean for copies.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Effects {
     /// Hashes of keys that they may change.
     writes: Vec<u64>,
@@ -26,6 +28,10 @@ pub struct Effects {
     counted: Counted,
     /// Where in home's reply it is said who received a message, and of which channel.
     published: Vec<(u32, Space, Box<[u8]>)>,
+    /// Commands that come before those, whose replies are nobody's.
+    before: usize,
+    /// Where EXEC's reply shows values that may be compressed: places among its elements.
+    shown: Vec<(usize, Box<Shown>)>,
 }
 
 /// The slot of all keys.
@@ -114,6 +120,16 @@ impl Effects {
         }
     }
 
+    /// EXEC's reply shows at this place what is to be made plain, in this way.
+    pub(super) fn show(&mut self, place: usize, shown: Box<Shown>) {
+        self.shown.push((place, shown));
+    }
+
+    /// So many elements of EXEC's reply are nobody's.
+    pub(super) fn show_from(&mut self, before: usize) {
+        self.before = before;
+    }
+
     /// Whether there are scripts among them.
     pub fn run_scripts(&self) -> bool {
         self.scripts
@@ -143,13 +159,13 @@ impl Effects {
     }
 
     /// Whether it may change what nobody names or announces.
-    fn touches_all(&self, proxy: &Proxy) -> bool {
-        self.writes_all || self.writes_unnamed && !proxy.shared.confirmations.guarded()
+    fn touches_all(&self, proxy: &Proxy, node: NodeId) -> bool {
+        self.writes_all || self.writes_unnamed && !proxy.shared.guards.guarded(node)
     }
 
     /// When the reply is about to be released.
-    fn fence(&self, proxy: &Proxy, copies: &Copies) {
-        if self.touches_all(proxy) {
+    fn fence(&self, proxy: &Proxy, node: NodeId, copies: &Copies) {
+        if self.touches_all(proxy, node) {
             return copies.fence_all();
         }
         let dropped: usize = self.writes.iter().map(|hash| copies.fence(*hash)).sum();
@@ -207,7 +223,7 @@ impl Proxy {
         self.counters.home_sets.add(writes);
         self.counters.home_deletes.add(deletes);
         ask.client.unsettle(ask.slot, effects.keys().as_deref());
-        if let (Some(copies), true) = (self.fenced_copies(), effects.touches_all(self)) {
+        if let (Some(copies), true) = (self.fenced_copies(), effects.touches_all(self, way.node)) {
             copies.fence_all();
         }
         let transaction = Transaction {
@@ -240,6 +256,13 @@ impl Transaction {
         (self.strayed, self.parts, self.unopened, self.unqueued) = (true, 0, None, None);
     }
 
+    /// The keys that its client watches are on another node now.
+    pub(super) fn lost_watch(self, now: u64) {
+        let mut reply = Vec::new();
+        encode::null_array(&mut reply, self.way.lane.proto);
+        self.complete(Outcome::Reply(Reply::Owned(reply.into())), now);
+    }
+
     pub(super) fn part(&mut self, reply: &[u8]) {
         if reply::is_error(reply) {
             let words = || super::errand::error_text(reply);
@@ -258,7 +281,7 @@ impl Transaction {
         }
         let copies = proxy.fenced_copies();
         if let Some(copies) = copies {
-            self.effects.fence(&proxy, copies);
+            self.effects.fence(&proxy, self.way.node, copies);
             if self.strayed {
                 copies.disown(self.effects.reads.iter().copied());
             }
@@ -269,7 +292,9 @@ impl Transaction {
                 let text = failure_text(&proxy.node(self.way.node), &failure);
                 return self.client.deliver(self.slot, Reply::Owned(error_reply(&text)), now);
             }
-            Outcome::Reply(reply) => self.worded(reply),
+            Outcome::Reply(reply) => {
+                proxy.shown_of_many(self.effects.before, &self.effects.shown, self.worded(reply))
+            }
         };
         let (reply, heard) = proxy.with_receivers(reply, &self.effects.published);
         let took = now.saturating_sub(self.sent);
@@ -286,7 +311,7 @@ impl Transaction {
                     true => Receiver::AfterMessages(self.client, self.slot),
                     false => Receiver::Client(self.client, self.slot),
                 };
-                proxy.after_confirmation(vec![receiver], reply.into_bytes(), shows, now);
+                proxy.after_confirmation(self.way.node, vec![receiver], reply.into_bytes(), shows, now);
             }
             None => self.client.deliver(self.slot, reply, now),
         }

@@ -15,6 +15,7 @@ use crate::backend::steward::{Steward, Wishes};
 use crate::config::{Config, Endpoint, Topology, Upstream};
 use crate::proxy::Shared;
 use crate::resp::Proto;
+use crate::tier::packing::Packings;
 
 /// Tries what `strata check` promises: that home answers. Returns what it is.
 ///
@@ -32,6 +33,8 @@ async fn ask_home(config: &Config) -> anyhow::Result<String> {
     };
     let _watch = watch(config.home(), &node).await;
     let stream = node.dial.open(Proto::Resp3, 0, "strata-check").await?;
+    // Dictionaries that policies name are read when strata starts.
+    Packings::new(config).map_err(anyhow::Error::msg)?;
     let mut control = Control::new(stream);
     control.demand(&[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await?;
     let info = control.demand(&[b"INFO", b"server"]).await?;
@@ -60,6 +63,11 @@ pub(super) async fn embedded(config: &Config) -> anyhow::Result<Option<Embedded>
         }
         _ => Ok(None),
     }
+}
+
+/// Whether home is a child of strata's own.
+pub(super) fn embedded_is_home(config: &Config) -> bool {
+    matches!(&config.home().topology, Topology::Single(Endpoint::Embedded { .. }))
 }
 
 /// Who follows the sentinels of home, if it has any. The master is known by then, if it can be.

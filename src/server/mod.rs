@@ -1,6 +1,8 @@
 //! The composition root: builds everything from a configuration, accepts clients, and takes it down again.
 
+mod guards;
 mod home;
+mod train;
 mod worker;
 
 use std::net::SocketAddr;
@@ -18,22 +20,21 @@ use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
 pub use home::try_home;
+pub use train::train_dictionary;
 use worker::{Worker, spawn_workers, worker_count};
 
 use crate::acl::Users;
 use crate::backend::cluster::NodeId;
-use crate::backend::confirmations::Confirmations;
-use crate::backend::demand::Reads;
 use crate::backend::embedded::Embedded;
 use crate::backend::facts::Facts;
+use crate::backend::guards::Guards;
 use crate::backend::health::{Health, Monitor};
-use crate::backend::pool::Places;
+use crate::backend::pool::AllPlaces;
 use crate::backend::subscriptions::Subscriptions;
-use crate::backend::tracking::Guard;
 use crate::clock;
-use crate::config::{Config, Eviction};
+use crate::config::{Config, Eviction, Topology};
 use crate::metrics::{Counters, Metrics};
-use crate::proxy::announce::Announcements;
+use crate::proxy::announce::Coverage;
 use crate::proxy::slow_log::SlowLog;
 use crate::proxy::watch::{Reason, Watch};
 use crate::proxy::{Message, Overheard, Scripts, Shared};
@@ -41,6 +42,7 @@ use crate::session::clients::Clients;
 use crate::tier::copies::Copies;
 use crate::tier::l1::{L1Options, Policy as L1Policy};
 use crate::tier::listeners::Listeners;
+use crate::tier::packing::Packings;
 use crate::tier::policy::Policies;
 
 /// Descriptors kept for the program itself: connections to home, the listener, the log.
@@ -93,17 +95,17 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         None => Arc::new(home::node(config.home(), embedded.as_ref())?),
     };
     let watch = home::watch(config.home(), &node).await;
-    let confirmations = Arc::new(Confirmations::default());
+    let guards = Arc::new(Guards::new());
     let facts = Arc::new(Facts::default());
-    let copies = (config.l1.enabled && cluster.is_none())
-        .then(|| Arc::new(copies(&config, &confirmations, &counters)));
+    let copies = config.l1.enabled.then(|| Arc::new(copies(&config, &guards, &counters)));
     let shared = Arc::new(Shared {
         copies: copies.clone(),
         node: node.clone(),
         cluster,
         scripts: Scripts::new(worker_count(&config)),
-        places: Arc::new(Places::new(config.home().max_connections, config.server.max_clients)),
-        confirmations: confirmations.clone(),
+        places: Arc::new(AllPlaces::new(config.home().max_connections, config.server.max_clients)),
+        guards,
+        coverage: Coverage::default(),
         subscriptions: Arc::new(Subscriptions::default()),
         facts: facts.clone(),
         health: Arc::new(Health::default()),
@@ -114,6 +116,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         watch: Watch::default(),
         overheard: Overheard::default(),
         slow: slow_log(&config),
+        packings: Packings::new(&config).map_err(anyhow::Error::msg)?.map(Arc::new),
         inboxes: parking_lot::RwLock::default(),
     });
     shared.watch.set(Reason::EveryCommand, shared.slow.every());
@@ -122,8 +125,13 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.server.listen)
         .await
         .with_context(|| format!("cannot listen on {} (server.listen)", config.server.listen))?;
-    let workers = spawn_workers(&config, &shared, &clients, &users, guard(&config, &shared))?;
-    spawn_monitor(&config, &shared);
+    let workers = spawn_workers(&config, &shared, &clients, &users)?;
+    if shared.cluster.is_none() {
+        tokio::task::spawn_local(monitor(&config, &shared, NodeId::FIRST));
+    }
+    if let Some(steward) = home::steward(&config, &shared) {
+        tokio::task::spawn_local(steward.run());
+    }
     first_contact(&config, &shared).await;
     banner(&config, &listener, &shared, embedded.as_ref(), workers.len());
     let ending = tokio::select! {
@@ -141,14 +149,23 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn copies(config: &Config, confirmations: &Arc<Confirmations>, counters: &Arc<Counters>) -> Copies {
+fn copies(config: &Config, guards: &Arc<Guards>, counters: &Arc<Counters>) -> Copies {
     let policy = match config.l1.policy {
         Eviction::S3Fifo => L1Policy::S3Fifo,
         Eviction::Lru => L1Policy::Lru,
     };
     let options = L1Options { max_bytes: config.l1.max_size, policy, shards: None };
     let policies = Policies::new(&config.l1, config.policies.clone());
-    Copies::new(options, policies, confirmations.clone(), counters.clone())
+    match &config.home().topology {
+        Topology::Cluster { .. } => {
+            // What is absent here may be written where the slot went, and nobody says so.
+            let policies = policies.with_absence_up_to(config.home().lease);
+            Copies::new(options, policies, guards.clone(), counters.clone()).of_cluster()
+        }
+        Topology::Single(_) | Topology::Sentinel { .. } => {
+            Copies::new(options, policies, guards.clone(), counters.clone())
+        }
+    }
 }
 
 fn slow_log(config: &Config) -> SlowLog {
@@ -157,38 +174,16 @@ fn slow_log(config: &Config) -> SlowLog {
     SlowLog::new(if server.slowlog_max_len == 0 { -1 } else { micros }, server.slowlog_max_len)
 }
 
-fn guard(config: &Config, shared: &Arc<Shared>) -> Guard<Announcements> {
-    // Without copies reads need no announcements; clients that keep caches of their own do.
-    let none: fn() -> Reads = Reads::default;
-    let without_copies: Option<Box<dyn Fn() -> Reads + Send>> = Some(Box::new(none));
-    let of_copies = config.l1.rest.then(|| reads(shared.metrics.clone()));
-    Guard {
-        node: shared.node.clone(),
-        sink: Arc::new(Announcements::new(shared.clone())),
-        confirmations: shared.confirmations.clone(),
-        facts: shared.facts.clone(),
-        counters: shared.metrics.block(),
-        lease: config.home().lease,
-        reads: if shared.copies.is_some() { of_copies } else { without_copies },
-    }
-}
-
-fn reads(metrics: Metrics) -> Box<dyn Fn() -> Reads + Send> {
-    Box::new(move || {
-        let (hits, misses) = metrics.reads();
-        Reads { hits, misses }
-    })
-}
-
-fn spawn_monitor(config: &Config, shared: &Shared) {
+/// Looks at home, or at one master of a cluster, for as long as the task lives.
+fn monitor(config: &Config, shared: &Shared, number: NodeId) -> impl Future<Output = ()> + 'static {
     let latency = &config.targets.latency;
     let slow = if config.l3.enabled { latency.l3 } else { latency.l2 };
-    let interval = config.home().health_interval;
-    let (node, health, facts) = (shared.node.clone(), shared.health.clone(), shared.facts.clone());
-    tokio::task::spawn_local(Monitor::new(node, health, facts, interval, slow).run());
-    if let Some(steward) = home::steward(config, shared) {
-        tokio::task::spawn_local(steward.run());
-    }
+    let node = match &shared.cluster {
+        None => shared.node.clone(),
+        Some(cluster) => cluster.node(number),
+    };
+    let (health, facts) = (shared.health.clone(), shared.facts.clone());
+    Monitor::new((number, node), health, facts, config.home().health_interval, slow).run()
 }
 
 /// Waits until home has said what it is, or was found to be away: a client that comes at once may SELECT at once.

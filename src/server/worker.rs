@@ -13,13 +13,13 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
+use super::guards::{Watch, guard};
 use crate::acl::Users;
-use crate::backend::cluster::{Keeper, NodeId, SlotSet, Tenure};
+use crate::backend::cluster::{Keeper, NodeId};
+use crate::backend::node::Node;
 use crate::backend::subscriptions::{Batch, Link};
-use crate::backend::tracking::Guard;
 use crate::clock;
 use crate::config::Config;
-use crate::proxy::announce::Announcements;
 use crate::proxy::{Message, Proxy, Shared};
 use crate::session::clients::{ClientInfo, Clients, Mark};
 use crate::session::{Context, Scratch, serve};
@@ -44,32 +44,40 @@ pub(super) fn spawn_workers(
     shared: &Arc<Shared>,
     clients: &Arc<Clients>,
     users: &Arc<Users>,
-    guard: Guard<Announcements>,
 ) -> anyhow::Result<Vec<Worker>> {
     let count = worker_count(config);
     let mut workers = Vec::new();
-    let mut guard = Some(guard);
     for index in 0..count {
         let (sender, inbox) = unbounded_channel();
         shared.inboxes.write().push(sender);
         let (config, shared, clients, users) =
             (config.clone(), shared.clone(), clients.clone(), users.clone());
-        // The first worker has the guard: under load it is awake anyway, a thread of its own would have to be woken.
-        let guard = guard.take();
         // The last one, which is another where there are several, has the subscriptions.
         let link = (index + 1 == count).then(|| Link {
-            node: shared.node.clone(),
+            node: a_node(&shared),
             register: shared.subscriptions.clone(),
             post: shared.clone(),
             counters: shared.metrics.block(),
         });
         let worker = std::thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || work(index as u16, config, shared, clients, users, inbox, (guard, link)))
+            .spawn(move || work(index as u16, config, shared, clients, users, inbox, link))
             .context("cannot start a worker thread")?;
         workers.push(worker);
     }
     Ok(workers)
+}
+
+/// Where messages of home come from: any node of a cluster passes on what is published at another.
+fn a_node(shared: &Arc<Shared>) -> Box<dyn Fn() -> Arc<Node> + Send> {
+    let shared = shared.clone();
+    match &shared.cluster {
+        None => Box::new(move || shared.node.clone()),
+        Some(cluster) => {
+            let cluster = cluster.clone();
+            Box::new(move || cluster.node(cluster.any()))
+        }
+    }
 }
 
 /// One worker thread, until it is told to drain and its last session has ended.
@@ -80,7 +88,7 @@ fn work(
     clients: Arc<Clients>,
     users: Arc<Users>,
     inbox: UnboundedReceiver<Message>,
-    (guard, link): (Option<Guard<Announcements>>, Option<Link<Shared>>),
+    link: Option<Link<Shared>>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -95,20 +103,16 @@ fn work(
         draining: Cell::new(false),
     });
     let tasks = LocalSet::new();
-    let cluster = context.proxy.shared.cluster.clone();
-    if let (Some(_), Some(cluster)) = (&guard, cluster.clone()) {
-        let interval = context.config.home().lease;
-        tasks.spawn_local(Keeper::new(cluster, Rc::new(Tenants), interval).run());
-    }
-    if let Some(guard) = guard.filter(|_| cluster.is_none()) {
-        let shared = context.proxy.shared.clone();
-        tasks.spawn_local(async move {
-            // Without copies nobody needs announcements until a client does that keeps a cache of its own.
-            if shared.copies.is_none() {
-                shared.listeners.wanted().await;
+    if index == 0 {
+        // The first worker has the guards: under load it is awake anyway, a thread of their own would have to be woken.
+        let (config, shared) = (context.config.clone(), context.proxy.shared.clone());
+        match shared.cluster.clone() {
+            None => drop(tasks.spawn_local(guard(config, shared, NodeId::FIRST))),
+            Some(cluster) => {
+                let interval = config.home().lease;
+                tasks.spawn_local(Keeper::new(cluster, Rc::new(Watch::new(config, shared)), interval).run());
             }
-            guard.run().await;
-        });
+        }
     }
     if let Some(link) = link {
         tasks.spawn_local(link.run());
@@ -120,16 +124,8 @@ fn work(
     }
 }
 
-/// What changes with the owners of slots.
-struct Tenants;
-
-impl Tenure for Tenants {
-    fn vacate(&self, _slots: &SlotSet) {}
-    fn settle(&self, _masters: &[NodeId]) {}
-}
-
 async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
-    let confirmed = context.proxy.shared.confirmations.listen();
+    let confirmed = context.proxy.shared.guards.listen();
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -138,14 +134,10 @@ async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
                 None => return,
                 Some(message) => receive(&context, message).await,
             },
-            () = confirmed.notified() => {
-                // What was announced before a confirmation is told before the replies that waited for it.
-                while let Ok(message) = inbox.try_recv() {
-                    receive(&context, message).await;
-                }
-                context.proxy.release_confirmed(clock::now());
-            }
+            () = confirmed.notified() => release(&context, &mut inbox).await,
             _ = ticks.tick() => {
+                // Those, too, whose confirmations will not come.
+                release(&context, &mut inbox).await;
                 let now = clock::now();
                 context.proxy.tick(now);
                 context.proxy.shared.expire_coverage();
@@ -162,6 +154,16 @@ async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
             }
         }
     }
+}
+
+/// Releases replies that wait for confirmations: behind what was announced before these, which is in the inbox when they
+/// have come. What is confirmed while the inbox is read has to wait for the next time.
+async fn release(context: &Rc<Context>, inbox: &mut UnboundedReceiver<Message>) {
+    let confirmed = context.proxy.take_confirmed(clock::now());
+    while let Ok(message) = inbox.try_recv() {
+        receive(context, message).await;
+    }
+    context.proxy.release_confirmed(confirmed, clock::now());
 }
 
 async fn hear(context: &Context, mut batch: Batch) {

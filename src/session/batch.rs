@@ -156,8 +156,11 @@ impl Session {
         scratch.group.clear();
         scratch.spans.clear();
         let mut last: Option<&'static Command> = None;
-        // Behind a script, and while clients are paused, each command is looked at by itself: it may have to wait.
-        let most = if self.on_scripts || self.one_by_one { 1 } else { GROUP };
+        // Behind a script, in a transaction, and while clients are paused, each command is looked at by itself: it may
+        // have to wait.
+        let alone = self.on_scripts || self.one_by_one || self.transaction.is_some();
+        let most = if alone { 1 } else { GROUP };
+        let inside = self.context.proxy.compresses();
         while scratch.group.len() < most {
             let before = scratch.spans.len();
             if let (Some(same), Some(command)) = (scratch.group.last(), last) {
@@ -179,7 +182,7 @@ impl Session {
                     last = command.ok().filter(|c| !c.is_container() && c.name.len() == request.name().len());
                     scratch.note(buf, *base, end, before, command, store);
                     *base = end;
-                    if command.map_or(true, |c| c.turns) {
+                    if command.map_or(true, |c| c.turns || inside && c.works_inside()) {
                         return Stop::Full;
                     }
                 }
@@ -318,7 +321,7 @@ impl Session {
     }
 
     /// Answers from a copy.
-    fn hit(
+    pub(super) fn hit(
         &self,
         request: &Request<'_>,
         command: &Command,

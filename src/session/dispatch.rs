@@ -72,6 +72,9 @@ impl Session {
         if self.must_settle(command.runs_script()) {
             return self.park(request, What::Later);
         }
+        if self.goes_inside(request, command, keys) {
+            return;
+        }
         let arity_ok = command.arity_ok(request.len());
         match route(command, request, keys) {
             Route::Local => self.run_local(command, request, now),
@@ -142,6 +145,15 @@ impl Session {
                     [_] => proxy.copy(reader, &identity, now),
                     _ => copies.spanning(reader, &identity, now),
                 }
+            });
+            if let Some(reply) = found {
+                tally.hits += 1;
+                return self.core.replies.borrow_mut().now().extend_from_slice(reply);
+            }
+        }
+        if let Some(reader) = reader.filter(|_| !follows && proxy.renews()) {
+            let found = self.with_ask(request, Some(command), 0, follows, now, |ask| {
+                proxy.read_ahead(reader, ask, command, keys)
             });
             if let Some(reply) = found {
                 tally.hits += 1;

@@ -8,6 +8,8 @@ mod attention;
 mod batch;
 pub mod clients;
 mod dispatch;
+mod elsewhere;
+mod inside;
 mod local;
 mod monitor;
 mod noloop;
@@ -36,6 +38,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use crate::acl::Users;
+use crate::backend::cluster::Redirect;
 use crate::backend::lane::Reply;
 use crate::config::Config;
 use crate::proxy::{Client, LaneKey, Message, Proxy, Revoked};
@@ -43,6 +46,7 @@ use crate::resp::{Limits, Proto, RequestParser};
 use crate::tier::listeners::Notice;
 use access::Access;
 use clients::{ClientInfo, Clients};
+use elsewhere::Elsewhere;
 use noloop::AtHome;
 use parked::Parked;
 use pubsub::Behind;
@@ -124,6 +128,7 @@ struct Core {
     info: Arc<ClientInfo>,
     /// Home's reply to a transaction, of which the session makes EXEC's.
     executed: RefCell<Option<Bytes>>,
+    elsewhere: RefCell<Elsewhere>,
     context: Rc<Context>,
 }
 
@@ -181,6 +186,11 @@ impl Client for Core {
 
     fn subscribed(&self, counts: [usize; 3]) {
         self.note_subscriptions(counts);
+    }
+
+    fn goes_elsewhere(&self, slot: u64, redirect: &Redirect) -> bool {
+        self.wake();
+        self.elsewhere.borrow_mut().take(slot, redirect)
     }
 
     fn close(&self) {
@@ -280,6 +290,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         overrun: Cell::new(false),
         info: info.clone(),
         executed: RefCell::default(),
+        elsewhere: RefCell::default(),
         context: context.clone(),
     });
     let client: Rc<dyn Client> = core.clone();

@@ -10,6 +10,8 @@ use bytes::Bytes;
 
 use super::Session;
 use super::batch::Tally;
+use super::elsewhere::Elsewhere;
+use super::inside::Working;
 use super::queue::Queue;
 use super::replies::Shape;
 use super::socket::poll_into;
@@ -17,7 +19,7 @@ use super::transaction::with_request;
 use crate::backend::lane::Reply;
 use crate::clock;
 use crate::command::{Flags, Unknown, id, longest_wait};
-use crate::proxy::{Client, Own, Purpose};
+use crate::proxy::{Client, Own, Purpose, Touched};
 use crate::resp::{Request, reply};
 use crate::router::{Effect, Route, route};
 
@@ -29,6 +31,8 @@ pub(super) enum What {
     Wait,
     /// It needs a connection of its own for itself alone.
     Lease,
+    /// It works on the bytes that home has of these keys.
+    Inside(Touched),
     /// EXEC of a transaction that may not go by a connection that is shared.
     Exec(Box<Queue>),
     /// It begins or ends subscriptions. Commands that do, and all others, wait for one another: so nothing is heard
@@ -40,7 +44,7 @@ pub(super) enum What {
     Vet(Option<Unknown>),
 }
 
-enum Stage {
+pub(super) enum Stage {
     /// Earlier replies are outstanding.
     Settling,
     /// A connection is being leased.
@@ -51,17 +55,23 @@ enum Stage {
     Asking(Task<Result<Bytes, String>>),
     /// It was sent by this connection.
     Sent(Rc<Own>),
+    /// It runs where values are plain.
+    Working(Working),
 }
 
 /// See the module's text.
 pub(super) struct Parked {
-    what: What,
-    raw: Vec<u8>,
-    slot: u64,
-    stage: Stage,
+    pub(super) what: What,
+    pub(super) raw: Vec<u8>,
+    pub(super) slot: u64,
+    pub(super) stage: Stage,
 }
 
 impl Parked {
+    fn working(slot: u64, working: Working) -> Self {
+        Parked { what: What::Lease, raw: Vec::new(), slot, stage: Stage::Working(working) }
+    }
+
     /// Whether it waits for data: nothing is lost if its client goes.
     pub(super) fn waits(&self) -> bool {
         matches!(self.what, What::Wait)
@@ -69,10 +79,10 @@ impl Parked {
 }
 
 /// Work that the session's own task does when it is polled: mostly it is done at once. Dropped it is given up.
-struct Task<T>(Pin<Box<dyn Future<Output = T>>>);
+pub(super) struct Task<T>(Pin<Box<dyn Future<Output = T>>>);
 
 impl<T> Task<T> {
-    fn start(work: impl Future<Output = T> + 'static) -> Self {
+    pub(super) fn start(work: impl Future<Output = T> + 'static) -> Self {
         Task(Box::pin(work))
     }
 }
@@ -106,6 +116,9 @@ impl Session {
                 Stage::Settling => Some(Next::Stage(self.start(&parked))),
                 Stage::Leasing(task) => task.poll(cx).map(Next::Leased),
                 Stage::Asking(task) => task.poll(cx).map(Next::Told),
+                Stage::Sent(own) if self.core.elsewhere.borrow().to.is_some() => {
+                    Some(Next::Elsewhere(own.clone()))
+                }
                 Stage::Sent(_) | Stage::Confirming
                     if self.core.replies.borrow().shape(parked.slot).is_some() =>
                 {
@@ -113,6 +126,7 @@ impl Session {
                 }
                 Stage::Confirming => Some(Next::Done),
                 Stage::Sent(own) => Some(Next::Answered(own.clone())),
+                Stage::Working(working) => working.task.poll(cx).map(Next::Worked),
             };
             match moved {
                 None => {
@@ -125,9 +139,19 @@ impl Session {
                 Some(Next::Leased(Err(text))) => self.conclude(parked.slot, |s| s.reply_error(text)),
                 Some(Next::Told(answer)) => self.vetted(parked, answer),
                 Some(Next::Done) => {}
+                Some(Next::Elsewhere(own)) => self.go_elsewhere(parked, own),
+                Some(Next::Worked(reply)) => {
+                    if let Stage::Working(working) = parked.stage {
+                        self.worked(parked.slot, working, reply);
+                    }
+                }
                 Some(Next::Answered(own)) => {
-                    self.info.blocked.lock().take();
-                    self.give_back(own, true);
+                    *self.core.elsewhere.borrow_mut() = Elsewhere::default();
+                    // What watches keys is kept for EXEC.
+                    if !matches!(parked.what, What::Watch) {
+                        self.info.blocked.lock().take();
+                        self.give_back(own, true);
+                    }
                 }
             }
         }
@@ -150,14 +174,27 @@ impl Session {
             }));
         }
         let tracked = self.own().filter(|own| self.at_home.as_ref().is_some_and(|at_home| at_home.is(own)));
-        if let (Some(own), What::Wait) = (tracked.cloned(), &parked.what) {
+        let own = match &parked.what {
+            What::Wait => tracked,
+            // What it watches is not to be forgotten.
+            What::Inside(_) => tracked.filter(|own| !self.watches_by(own)),
+            What::Exec(_) => self.own(),
+            _ => None,
+        };
+        if let Some(own) = own.cloned() {
             return Stage::Leasing(Task::start(async move { Ok(own) }));
         }
         let purpose = if parked.waits() { Purpose::Wait } else { Purpose::State };
         // What is let through while a script runs is not kept out by a SELECT that is not.
         let busy = |r: &Request<'_>| self.resolve(r).is_ok_and(|c| c.flags.contains(Flags::ALLOW_BUSY));
         let anywhere = matches!(parked.what, What::Lease) && with_request(&parked.raw, busy) == Some(true);
-        Stage::Leasing(Task::start(async move { proxy.lease(purpose, lane, anywhere).await }))
+        match self.slot_of(parked) {
+            Err(crossed) => Stage::Leasing(Task::start(async move { Err(crossed.to_string()) })),
+            Ok(slot) => {
+                let way = proxy.way_of_slot(lane, slot);
+                Stage::Leasing(Task::start(async move { proxy.lease(purpose, way, anywhere).await }))
+            }
+        }
     }
 
     /// Runs a command that only had to wait for what came before it.
@@ -175,13 +212,30 @@ impl Session {
         let Parked { what, raw, slot, .. } = parked;
         let now = clock::now();
         match what {
-            What::Watch => drop(with_request(&raw, |request| self.watch_by(own, request, slot, now))),
+            What::Watch => {
+                with_request(&raw, |request| self.watch_by(own.clone(), request, slot, now));
+                if self.context.proxy.is_cluster() {
+                    self.core.elsewhere.borrow_mut().slot = Some(slot);
+                    self.parked = Some(Parked { what, raw, slot, stage: Stage::Sent(own) });
+                }
+            }
+            What::Inside(touched) => match self.work_inside(own, &raw, touched) {
+                Some(working) => self.parked = Some(Parked::working(slot, working)),
+                None => self.conclude(slot, |s| s.reply_error(super::local::SYNTAX)),
+            },
+            What::Exec(queue) if !queue.touched.is_empty() => {
+                let working = self.work_on_queue(own, *queue);
+                self.parked = Some(Parked::working(slot, working));
+            }
             What::Exec(queue) => {
                 with_request(&raw, |request| self.exec_at_home(request, slot, *queue, Some(own), now));
             }
             What::Wait | What::Lease | What::Later | What::Vet(_) | What::Subscription => {
                 with_request(&raw, |request| self.send_by(&own, request, slot, now));
-                self.parked = Some(Parked { what, raw: Vec::new(), slot, stage: Stage::Sent(own) });
+                let cluster = self.context.proxy.is_cluster();
+                self.core.elsewhere.borrow_mut().slot = cluster.then_some(slot);
+                let raw = if cluster { raw } else { Vec::new() };
+                self.parked = Some(Parked { what, raw, slot, stage: Stage::Sent(own) });
             }
         }
     }
@@ -204,7 +258,7 @@ impl Session {
         }
         self.with_ask_by(Some(own), request, Some(command), slot, true, now, |ask| match command.id {
             id::SHUTDOWN => self.context.proxy.farewell(ask, own),
-            _ => self.context.proxy.direct(ask, effect, &keys),
+            _ => self.context.proxy.direct_by(ask, own.way(), effect, &keys),
         });
     }
 
@@ -279,6 +333,8 @@ enum Next {
     Told(Result<Bytes, String>),
     Done,
     Answered(Rc<Own>),
+    Elsewhere(Rc<Own>),
+    Worked(Bytes),
 }
 
 impl<T> Task<T> {

@@ -14,10 +14,14 @@ use tokio::time::{Sleep, sleep};
 
 use super::replies::Shape;
 use super::{Core, Session};
+use crate::backend::lane::Reply;
 use crate::backend::subscriptions::Space;
+use crate::clock;
 use crate::command::{Command, id};
-use crate::proxy::Order;
+use crate::proxy::{Client, Order};
 use crate::resp::{Request, encode};
+
+const NO_SHARDS: &str = "ERR strata: SSUBSCRIBE is not available where home is a cluster; SUBSCRIBE is";
 
 /// Since when a subscriber leaves more unread than it may for long.
 pub(super) type Behind = Option<Pin<Box<Sleep>>>;
@@ -31,6 +35,12 @@ impl Session {
             Order { session: self.info.id, client: &self.client, proto: self.lane.proto, slot, at_once };
         for space in Space::ALL {
             let is = |word: &str| request.name().eq_ignore_ascii_case(word.as_bytes());
+            if is(space.subscribe()) && space == Space::Shards && proxy.is_cluster() {
+                proxy.counters.errors.add(1);
+                let mut refusal = Vec::new();
+                encode::error(&mut refusal, NO_SHARDS);
+                return self.core.deliver(slot, Reply::Owned(refusal.into()), clock::now());
+            }
             if is(space.subscribe()) {
                 return proxy.subscribe(&order, space, names());
             }

@@ -8,11 +8,11 @@ use super::parked::What;
 use super::pause::writes;
 use super::transaction::with_request;
 use crate::command::{Command, CommandId, Flags, KeyRef, Unknown, id, lookup};
-use crate::proxy::{Effects, LaneKey, Space, turns};
+use crate::proxy::{Effects, Inside, LaneKey, Space, Touched, turns};
 use crate::resp::{Proto, Request, encode, parse_i64};
 use crate::router::{Effect, Route, route};
 
-const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+pub(super) const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 /// Commands that are not queued.
 const AT_ONCE: [CommandId; 6] = [id::EXEC, id::DISCARD, id::MULTI, id::WATCH, id::QUIT, id::RESET];
 
@@ -40,6 +40,8 @@ pub(super) struct Queue {
     pub(super) silent: bool,
     /// The state of the users by which its commands were allowed.
     users: u64,
+    /// Keys of its commands that work inside the bytes; known from EXEC on.
+    pub(super) touched: Touched,
 }
 
 /// What EXEC is about to run, in order: the commands that home gets, and those that strata answers itself.
@@ -111,6 +113,7 @@ impl Queue {
             apart: false,
             silent: false,
             users,
+            touched: Touched::default(),
         }
     }
 
@@ -275,6 +278,10 @@ impl Session {
         keys: &[KeyRef],
     ) {
         let context = self.context.clone();
+        let inside = command.and_then(|c| context.proxy.inside(c, request, &mut Vec::new()));
+        if let Some(Inside::Refused(text)) = inside {
+            return self.reject(command, text);
+        }
         let slot = match context.proxy.slot_of(command, request, keys) {
             Ok(slot) => slot,
             Err(crossed) => return self.reject(command, crossed.to_string()),

@@ -16,7 +16,7 @@ use super::{ReplyMode, Session};
 use crate::clock;
 use crate::command::{Command, id};
 use crate::proxy::watch::Reason;
-use crate::proxy::{LaneKey, Own, turns};
+use crate::proxy::{Crossed, LaneKey, Own, common_slot, turns};
 use crate::resp::{Limits, Request, RequestParser, Step, encode, reply};
 use crate::router::Effect;
 use crate::tier::listeners::Notice;
@@ -38,6 +38,14 @@ pub(super) enum Watch {
     Held { own: Rc<Own>, keys: Option<Vec<u64>> },
     /// The connection that did is lost: EXEC will do nothing.
     Lost,
+}
+
+/// Why no node of a cluster can run a transaction.
+enum Torn {
+    /// Its keys, or those that are watched, are in several places.
+    Crossed(Crossed),
+    /// What is watched is elsewhere now, and so was changed.
+    Moved,
 }
 
 impl Session {
@@ -77,28 +85,47 @@ impl Session {
         self.notice_loss();
         let watching = matches!(self.watch, Watch::Held { .. });
         queue.silent = self.core.replies.borrow().is_silent();
+        self.note_inside(&mut queue);
         if queue.doomed {
             self.end_transaction();
             self.reply_error(ABORTED);
         } else if matches!(self.watch, Watch::Lost) {
             self.end_transaction();
             self.say(encode::null_array);
-        } else if let Err(crossed) = queue.effects.slot() {
+        } else if let Some(torn) = self.torn(&queue) {
             self.end_transaction();
-            self.reply_error(crossed.to_string());
+            match torn {
+                Torn::Crossed(crossed) => self.reply_error(crossed.to_string()),
+                Torn::Moved => self.say(encode::null_array),
+            }
         } else if queue.sent == 0 && !watching {
             // Nothing of it concerns home.
             self.watch_queue(&queue, now);
             self.end_transaction();
             self.replay = Some(queue.into_replay());
             self.run_replay(b"*0\r\n");
-        } else if queue.apart && self.own().is_none() {
-            self.end_transaction();
+        } else if !queue.touched.is_empty() || queue.apart && self.own().is_none() {
+            if !watching {
+                self.end_transaction();
+            }
             self.park(request, What::Exec(queue));
         } else {
             let slot = self.open_for(&queue);
             self.exec_at_home(request, slot, *queue, None, now);
         }
+    }
+
+    /// Why a transaction cannot be run by one node of a cluster.
+    fn torn(&self, queue: &Queue) -> Option<Torn> {
+        let slot = match queue.effects.slot() {
+            Ok(slot) => slot?,
+            Err(crossed) => return Some(Torn::Crossed(crossed)),
+        };
+        let Watch::Held { own, .. } = &self.watch else { return None };
+        if self.context.proxy.way_of_slot(self.lane, Some(slot)).node == own.node() {
+            return None;
+        }
+        Some(if own.way().slot == slot { Torn::Moved } else { Torn::Crossed(Crossed) })
     }
 
     /// The place of EXEC's reply.
@@ -130,6 +157,7 @@ impl Session {
             }
             Watch::None | Watch::Lost => own.or_else(|| self.own().cloned()),
         };
+        self.pack(&mut queue);
         queue.block.extend_from_slice(EXEC);
         let (block, effects) = (std::mem::take(&mut queue.block), std::mem::take(&mut queue.effects));
         self.with_ask(request, None, slot, true, now, |ask| {
@@ -147,7 +175,7 @@ impl Session {
 
     /// Shows the commands of a transaction to those who monitor, and remembers what they are about to read. Returns what
     /// is to be said behind EXEC's reply.
-    fn watch_queue(&self, queue: &Queue, now: u64) -> Vec<Notice> {
+    pub(super) fn watch_queue(&self, queue: &Queue, now: u64) -> Vec<Notice> {
         let monitored = self.context.proxy.shared.watch.has(Reason::Monitor);
         if !monitored && self.core.tracking.get().is_none() {
             return Vec::new();
@@ -243,6 +271,7 @@ impl Session {
                 }
                 None => self.park(request, What::Watch),
             },
+            Watch::Held { .. } if !self.may_watch(request) => self.reply_error(Crossed.to_string()),
             Watch::Held { .. } => {
                 self.note_watched(request);
                 self.send(request, Some(command), Effect::None, now, &[]);
@@ -250,6 +279,16 @@ impl Session {
             // Redis, too, does not care what a client watches that has lost.
             Watch::Lost => self.ok(),
         }
+    }
+
+    /// Whether these keys can be watched where others are already.
+    fn may_watch(&self, request: &Request<'_>) -> bool {
+        let (Watch::Held { own, .. }, proxy) = (&self.watch, &self.context.proxy) else { return true };
+        if !proxy.is_cluster() {
+            return true;
+        }
+        let slot = common_slot(request.iter().skip(1));
+        slot.is_ok_and(|slot| proxy.way_of_slot(self.lane, slot).node == own.node())
     }
 
     /// The client has a connection on which home can watch keys for it.
@@ -305,8 +344,14 @@ impl Session {
     }
 
     fn notice_loss(&mut self) {
-        if matches!(&self.watch, Watch::Held { own, .. } if own.is_gone()) {
-            self.watch = Watch::Lost;
+        match &self.watch {
+            Watch::Held { own, .. } if own.is_gone() => self.watch = Watch::Lost,
+            // What was watched is on another node now.
+            Watch::Held { own, .. } if own.is_astray() => {
+                self.context.proxy.give_back(own.clone(), false);
+                self.watch = Watch::Lost;
+            }
+            _ => {}
         }
     }
 

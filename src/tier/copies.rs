@@ -8,6 +8,8 @@
 //!   after a confirmation ([`Copies::holds`]).
 //! - Copies are served while the lease runs ([`Copies::vouched`]).
 
+mod ward;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -20,8 +22,9 @@ use super::fence::{Fences, Token};
 use super::flight::{Asker, Flight, Flights, Hashed, Identity, Life, Meeting, Waiter};
 use super::l1::{Fill, L1, L1Options, Reader};
 use super::policy::Policies;
-use crate::backend::confirmations::Confirmations;
-use crate::backend::tracking::Sink;
+use super::wards::Wards;
+use crate::backend::cluster::NodeId;
+use crate::backend::guards::Guards;
 use crate::clock;
 use crate::command::CommandId;
 use crate::metrics::Counters;
@@ -89,9 +92,13 @@ pub struct Copies {
     fences: Fences,
     flights: Flights,
     policies: Policies,
-    confirmations: Arc<Confirmations>,
-    landing: Mutex<Landing>,
+    guards: Arc<Guards>,
+    /// By node.
+    landing: Mutex<HashMap<NodeId, Landing>>,
+    /// Of the only guard; in a cluster the longest of all.
     lease_until: AtomicU64,
+    /// None: home is no cluster.
+    wards: Option<Wards>,
     /// Odd while the guard changes L1, moved on by every change: readers of several keys compare it.
     position: AtomicU64,
     keeps_stale: bool,
@@ -100,24 +107,26 @@ pub struct Copies {
 
 impl Copies {
     /// Empty, unvouched.
-    pub fn new(
-        l1: L1Options,
-        policies: Policies,
-        confirmations: Arc<Confirmations>,
-        counters: Arc<Counters>,
-    ) -> Self {
+    pub fn new(l1: L1Options, policies: Policies, guards: Arc<Guards>, counters: Arc<Counters>) -> Self {
         Copies {
+            wards: None,
             l1: L1::new(l1),
             fences: Fences::default(),
             flights: Flights::default(),
             keeps_stale: policies.any_stale(),
             policies,
-            confirmations,
+            guards,
             landing: Mutex::default(),
             lease_until: AtomicU64::new(0),
             position: AtomicU64::new(0),
             counters,
         }
+    }
+
+    /// The same of a cluster, whose nodes have a guard each.
+    #[must_use]
+    pub fn of_cluster(self) -> Self {
+        Copies { wards: Some(Wards::new()), ..self }
     }
 
     /// The store, for looking things up.
@@ -133,6 +142,20 @@ impl Copies {
     /// Whether copies may be served as current.
     pub fn vouched(&self, now: u64) -> bool {
         now < self.lease_until.load(SeqCst)
+    }
+
+    /// Whether those of this key may, given that any may.
+    #[inline]
+    pub fn vouches_for(&self, key: &[u8], now: u64) -> bool {
+        self.wards.as_ref().is_none_or(|wards| wards.vouched(key, now))
+    }
+
+    /// Whether those that the guard of this node vouches for may be served as current.
+    pub fn vouched_by(&self, node: NodeId, now: u64) -> bool {
+        match &self.wards {
+            None => self.vouched(now),
+            Some(wards) => now < wards.until(node),
+        }
     }
 
     /// Nanoseconds left of the lease.
@@ -162,7 +185,7 @@ impl Copies {
     pub fn holds(&self, hash: u64) -> bool {
         // While the guard moves replies from there to here, a key may be in neither.
         self.l1.contains(hash)
-            || self.landing.lock().holds(hash, &self.fences)
+            || self.landing.lock().values().any(|landing| landing.holds(hash, &self.fences))
             || self.position().is_none()
             || self.l1.contains(hash)
     }
@@ -170,6 +193,9 @@ impl Copies {
     /// A copy over several keys, if none of them changed.
     pub fn spanning<'r>(&self, reader: &'r Reader<'_>, id: &Identity<'_>, now: u64) -> Option<&'r [u8]> {
         let stored = reader.get(id.hash, id.key, id.kind, id.tail, now)?.reply();
+        if !self.vouches_for(id.key, now) {
+            return None;
+        }
         self.fences.strip(stored)
     }
 
@@ -197,19 +223,22 @@ impl Copies {
         let usable = |token: &Token| self.fences.current(token);
         match self.flights.meet(id, asker, usable) {
             Meeting::Joined => return Start::Joined,
-            Meeting::Landed(reply) if self.vouched(asker.now) => return Start::Landed(reply),
+            Meeting::Landed(reply) if self.vouched_by(asker.node, asker.now) => return Start::Landed(reply),
             Meeting::Landed(_) | Meeting::Apart => return Start::Apart,
             Meeting::None => {}
         }
         let token = self.token(id.hash, others);
         // A flight that landed between the reader's look into L1 and now has left its copy there.
-        if others.is_empty() && !asker.follows && self.vouched(asker.now) {
+        if others.is_empty() && !asker.follows && self.vouched_by(asker.node, asker.now) {
             let reader = self.l1.reader();
-            if let Some(hit) = reader.get(id.hash, id.key, id.kind, id.tail, asker.now) {
+            if let Some(hit) = reader.get(id.hash, id.key, id.kind, id.tail, asker.now)
+                && self.vouches_for(id.key, asker.now)
+            {
                 return Start::Copy(Bytes::copy_from_slice(hit.reply()));
             }
         }
-        let flight = Arc::new(Flight::new(id, token, asker.now, asker.waiter.worker, asker.admitted));
+        let from = (asker.waiter.worker, asker.node);
+        let flight = Arc::new(Flight::new(id, token, asker.now, from, asker.admitted));
         self.flights.begin(&flight);
         Start::Begun(flight)
     }
@@ -221,15 +250,15 @@ impl Copies {
         id: &Identity<'_>,
         token: Token,
         now: u64,
-        worker: u16,
+        from: (u16, NodeId),
         admitted: bool,
     ) -> Arc<Flight> {
-        Arc::new(Flight::new(id, token, now, worker, admitted))
+        Arc::new(Flight::new(id, token, now, from, admitted))
     }
 
     /// A flight's reply was read. With a life it becomes a copy once confirmed. Returns who joined.
     pub fn land(&self, flight: &Arc<Flight>, reply: Option<(Bytes, Life)>) -> Vec<Waiter> {
-        if reply.is_none() || !self.confirmations.guarded() || !self.fences.current(&flight.token) {
+        if reply.is_none() || !self.guards.guarded(flight.node) || !self.fences.current(&flight.token) {
             let refused = if reply.is_some() { &self.counters.l1_fenced } else { &self.counters.l1_refused };
             if flight.admitted {
                 refused.bump();
@@ -238,8 +267,8 @@ impl Copies {
             return flight.land(None);
         }
         let waiters = flight.land(reply);
-        self.landing.lock().open.push(flight.clone());
-        self.confirmations.ask_soon();
+        self.landing.lock().entry(flight.node).or_default().open.push(flight.clone());
+        self.guards.ask_soon(flight.node);
         waiters
     }
 
@@ -266,26 +295,13 @@ impl Copies {
         self.counters.l1_flushes.bump();
     }
 
-    fn abandon_landed(&self) {
-        let landing = std::mem::take(&mut *self.landing.lock());
-        let gathered = landing.rounds.iter().flat_map(|(_, gathered)| gathered.values().flatten());
-        for flight in gathered.chain(&landing.open) {
-            self.flights.end(flight);
-            flight.land(None);
-        }
-    }
-
+    /// A landed reply becomes a copy, unless something fenced it.
     fn store(&self, flight: &Arc<Flight>) {
         let Some((reply, life)) = flight.landed() else {
             return;
         };
-        let prefixed;
-        let stored: &[u8] = if flight.token.spans() {
-            prefixed = flight.token.prefix(&reply);
-            &prefixed
-        } else {
-            &reply
-        };
+        let prefixed = flight.token.spans().then(|| flight.token.prefix(&reply));
+        let stored: &[u8] = prefixed.as_deref().unwrap_or(&reply);
         let fill = Fill {
             hash: flight.hash,
             key: &flight.key,
@@ -296,9 +312,11 @@ impl Copies {
             stale_until: life.stale_until,
             absent: life.absent,
             filled_at: clock::seconds(flight.begun),
+            ahead: life.ahead,
         };
         let began = clock::now();
-        let outcome = match self.l1.insert_if(&fill, || self.fences.current(&flight.token)) {
+        let vouched = || self.wards.as_ref().is_none_or(|wards| wards.is_of(flight.node, &flight.key));
+        let outcome = match self.l1.insert_if(&fill, || self.fences.current(&flight.token) && vouched()) {
             Some(true) => &self.counters.l1_fills,
             Some(false) => &self.counters.l1_refused,
             None => &self.counters.l1_fenced,
@@ -316,84 +334,6 @@ impl Copies {
     }
 }
 
-impl Sink for Copies {
-    fn covered(&self) {
-        self.moving(|| {
-            self.abandon_landed();
-            self.fence_all();
-        });
-    }
-
-    fn lost(&self) {
-        self.lease_until.store(0, SeqCst);
-        self.moving(|| {
-            self.abandon_landed();
-            self.fences.raise_all();
-            if !self.keeps_stale {
-                self.l1.clear();
-            }
-        });
-    }
-
-    fn invalidate(&self, keys: &mut dyn Iterator<Item = &[u8]>) {
-        self.moving(|| {
-            for key in keys {
-                self.fence(self.l1.hash(key));
-                self.counters.l1_invalidations.bump();
-            }
-        });
-    }
-
-    fn invalidate_all(&self) {
-        self.moving(|| self.fence_all());
-    }
-
-    fn gather(&self, round: u64) {
-        let mut landing = self.landing.lock();
-        let open = std::mem::take(&mut landing.open);
-        if !open.is_empty() {
-            let mut gathered = Gathered::default();
-            for flight in open {
-                gathered.entry(flight.hash).or_default().push(flight);
-            }
-            landing.rounds.push_back((round, gathered));
-        }
-    }
-
-    fn confirm(&self, round: u64) {
-        let due = |landing: &Landing| landing.rounds.front().is_some_and(|(r, _)| *r <= round);
-        if !due(&self.landing.lock()) {
-            return;
-        }
-        self.moving(|| {
-            let mut confirmed = Vec::new();
-            {
-                let mut landing = self.landing.lock();
-                while due(&landing) {
-                    let gathered = landing.rounds.pop_front().into_iter().flat_map(|(_, gathered)| gathered);
-                    confirmed.extend(gathered.flat_map(|(_, flights)| flights));
-                }
-            }
-            confirmed.iter().for_each(|flight| self.store(flight));
-        });
-    }
-
-    fn lease(&self, until: u64) {
-        self.lease_until.store(until, SeqCst);
-    }
-
-    fn resting(&self) {
-        self.lease_until.store(0, SeqCst);
-        self.moving(|| {
-            self.abandon_landed();
-            self.fence_all();
-        });
-    }
-
-    fn must_hear(&self) -> bool {
-        self.keeps_stale
-    }
-}
-
+mod ahead;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::fence::Token;
+use crate::backend::cluster::NodeId;
 
 const SHARDS: usize = 64;
 
@@ -48,6 +49,8 @@ pub struct Life {
     pub stale_until: u32,
     /// The reply says "absent".
     pub absent: bool,
+    /// Nanoseconds after `fresh_until` for which it is served while it is renewed.
+    pub ahead: u64,
 }
 
 #[derive(Debug)]
@@ -74,6 +77,8 @@ pub struct Flight {
     pub begun: u64,
     /// The worker whose lane carries it.
     pub worker: u16,
+    /// The node that is asked.
+    pub node: NodeId,
     /// Whether a reply is wanted as a copy.
     pub admitted: bool,
     stage: Mutex<Stage>,
@@ -81,7 +86,13 @@ pub struct Flight {
 
 impl Flight {
     /// A flight that nobody has joined.
-    pub fn new(id: &Identity<'_>, token: Token, begun: u64, worker: u16, admitted: bool) -> Self {
+    pub fn new(
+        id: &Identity<'_>,
+        token: Token,
+        begun: u64,
+        (worker, node): (u16, NodeId),
+        admitted: bool,
+    ) -> Self {
         Flight {
             hash: id.hash,
             key: id.key.into(),
@@ -90,6 +101,7 @@ impl Flight {
             token,
             begun,
             worker,
+            node,
             admitted,
             stage: Mutex::new(Stage::Waiting(Vec::new())),
         }
@@ -128,6 +140,8 @@ pub struct Asker {
     pub lane_since: u64,
     /// Now.
     pub now: u64,
+    /// The node that is to be asked.
+    pub node: NodeId,
     /// Other requests of the reader about these keys are on their way home: only what is asked now is new enough.
     pub follows: bool,
     /// Whether a copy is wanted.
@@ -224,6 +238,17 @@ impl Flights {
     pub fn begin(&self, flight: &Arc<Flight>) {
         let (name, shard) = self.place(flight.hash, flight.kind, &flight.tail);
         shard.lock().insert(name, flight.clone());
+    }
+
+    /// Makes a flight known, unless a `usable` one of the same is under way; false if there is.
+    pub fn begin_alone(&self, flight: &Arc<Flight>, usable: impl Fn(&Token) -> bool) -> bool {
+        let (name, shard) = self.place(flight.hash, flight.kind, &flight.tail);
+        let mut flights = shard.lock();
+        let free = flights.get(&name).is_none_or(|known| !usable(&known.token));
+        if free {
+            flights.insert(name, flight.clone());
+        }
+        free
     }
 
     /// Forgets a flight, unless another has taken its place.

@@ -1,11 +1,17 @@
 //! Rules for keys: what `[l1]` and the first `[[policy]]` that matches say of a key's copies.
 
+use std::hash::BuildHasher;
 use std::time::Duration;
+
+use foldhash::quality::RandomState;
 
 use super::flight::Life;
 use super::glob;
 use crate::clock;
 use crate::config::{L1 as L1Config, Mget, Policy as Rule};
+
+/// Copies that are renewed are so at this share of their life before its end, on the average.
+const AHEAD_SHARE: u64 = 16;
 
 /// The rules in force.
 #[derive(Debug, Clone)]
@@ -13,6 +19,8 @@ pub struct Policies {
     ttl: Duration,
     negative_ttl: Duration,
     rules: Vec<Rule>,
+    any_ahead: bool,
+    random: RandomState,
 }
 
 /// What PTTL said of a key.
@@ -50,7 +58,24 @@ impl Expiry {
 impl Policies {
     /// The rules of a configuration.
     pub fn new(l1: &L1Config, rules: Vec<Rule>) -> Self {
-        Policies { ttl: l1.ttl, negative_ttl: l1.negative_ttl, rules }
+        let any_ahead = rules.iter().any(|r| r.refresh_ahead);
+        Policies {
+            ttl: l1.ttl,
+            negative_ttl: l1.negative_ttl,
+            rules,
+            any_ahead,
+            random: RandomState::default(),
+        }
+    }
+
+    /// What says "absent" lives so long at most.
+    #[must_use]
+    pub fn with_absence_up_to(mut self, most: Duration) -> Self {
+        self.negative_ttl = self.negative_ttl.min(most);
+        for ttl in self.rules.iter_mut().filter_map(|rule| rule.negative_ttl.as_mut()) {
+            *ttl = most.min(*ttl);
+        }
+        self
     }
 
     fn rule(&self, key: &[u8]) -> Option<&Rule> {
@@ -77,9 +102,21 @@ impl Policies {
         self.rule(key).and_then(|r| r.stale_if_error).unwrap_or_default()
     }
 
+    /// Whether any key's copies are renewed before they end.
+    pub fn any_ahead(&self) -> bool {
+        self.any_ahead
+    }
+
     /// How long a reply about `key` may be kept; None: not at all. `sent` is when the read was sent: lifetimes
-    /// count from then.
-    pub fn life(&self, key: &[u8], reply_absent: bool, expiry: Expiry, sent: u64) -> Option<Life> {
+    /// count from then. `took` is how long the read took; None: its copy cannot be renewed by the way.
+    pub fn life(
+        &self,
+        key: &[u8],
+        reply_absent: bool,
+        expiry: Expiry,
+        sent: u64,
+        took: Option<u64>,
+    ) -> Option<Life> {
         let rule = self.rule(key);
         let (ttl, own) = match expiry {
             // Gone between the read and PTTL: the value belongs to a key that no longer is.
@@ -93,14 +130,29 @@ impl Policies {
             }
         };
         let end_of_key = own.unwrap_or(u64::MAX);
-        let fresh_until = sent.saturating_add(clock::nanos(ttl)).min(end_of_key);
+        let end_of_copy = sent.saturating_add(clock::nanos(ttl));
+        let ends = end_of_copy.min(end_of_key);
         let absent = expiry == Expiry::Absent;
         let stale_until = match rule.and_then(|r| r.stale_if_error).filter(|_| !absent) {
             Some(stale) => sent.saturating_add(clock::nanos(stale)).min(end_of_key),
             // Not even while it would be fresh: only a guard tells that it is.
             None => 0,
         };
-        Some(Life { fresh_until, stale_until: clock::seconds(stale_until), absent })
+        // Of a key that ends itself there is nothing to renew.
+        let ahead = match took.filter(|_| end_of_copy < end_of_key && rule.is_some_and(|r| r.refresh_ahead)) {
+            Some(took) => self.ahead(key, sent, ends - sent, took),
+            None => 0,
+        };
+        Some(Life { fresh_until: ends - ahead, stale_until: clock::seconds(stale_until), absent, ahead })
+    }
+
+    /// How long before its end a copy is to be renewed: of an exponential distribution (XFetch), so that processes do
+    /// not all ask home at once; its mean is the time of the read, and enough of the life for the next reader to come.
+    fn ahead(&self, key: &[u8], sent: u64, life: u64, took: u64) -> u64 {
+        let random = self.random.hash_one((key, sent)) >> 11;
+        let share = (random + 1) as f64 / (1_u64 << 53) as f64;
+        let mean = took.saturating_add(life / AHEAD_SHARE);
+        ((mean as f64 * -share.ln()) as u64).clamp(mean / 4, (life / 2).max(mean / 4)).min(life)
     }
 }
 
@@ -109,7 +161,8 @@ mod tests {
     use super::*;
 
     fn policies(rules: Vec<Rule>) -> Policies {
-        Policies { ttl: Duration::from_secs(60), negative_ttl: Duration::from_secs(1), rules }
+        let l1 = L1Config { ttl: Duration::from_secs(60), ..L1Config::default() };
+        Policies::new(&l1, rules)
     }
 
     const SECOND: u64 = 1_000_000_000;
@@ -117,7 +170,8 @@ mod tests {
     #[test]
     fn a_copy_ends_with_the_first_of_tier_and_key() {
         let p = policies(Vec::new());
-        let life = |absent, expiry| p.life(b"k", absent, expiry, 100 * SECOND).map(|l| l.fresh_until);
+        let life =
+            |absent, expiry| p.life(b"k", absent, expiry, 100 * SECOND, Some(1)).map(|l| l.fresh_until);
         assert_eq!(life(false, Expiry::Never), Some(160 * SECOND));
         assert_eq!(life(false, Expiry::In(2_000)), Some(102 * SECOND));
         assert_eq!(life(false, Expiry::In(90_000)), Some(160 * SECOND));
@@ -127,25 +181,43 @@ mod tests {
     #[test]
     fn a_value_whose_key_is_gone_or_going_is_not_kept() {
         let p = policies(Vec::new());
-        assert_eq!(p.life(b"k", false, Expiry::Absent, 0), None);
-        assert_eq!(p.life(b"k", false, Expiry::In(0), 0), None);
+        assert_eq!(p.life(b"k", false, Expiry::Absent, 0, None), None);
+        assert_eq!(p.life(b"k", false, Expiry::In(0), 0, None), None);
         assert_eq!(Expiry::from_pttl(-3), None);
         assert_eq!(Expiry::from_pttl(-1), Some(Expiry::Never));
+    }
+
+    #[test]
+    fn copies_that_are_renewed_are_fresh_for_a_share_of_their_life() {
+        let p = policies(vec![Rule { pattern: "a*".into(), refresh_ahead: true, ..Rule::default() }]);
+        let life = |key: &[u8], expiry, took| p.life(key, false, expiry, 100 * SECOND, took);
+        let ahead = |i: u32| life(format!("a{i}").as_bytes(), Expiry::Never, Some(1)).map_or(0, |l| l.ahead);
+        let all: Vec<u64> = (0..1_000).map(ahead).collect();
+        let mean = all.iter().sum::<u64>() / 1_000;
+        assert!((3 * SECOND..5 * SECOND).contains(&mean), "{mean}");
+        assert!(all.iter().all(|ahead| (60 * SECOND / 16 / 4..=30 * SECOND).contains(ahead)));
+        let whole = life(b"a", Expiry::Never, Some(1)).map(|l| l.fresh_until + l.ahead);
+        assert_eq!(whole, Some(160 * SECOND));
+        for (key, expiry, took) in [
+            (&b"b"[..], Expiry::Never, Some(1)),
+            (b"a", Expiry::In(5_000), Some(1)),
+            (b"a", Expiry::Never, None),
+        ] {
+            assert_eq!(life(key, expiry, took).map(|l| l.ahead), Some(0));
+        }
     }
 
     #[test]
     fn only_what_a_policy_names_outlives_its_guard() {
         let rule = Rule {
             pattern: "config:*".into(),
-            l1_ttl: None,
-            negative_ttl: None,
             stale_if_error: Some(Duration::from_secs(600)),
-            mget: Mget::Atomic,
-            no_cache: false,
+            ..Rule::default()
         };
         let p = policies(vec![rule]);
-        let stale =
-            |key: &[u8], absent, expiry| p.life(key, absent, expiry, 100 * SECOND).map(|l| l.stale_until);
+        let stale = |key: &[u8], absent, expiry| {
+            p.life(key, absent, expiry, 100 * SECOND, None).map(|l| l.stale_until)
+        };
         assert_eq!(stale(b"config:a", false, Expiry::Never), Some(700));
         assert_eq!(stale(b"config:a", false, Expiry::In(5_000)), Some(105));
         assert_eq!(stale(b"config:a", true, Expiry::Absent), Some(0));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use strata::cli::{FAILED, OK, Program, Trial, USAGE, execute};
 use strata::config::Config;
+use strata::tier::training::{Trained, Training};
 
 /// Remembers what it was told, and answers what it holds.
 #[derive(Default)]
@@ -23,6 +24,19 @@ impl Program for Told {
 
     fn try_backends(&self, _: &Config) -> Vec<Trial> {
         self.trials.clone()
+    }
+
+    fn train_dictionary(&self, _: &Config, training: &Training) -> anyhow::Result<Trained> {
+        self.failure.map_or(Ok(()), |why| Err(anyhow::anyhow!(why).context("cannot train")))?;
+        Ok(Trained {
+            dictionary: vec![b'd'; training.size],
+            id: 7,
+            samples: 80,
+            tried: 20,
+            bytes: 6_000,
+            without: 5_000,
+            with: 1_500,
+        })
     }
 }
 
@@ -147,4 +161,26 @@ fn a_variable_that_is_not_text_is_named() {
     let code = execute(["strata".into()], variables, &Told::default(), &mut Vec::new(), &mut err).unwrap();
     assert_eq!(code, USAGE);
     assert_eq!(err, b"strata: the value of STRATA_L2_PASSWORD is not UTF-8\n");
+}
+
+#[test]
+fn trains_a_dictionary_and_says_what_it_brings() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("user.dict").display().to_string();
+    let mut told = Told::default();
+    let line = format!("strata train-dictionary --match user:* --size 9 --out {path}");
+    let (code, out, err) = told.execute(&line, &[]);
+    let expected = "trained on 80 values: 9 bytes, id 7\ntried on 20 others, of 300 bytes on the average:\n  \
+        without a dictionary  1.20 : 1\n  with it               4.00 : 1\n";
+    let written = format!("{expected}written to {path}: name it as `dictionary` of the policy\n");
+    assert_eq!((code, out, err), (OK, written, String::new()));
+    assert_eq!(std::fs::read(&path).unwrap(), b"ddddddddd");
+    // What is there is not overwritten.
+    assert_eq!(told.execute(&line, &[]).0, FAILED);
+    let printed = told.execute("strata train-dictionary --match user:*", &[]);
+    assert_eq!((printed.0, printed.2), (OK, String::new()));
+    assert_eq!(told.execute("strata train-dictionary", &[]).0, USAGE);
+    told.failure = Some("no values");
+    let failed = told.execute("strata train-dictionary --match user:*", &[]);
+    assert_eq!((failed.0, failed.2), (FAILED, "strata: cannot train: no values\n".to_owned()));
 }

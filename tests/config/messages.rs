@@ -181,10 +181,6 @@ fn what_later_versions_know_is_not_ignored_in_silence() {
             "[[policy]]\nmatch = 'a'\nwrite = 'through'",
             "policy[1].write (f:3): \"through\" is not available in this version yet; accepted: \"home\"",
         ),
-        (
-            "[[policy]]\nmatch = 'a'\ncompress = true",
-            "policy[1].compress (f:3): is not available in this version yet",
-        ),
     ];
     for (text, message) in table {
         assert_eq!(wrong(file(text)), [*message], "{text}");

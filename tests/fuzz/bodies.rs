@@ -11,6 +11,7 @@ use strata::resp::{
     Limits, ProtocolError, ReplyError, ReplyScanner, Request, RequestParser, Scan, Span, Step, encode,
 };
 use strata::router::{Route, route};
+use strata::tier::compress::{Codec, MARK, Packing, seal};
 
 /// The arguments of one command.
 pub(crate) type Args = Vec<Vec<u8>>;
@@ -35,6 +36,23 @@ pub(crate) fn request(stream: &[u8]) {
         repeats(stream, &limits);
         for pieces in cuts(stream) {
             assert_eq!(commands(stream, &pieces, &limits), whole, "in pieces of {pieces:?}");
+        }
+    }
+}
+
+/// Whatever stands at home is read or refused, within bounds; and whatever a client sets comes back.
+pub(crate) fn stored(bytes: &[u8]) {
+    const MOST: usize = 1 << 20;
+    let codec = Codec::new(1, 32, MOST, [].into());
+    let kinds = [bytes.to_vec(), [&MARK[..], bytes].concat(), seal(0, bytes), seal(1, bytes)];
+    for stored in kinds.into_iter().chain([seal(1, &[&[0], bytes].concat())]) {
+        if let Ok(value) = codec.decode(&stored) {
+            assert!(value.bytes().len() <= MOST.max(stored.len()));
+        }
+        for compress in [false, true] {
+            let kept = codec.encode(&stored, Packing { compress, dictionary: 0 });
+            let read = codec.decode(kept.as_deref().unwrap_or(&stored)).expect("what was made here is read");
+            assert_eq!(read.bytes(), stored);
         }
     }
 }

@@ -6,6 +6,7 @@ mod differential;
 mod endpoint;
 mod lifecycle;
 mod newer;
+mod policies;
 mod pubsub;
 mod rules;
 mod sentinel;

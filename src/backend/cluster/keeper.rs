@@ -100,6 +100,7 @@ impl<T: Tenure> Keeper<T> {
             }
         }
         self.apply(&changes);
+        self.settle();
         hints.last().map(|hint| hint.to)
     }
 

@@ -116,6 +116,11 @@ impl Cluster {
         Ok(number)
     }
 
+    /// The number of the node at an address, if it was ever heard of.
+    pub fn number(&self, at: &HostPort) -> Option<NodeId> {
+        self.members.read().numbers.get(at).copied()
+    }
+
     /// A node by its number; [`NodeId::NONE`] gives the first.
     pub fn node(&self, number: NodeId) -> Arc<Node> {
         let members = self.members.read();
@@ -185,6 +190,12 @@ impl Cluster {
     pub fn covered(&self) -> usize {
         self.owners.iter().filter(|owner| owner.load(SeqCst) != NodeId::NONE.0).count()
     }
+}
+
+/// Numbers for tests.
+#[cfg(test)]
+pub(crate) fn two_nodes() -> [NodeId; 2] {
+    [NodeId(0), NodeId(1)]
 }
 
 #[cfg(test)]

@@ -68,6 +68,14 @@ impl SlotSet {
         }
     }
 
+    /// Takes these out.
+    pub fn remove_all(&mut self, others: &SlotSet) {
+        for (word, other) in self.bits.iter_mut().zip(others.bits.iter()) {
+            *word &= !other;
+        }
+        self.len = self.bits.iter().map(|word| word.count_ones() as usize).sum();
+    }
+
     /// Whether a slot is among them.
     pub fn contains(&self, slot: u16) -> bool {
         self.bits.get(usize::from(slot) / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)

@@ -101,7 +101,7 @@ impl<T: Ticket> Core<T> {
 
     /// The connection is gone: what had begun to be written fails, the rest stays for the next connection.
     pub(super) fn lost(&self, reason: &str) {
-        if self.onward.is_some() {
+        if self.onward.is_some() && !self.own {
             return self.lost_among(reason);
         }
         let mut failed = Vec::new();

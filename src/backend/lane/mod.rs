@@ -140,8 +140,15 @@ impl<T: Ticket> Lane<T> {
     }
 
     /// A lane over one connection, for the client that has leased it; when that is lost everything fails.
-    pub fn over(lease: Lease, node: Arc<Node>, counters: Arc<Counters>) -> Self {
-        let core = Core::new(node, (Proto::Resp2, 0), counters, true, None);
+    ///
+    /// In a cluster what the node does not answer goes `onward`.
+    pub fn over(
+        lease: Lease,
+        node: Arc<Node>,
+        counters: Arc<Counters>,
+        onward: Option<Box<dyn Onward<T>>>,
+    ) -> Self {
+        let core = Core::new(node, (Proto::Resp2, 0), counters, true, onward);
         core.state.borrow_mut().phase = Phase::Up;
         tokio::task::spawn_local(task::run_leased(core.clone(), lease));
         Lane(core)

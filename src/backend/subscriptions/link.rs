@@ -28,8 +28,8 @@ const READ_SPACE: usize = 64 * 1024;
 
 /// What the task needs.
 pub struct Link<P: Post> {
-    /// Home.
-    pub node: Arc<Node>,
+    /// Home, or whichever node of it is well.
+    pub node: Box<dyn Fn() -> Arc<Node> + Send>,
     /// What is wanted.
     pub register: Arc<Subscriptions>,
     /// Who is told.
@@ -52,6 +52,7 @@ struct Sent {
 /// One connection's life.
 struct Life<'a, P: Post> {
     link: &'a Link<P>,
+    node: Arc<Node>,
     stream: Box<dyn Stream>,
     buffer: BytesMut,
     scanner: ReplyScanner,
@@ -71,17 +72,17 @@ impl<P: Post> Link<P> {
     /// Keeps a connection for as long as somebody wants one.
     pub async fn run(self) {
         loop {
-            self.demanded().await;
-            match self.node.dial.open(Proto::Resp3, 0, "strata-subscriptions").await {
+            let node = self.demanded().await;
+            match node.dial.open(Proto::Resp3, 0, "strata-subscriptions").await {
                 Err(e) => {
-                    self.node.down(&e.to_string());
-                    self.tell_failed(&e.to_string());
+                    node.down(&e.to_string());
+                    self.tell_failed(&node, &e.to_string());
                 }
                 Ok(stream) => {
-                    self.node.up();
+                    node.up();
                     self.counters.home_connects.add(1);
-                    if let End::Lost(reason) = Life::new(&self, stream).live().await {
-                        let home = &self.node.dial.address;
+                    if let End::Lost(reason) = Life::new(&self, node.clone(), stream).live().await {
+                        let home = &node.dial.address;
                         tracing::warn!(node = %home, reason, "connection of subscriptions lost; messages are missed until it is back");
                     }
                 }
@@ -90,17 +91,18 @@ impl<P: Post> Link<P> {
         }
     }
 
-    /// Waits until something is wanted and home may be dialed.
-    async fn demanded(&self) {
+    /// Waits until something is wanted and home may be dialed; returns where.
+    async fn demanded(&self) -> Arc<Node> {
         loop {
             let wanted = self.register.register.lock().wanted();
-            match self.node.breaker.check() {
-                Ok(()) if wanted => return,
+            let node = (self.node)();
+            match node.breaker.check() {
+                Ok(()) if wanted => return node,
                 Err(open) if wanted => {
                     // Others may always be first to dial when that is allowed again.
                     self.tell_all(|| Event::Failed { reason: open.reason.clone(), retry_in: open.retry_in });
                     tokio::select! {
-                        () = self.node.breaker.allowed() => {}
+                        () = node.breaker.allowed() => {}
                         () = self.register.asked.notified() => {}
                     }
                 }
@@ -109,8 +111,8 @@ impl<P: Post> Link<P> {
         }
     }
 
-    fn tell_failed(&self, reason: &str) {
-        let retry_in = self.node.breaker.check().err().map_or(Duration::ZERO, |open| open.retry_in);
+    fn tell_failed(&self, node: &Node, reason: &str) {
+        let retry_in = node.breaker.check().err().map_or(Duration::ZERO, |open| open.retry_in);
         self.tell_all(|| Event::Failed { reason: reason.to_owned(), retry_in });
     }
 
@@ -143,7 +145,7 @@ impl<P: Post> Drop for Life<'_, P> {
 }
 
 impl<'a, P: Post> Life<'a, P> {
-    fn new(link: &'a Link<P>, stream: Box<dyn Stream>) -> Self {
+    fn new(link: &'a Link<P>, node: Arc<Node>, stream: Box<dyn Stream>) -> Self {
         let now = Instant::now();
         {
             let mut register = link.register.register.lock();
@@ -153,6 +155,7 @@ impl<'a, P: Post> Life<'a, P> {
         link.register.up.store(true, Relaxed);
         Life {
             link,
+            node,
             stream,
             buffer: BytesMut::new(),
             scanner: ReplyScanner::new(),
@@ -174,6 +177,7 @@ impl<'a, P: Post> Life<'a, P> {
             }
             let congested = self.link.register.queued.load(Relaxed) > MOST_QUEUED;
             let patience = self.patience();
+            let ends = patience.unwrap_or_else(Instant::now);
             tokio::select! {
                 read = self.stream.read_buf(&mut self.buffer), if !congested => {
                     let digested = match read {
@@ -190,17 +194,16 @@ impl<'a, P: Post> Life<'a, P> {
                 () = sleep_until(self.next_probe) => if self.probe() {
                     return End::Idle;
                 },
-                () = sleep_until(patience), if !congested => {
-                    return End::Lost(format!("no answer for {:?}", self.link.node.request_timeout));
+                () = sleep_until(ends), if patience.is_some() && !congested => {
+                    return End::Lost(format!("no answer for {:?}", self.node.request_timeout));
                 }
             }
         }
     }
 
-    /// When the oldest open question has waited too long. Whatever is read shows that home is alive.
-    fn patience(&self) -> Instant {
-        let since = self.sent.front().map_or_else(Instant::now, |sent| sent.at.max(self.last_read));
-        since + self.link.node.request_timeout
+    /// When the oldest open question will have waited too long, if there is one. Whatever is read shows that home is alive.
+    fn patience(&self) -> Option<Instant> {
+        self.sent.front().map(|sent| sent.at.max(self.last_read) + self.node.request_timeout)
     }
 
     async fn send_questions(&mut self) -> Result<(), String> {
@@ -221,7 +224,7 @@ impl<'a, P: Post> Life<'a, P> {
             }
             self.sent.push_back(Sent { question, at });
         }
-        match timeout(self.link.node.request_timeout, self.stream.write_all(&out)).await {
+        match timeout(self.node.request_timeout, self.stream.write_all(&out)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(e)) => Err(e.to_string()),
             Err(_) => Err("home does not read".into()),

@@ -5,7 +5,7 @@ fn words<Kind>(list: &[(Kind, &'static str)]) -> Vec<&'static str> {
     list.iter().flat_map(|(_, words)| words.split(' ')).collect()
 }
 
-fn lists() -> [Vec<&'static str>; 7] {
+fn lists() -> [Vec<&'static str>; 8] {
     let cacheable = CACHEABLE.iter().flat_map(|words| words.split(' '));
     let hashes = HASH_FIELDS.split(' ').collect();
     [
@@ -14,6 +14,7 @@ fn lists() -> [Vec<&'static str>; 7] {
         words(REACH),
         words(ADMIN),
         words(FINDERS),
+        words(VALUES),
         hashes,
         MAY_REPLICATE.iter().flat_map(|words| words.split(' ')).collect(),
     ]
@@ -93,4 +94,12 @@ fn what_home_says_may_block_never_shares_a_connection_unasked() {
         assert_eq!(row.session, expected, "{}", row.name);
         assert!(row.turns, "{}", row.name);
     }
+}
+
+/// What is new among the commands of strings has to be judged.
+#[test]
+fn every_command_of_strings_is_judged() {
+    let of_strings = TABLE.iter().filter(|row| row.acl.intersects(Acl::STRING.union(Acl::BITMAP)));
+    let unseen: Vec<_> = of_strings.filter(|row| row.values == Values::Unseen).map(|row| row.name).collect();
+    assert_eq!(unseen, ["decr", "decrby", "incr", "incrby", "incrbyfloat"]);
 }

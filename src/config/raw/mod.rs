@@ -8,6 +8,7 @@ use std::time::Duration;
 use upstream::MODES;
 pub(super) use upstream::RawUpstream;
 
+use super::Compression;
 use super::model::{AdminCommands, Config, Eviction, Mget, Policy, User};
 use super::slot::Slot;
 
@@ -146,6 +147,11 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     key("l3.backoff_min", Slot::Span(MS..=HOUR, |r| &mut r.config.l3.upstream.backoff_min)),
     key("l3.backoff_max", Slot::Span(MS..=HOUR, |r| &mut r.config.l3.upstream.backoff_max)),
 
+    key("l3.compression", Slot::Choice { names: COMPRESSION, get: |r| r.config.l3.compression.name(), set: set_compression }),
+    key("l3.compression_level", Slot::Count(1..=19, |r| &mut r.config.l3.compression_level)),
+    // The longest integer has 20 bytes.
+    key("l3.compression_min_size", Slot::Size(32..=GIB, |r| &mut r.config.l3.compression_min_size)),
+
     key("targets.hit_rate.l1", Slot::Share(|r| &mut r.config.targets.hit_rate.l1)),
     key("targets.hit_rate.l2", Slot::Share(|r| &mut r.config.targets.hit_rate.l2)),
     key("targets.hit_rate.l3", Slot::Share(|r| &mut r.config.targets.hit_rate.l3)),
@@ -165,6 +171,9 @@ pub(super) static POLICY_KEYS: &[Key<Policy>] = &[
     key("stale_if_error", Slot::MaybeSpan(ZERO..=YEAR, |p| &mut p.stale_if_error)),
     key("mget", Slot::Choice { names: MGET, get: |p| p.mget.name(), set: set_mget }),
     key("no_cache", Slot::Flag(|p| &mut p.no_cache)),
+    key("refresh_ahead", Slot::Flag(|p| &mut p.refresh_ahead)),
+    key("compress", Slot::MaybeFlag(|p| &mut p.compress)),
+    key("dictionary", Slot::Files(|p| &mut p.dictionary)),
     key("write", Slot::Fixed(&["home", "through"])),
 ];
 
@@ -185,7 +194,7 @@ pub(super) static LATER: &[&str] = &["server.admin", "l4", "warm"];
 pub(super) static OFF_SWITCHES: [&str; 1] = ["l4.enabled"];
 
 /// The same for one `[[policy]]`.
-pub(super) static POLICY_LATER: &[&str] = &["compress"];
+pub(super) static POLICY_LATER: &[&str] = &[];
 
 /// Bytes of a glob: it is matched against every key.
 pub(super) const MAX_PATTERN: usize = 1024;
@@ -195,6 +204,7 @@ const A_FILE: &str = "the path of a file";
 const A_PEM_FILE: &str = "the path of a PEM file";
 const LATENCY: std::ops::RangeInclusive<Duration> = Duration::from_micros(1)..=HOUR;
 const EVICTION: &[&str] = &["s3-fifo", "lru"];
+const COMPRESSION: &[&str] = &["off", "zstd"];
 const ADMIN_COMMANDS: &[&str] = &["read", "deny", "pass"];
 const MGET: &[&str] = &["atomic", "per-key"];
 
@@ -205,6 +215,11 @@ fn set_eviction(raw: &mut Raw, name: &str) {
 fn set_admin_commands(raw: &mut Raw, name: &str) {
     let all = [AdminCommands::Read, AdminCommands::Deny, AdminCommands::Pass];
     raw.config.server.admin_commands = all.into_iter().find(|a| a.name() == name).unwrap_or_default();
+}
+
+fn set_compression(raw: &mut Raw, name: &str) {
+    let zstd = name == Compression::Zstd.name();
+    raw.config.l3.compression = if zstd { Compression::Zstd } else { Compression::Off };
 }
 
 fn set_mget(policy: &mut Policy, name: &str) {
@@ -305,6 +320,7 @@ mod tests {
     #[test]
     fn choices_are_named_by_their_values() {
         assert_eq!(EVICTION, [Eviction::S3Fifo.name(), Eviction::Lru.name()]);
+        assert_eq!(COMPRESSION, [Compression::Off.name(), Compression::Zstd.name()]);
         assert_eq!(MGET, [Mget::Atomic.name(), Mget::PerKey.name()]);
         let admin = [AdminCommands::Read, AdminCommands::Deny, AdminCommands::Pass];
         assert_eq!(ADMIN_COMMANDS, admin.map(AdminCommands::name));

@@ -14,6 +14,8 @@ use crate::proxy::LaneKey;
 const MOST_HOPS: u8 = 16;
 /// From so many on it rests in between: nodes that disagree need time.
 const MANY_HOPS: u8 = 4;
+/// For so long what a node said counts more than a map that may be older.
+const FRESH: Duration = Duration::from_secs(1);
 /// Before a request is tried again where it was refused.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -60,7 +62,9 @@ impl Proxy {
         self.counters.home_redirects.add(1);
         stray.ticket.strayed();
         stray.course.asking = false;
-        stray.course.hops = stray.course.hops.saturating_add(1);
+        // Nodes between which a slot's keys are on their way may send a request back and forth for as long as it takes.
+        let later = matches!(stray.why, Why::Redirected(Redirect::Later, _));
+        stray.course.hops = if later { 0 } else { stray.course.hops.saturating_add(1) };
         self.catch_up(ways);
         let to = match &stray.why {
             Why::Redirected(Redirect::Moved { to, .. } | Redirect::Ask { to, .. }, _) => {
@@ -117,7 +121,7 @@ impl Proxy {
     }
 
     /// A node says who owns a slot that it was thought to own.
-    fn learn(&self, ways: &Ways, slot: u16, from: NodeId, to: NodeId) {
+    pub(super) fn learn(&self, ways: &Ways, slot: u16, from: NodeId, to: NodeId) {
         let place = usize::from(slot);
         let believed = ways.owners.borrow().get(place).copied().unwrap_or(NodeId::NONE);
         if from == to || believed != from && believed != NodeId::NONE {
@@ -126,6 +130,8 @@ impl Proxy {
         if let Some(owner) = ways.owners.borrow_mut().get_mut(place) {
             *owner = to;
         }
+        let until = clock::now().saturating_add(clock::nanos(FRESH));
+        ways.learned.borrow_mut().insert(slot, (to, until));
         ways.cluster.moved(slot, believed, to);
         self.depart(ways, from, &[slot].into_iter().collect());
     }

@@ -6,15 +6,17 @@
 //! or when a node says so first.
 
 mod detour;
+mod own;
 mod waiting;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Ask, LaneKey, Proxy, Ticket, error_reply};
-use crate::backend::cluster::{Cluster, NodeId, SLOTS, SlotSet, slot};
+use crate::backend::cluster::{Cluster, NodeId, Redirect, SLOTS, SlotSet, slot};
 use crate::backend::lane::{Block, Course, Lane, Reply};
 use crate::backend::node::Node;
 use crate::clock;
@@ -22,6 +24,7 @@ use crate::command::{Command, KeyRef, id};
 use crate::resp::Request;
 
 pub(super) use detour::Detour;
+pub(super) use own::OwnDetour;
 use waiting::Waiting;
 
 /// Where a request goes.
@@ -56,6 +59,8 @@ pub(super) struct Ways {
     /// The version of the map that was taken over last.
     seen: Cell<u64>,
     owners: RefCell<Box<[NodeId]>>,
+    /// What nodes said that the shared map may not know yet, and until when that counts more.
+    learned: RefCell<HashMap<u16, (NodeId, u64)>>,
     any: Cell<NodeId>,
     leaving: RefCell<Vec<Leaving>>,
     waiting: RefCell<Waiting>,
@@ -71,6 +76,7 @@ impl Ways {
         Ways {
             seen: Cell::new(0),
             owners: RefCell::new(vec![NodeId::NONE; SLOTS].into()),
+            learned: RefCell::default(),
             any: Cell::new(cluster.any()),
             leaving: RefCell::default(),
             waiting: RefCell::default(),
@@ -141,6 +147,13 @@ impl Proxy {
         }
     }
 
+    /// The way to where a redirection points. None: it cannot be used.
+    pub fn way_by(&self, lane: LaneKey, redirect: &Redirect) -> Option<Way> {
+        let (Redirect::Moved { slot, to } | Redirect::Ask { slot, to }) = redirect else { return None };
+        let node = self.ways.as_ref()?.cluster.meet(to).ok()?;
+        Some(Way { lane, node, slot: *slot })
+    }
+
     /// The way of what goes to this node, whatever it is about.
     pub fn way_to(&self, lane: LaneKey, node: NodeId) -> Way {
         Way { lane, node, slot: Course::NO_SLOT }
@@ -206,10 +219,12 @@ impl Proxy {
     #[cold]
     fn take_over(&self, ways: &Ways, version: u64) {
         ways.seen.set(version);
-        let now = ways.cluster.owners();
+        let (now, at) = (ways.cluster.owners(), clock::now());
+        let mut learned = ways.learned.borrow_mut();
+        learned.retain(|slot, (to, until)| *until > at && now.get(usize::from(*slot)) != Some(to));
         let mut left: Vec<(NodeId, SlotSet)> = Vec::new();
         for (slot, (before, owner)) in ways.owners.borrow_mut().iter_mut().zip(now).enumerate() {
-            if owner == NodeId::NONE || *before == owner {
+            if owner == NodeId::NONE || *before == owner || learned.contains_key(&(slot as u16)) {
                 continue;
             }
             let before = std::mem::replace(before, owner);
@@ -220,6 +235,7 @@ impl Proxy {
                 None => left.push((before, [slot as u16].into_iter().collect())),
             }
         }
+        drop(learned);
         ways.any.set(ways.cluster.any());
         for (node, slots) in left {
             self.depart(ways, node, &slots);

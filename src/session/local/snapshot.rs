@@ -44,8 +44,8 @@ impl Snapshot {
             l1: copies.map(|c| c.l1().stats()),
             flights: copies.map_or(0, |c| c.flights()),
             lease_left: Duration::from_nanos(copies.map_or(0, |c| c.lease_left(now))),
-            guarding: shared.confirmations.guarding(),
-            trouble: shared.node.breaker.trouble(),
+            guarding: shared.guarding(),
+            trouble: shared.trouble(),
             checkup: shared.health.latest(),
         }
     }

@@ -59,7 +59,8 @@ async fn unblock(
     let id = tag.id.to_string();
     let waits = || client.blocked.lock().as_ref().is_some_and(|now| Arc::ptr_eq(now, tag));
     for _ in 0..ATTEMPTS {
-        let answer = proxy.ask_home(lane, &[b"CLIENT", b"UNBLOCK", id.as_bytes(), reason]).await?;
+        let way = proxy.way_to(lane, tag.node);
+        let answer = proxy.ask_by(way, &[b"CLIENT", b"UNBLOCK", id.as_bytes(), reason]).await?;
         if reply::parse_integer(&answer) == Some(1) {
             return Ok(true);
         }

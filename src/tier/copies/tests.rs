@@ -1,4 +1,5 @@
 use super::*;
+use crate::backend::tracking::Sink;
 use crate::config::Config;
 use crate::tier::l1::Policy;
 
@@ -13,7 +14,7 @@ fn what_the_guard_changes_meanwhile_is_not_of_one_moment() {
     let copies = copies();
     assert!(copies.at_one_moment(|| true));
     assert!(!copies.at_one_moment(|| false));
-    let invalidated = || copies.invalidate(&mut [b"k".as_slice()].into_iter());
+    let invalidated = || copies.ward(NodeId::FIRST).invalidate(&mut [b"k".as_slice()].into_iter());
     assert!(!copies.at_one_moment(|| {
         invalidated();
         true

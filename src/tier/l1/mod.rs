@@ -79,6 +79,8 @@ pub struct Fill<'a> {
     pub absent: bool,
     /// Seconds; the present time.
     pub filled_at: u32,
+    /// Nanoseconds after `fresh_until` for which [`Reader::get_ahead`] serves the copy, while it is renewed.
+    pub ahead: u64,
 }
 
 /// What an operator sees of a copy.
@@ -89,8 +91,8 @@ pub struct CopyInfo {
     pub reply_len: usize,
     /// Seconds.
     pub filled_at: u32,
-    /// Nanoseconds.
-    pub fresh_until: u64,
+    /// Nanoseconds; the end of its life.
+    pub ends: u64,
     /// Seconds.
     pub stale_until: u32,
     pub absent: bool,
@@ -105,7 +107,7 @@ impl CopyInfo {
             tail: view.tail().to_vec(),
             reply_len: view.reply().len(),
             filled_at: view.filled_at(),
-            fresh_until: view.fresh_until(),
+            ends: view.ends(),
             stale_until: view.stale_until(),
             absent: view.is(ABSENT),
             freq: view.freq(),
@@ -215,8 +217,8 @@ impl L1 {
     /// As [`L1::insert`], if `valid` says so under the shard's lock: whoever makes it say no and then removes the key
     /// leaves no copy behind. None: it said no.
     pub fn insert_if(&self, fill: &Fill<'_>, valid: impl FnOnce() -> bool) -> Option<bool> {
-        let Fill { hash, key, kind, tail, reply, fresh_until, stale_until, absent, filled_at } = *fill;
-        let draft = Draft { key, kind, tail, reply, fresh_until, stale_until, filled_at, absent };
+        let Fill { hash, key, kind, tail, reply, fresh_until, stale_until, absent, filled_at, ahead } = *fill;
+        let draft = Draft { key, kind, tail, reply, fresh_until, stale_until, filled_at, absent, ahead };
         let Some(need) = self.admit(&draft) else {
             self.budget.refused.fetch_add(1, Relaxed);
             return Some(false);

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::L1;
 use super::reclaim::Pinned;
-use super::record::{ABSENT, View};
+use super::record::{ABSENT, AHEAD, View};
 
 /// Looks copies up. It pins the epoch, so make one for each batch of requests and drop it after.
 ///
@@ -45,6 +45,13 @@ impl<'a> Reader<'a> {
     pub fn get_stale(&self, hash: u64, key: &[u8], kind: u32, tail: &[u8], now_s: u32) -> Option<Hit<'_>> {
         let view = self.find(hash, key, kind, tail)?;
         (!view.is(ABSENT) && view.stale_until() > now_s).then(|| self.hit(view))
+    }
+
+    /// The copy of this request that is no longer fresh, but to be served at `now_ns` while it is renewed. Counts as a
+    /// use.
+    pub fn get_ahead(&self, hash: u64, key: &[u8], kind: u32, tail: &[u8], now_ns: u64) -> Option<Hit<'_>> {
+        let view = self.find(hash, key, kind, tail)?;
+        (view.is(AHEAD) && view.ends() > now_ns).then(|| self.hit(view))
     }
 
     #[inline]
@@ -96,6 +103,11 @@ impl<'r> Hit<'r> {
     /// Nanoseconds.
     pub fn fresh_until(&self) -> u64 {
         self.0.fresh_until()
+    }
+
+    /// Recent hits, this one included, 3 at most.
+    pub fn freq(&self) -> u8 {
+        self.0.freq()
     }
 
     /// Whether the reply says that the key does not exist.

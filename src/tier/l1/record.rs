@@ -2,7 +2,7 @@
 //!
 //! A record: one reply copy in one allocation.
 //!
-//! Layout: [`Header`], then the bytes of key, tail and reply, back to back. A published record never changes, but for the
+//! Layout: [`Header`], then the bytes of key, tail and reply, back to back, and of a number if the header says so. A published record never changes, but for the
 //! atomics in its header. It is owned by a shard's slab ([`Record`]), reachable through the shard's table, and read
 //! through a [`View`] by whoever is [`Pinned`] or holds the shard's lock.
 
@@ -24,6 +24,8 @@ pub(super) const STUB: u8 = 2;
 pub(super) const ABSENT: u8 = 4;
 /// The record has pages of its own.
 const PAGED: u8 = 8;
+/// The copy lives on for a while after it is no longer fresh: for how long stands behind the reply.
+pub(super) const AHEAD: u8 = 16;
 
 /// Hits beyond this many are not told apart.
 pub(super) const MAX_FREQ: u8 = 3;
@@ -62,11 +64,13 @@ pub(super) struct Draft<'a> {
     pub(super) stale_until: u32,
     pub(super) filled_at: u32,
     pub(super) absent: bool,
+    pub(super) ahead: u64,
 }
 
 impl Draft<'_> {
     fn len(&self) -> usize {
-        size_of::<Header>() + self.key.len() + self.tail.len() + self.reply.len()
+        let after = if self.ahead > 0 { size_of::<u64>() } else { 0 };
+        size_of::<Header>() + self.key.len() + self.tail.len() + self.reply.len() + after
     }
 
     /// Bytes the record will cost.
@@ -87,7 +91,9 @@ impl Draft<'_> {
             slot: AtomicU32::new(0),
             touched: AtomicU16::new(self.filled_at as u16),
             freq: AtomicU8::new(0),
-            flags: if self.absent { ABSENT } else { 0 } | if paged { PAGED } else { 0 },
+            flags: [(self.absent, ABSENT), (paged, PAGED), (self.ahead > 0, AHEAD)]
+                .iter()
+                .fold(0, |flags, (is, flag)| if *is { flags | flag } else { flags }),
         }
     }
 }
@@ -112,11 +118,13 @@ impl Unseated {
         let (base, paged) = allocate(draft.len());
         assert!(base.addr().get() >> ADDRESS_BITS == 0, "an address of more than 48 bits");
         let record = base.cast::<Header>();
-        // SAFETY: the allocation is aligned for and holds a header and the three slices, and nobody else has it yet.
+        // SAFETY: the allocation is aligned for and holds a header and the slices, and nobody else has it yet.
         unsafe {
             record.write(draft.header(paged));
             let mut at = base.add(size_of::<Header>());
-            for bytes in [draft.key, draft.tail, draft.reply] {
+            let ahead = draft.ahead.to_ne_bytes();
+            let ahead: &[u8] = if draft.ahead > 0 { &ahead } else { &[] };
+            for bytes in [draft.key, draft.tail, draft.reply, ahead] {
                 at.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
                 at = at.add(bytes.len());
             }
@@ -219,8 +227,14 @@ impl<'g> View<'g> {
     }
 
     fn len(self) -> usize {
+        let after = if self.is(AHEAD) { size_of::<u64>() } else { 0 };
+        size_of::<Header>() + self.contents() + after
+    }
+
+    /// Bytes of key, tail and reply.
+    fn contents(self) -> usize {
         let header = self.header();
-        size_of::<Header>() + header.key_len as usize + header.tail_len as usize + header.reply_len as usize
+        header.key_len as usize + header.tail_len as usize + header.reply_len as usize
     }
 
     pub(super) fn footprint(self) -> usize {
@@ -266,6 +280,12 @@ impl<'g> View<'g> {
         self.header().fresh_until
     }
 
+    /// When it ends. Only copies that are to be renewed before live longer than they are fresh.
+    pub(super) fn ends(self) -> u64 {
+        let ahead = if self.is(AHEAD) { self.bytes(self.contents(), size_of::<u64>() as u32) } else { &[] };
+        self.fresh_until().saturating_add(ahead.try_into().map_or(0, u64::from_ne_bytes))
+    }
+
     #[inline]
     pub(super) fn stale_until(self) -> u32 {
         self.header().stale_until
@@ -273,7 +293,7 @@ impl<'g> View<'g> {
 
     /// Whether nobody may be served from it any more, at a time in seconds.
     pub(super) fn expired(self, now_s: u32) -> bool {
-        self.stale_until() <= now_s && self.fresh_until() <= u64::from(now_s) * NS_PER_S
+        self.stale_until() <= now_s && self.ends() <= u64::from(now_s) * NS_PER_S
     }
 
     pub(super) fn kind(self) -> u32 {
@@ -349,6 +369,7 @@ mod tests {
             stale_until: 4,
             filled_at: 70_000,
             absent: false,
+            ahead: 0,
         }
     }
 
@@ -400,6 +421,20 @@ mod tests {
         });
         let fresher = Draft { stale_until: 1, ..draft() };
         with(&fresher, |view| assert!(!view.expired(2)));
+    }
+
+    #[test]
+    fn lives_on_for_as_long_as_stands_behind_the_reply() {
+        let ahead = Draft { stale_until: 0, ahead: 2 * NS_PER_S, ..draft() };
+        with(&ahead, |view| {
+            assert_eq!(
+                (view.reply(), view.fresh_until(), view.ends()),
+                (&b"$1\r\nx\r\n"[..], 3 * NS_PER_S, 5 * NS_PER_S)
+            );
+            assert!(!view.expired(4) && view.expired(5) && view.is(AHEAD));
+            assert_eq!(view.footprint(), 80);
+        });
+        with(&draft(), |view| assert_eq!((view.ends(), view.is(AHEAD)), (3 * NS_PER_S, false)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{good, text};
+use super::{End, good, text};
 use crate::support::{Cluster, Value};
 
 #[test]
@@ -64,12 +64,11 @@ fn a_manual_failover_is_not_noticed() {
                 assert_eq!(good(&mut client, &["GET", &key]), text(&count.to_string()));
             }
         });
+        let ending = End::of(&end);
         thread::sleep(Duration::from_millis(200));
         cluster.failover(3);
-        thread::sleep(Duration::from_millis(500));
-        cluster.failover(0);
-        thread::sleep(Duration::from_millis(500));
-        end.store(true, SeqCst);
+        cluster.wait_ok();
+        drop(ending);
         counting.join().expect("counted without an error");
     });
 }

@@ -1,13 +1,17 @@
 //! A Redis Cluster as home: clients see one Redis.
 
+mod copies;
 mod failover;
+mod leases;
 mod members;
 mod moving;
 mod places;
 mod reshard;
 mod words;
 
-use crate::support::{Client, Value};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use crate::support::{Client, Cluster, Shape, Value};
 
 /// Calls, and panics on an error.
 fn good(client: &mut Client, words: &[&str]) -> Value {
@@ -18,4 +22,24 @@ fn good(client: &mut Client, words: &[&str]) -> Value {
 
 fn text(words: &str) -> Value {
     Value::Bulk(words.as_bytes().to_vec())
+}
+
+/// Three masters and no replicas.
+fn small() -> Cluster {
+    Cluster::start_as(Shape { replicas: 0, ..Shape::default() })
+}
+
+/// Ends what others do when it is dropped, by a failure too.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+impl<'a> End<'a> {
+    fn of(end: &'a AtomicBool) -> Self {
+        End(end)
+    }
 }

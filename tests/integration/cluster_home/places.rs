@@ -73,7 +73,8 @@ fn nodes_may_speak_tls_and_ask_who_it_is() {
     let cluster = Cluster::start_as(Shape { login, tls: true, ..Shape::default() });
     works(&cluster, &[]);
     // In clear text nobody answers, and who is nobody hears so.
-    let strata = cluster.strata(&[("l3.password", "wrong")]);
+    // For so long a request waits for a node that serves it.
+    let strata = cluster.strata(&[("l3.password", "wrong"), ("l3.request_timeout", "500ms")]);
     let reply = strata.connect().call(&["GET", "k"]).unwrap();
     assert!(matches!(&reply, Value::Error(text) if text.contains("WRONGPASS")), "{reply:?}");
 }

@@ -53,6 +53,8 @@ const VALUES: &[&[u8]] = &[
     b"1e3",
     b"\0\xff\r\n$3\r\n",
     b"a value that is longer than the forty-four bytes of an embedded string",
+    b"{\"name\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"tags\":[\"aaaaaaaa\",\"aaaaaaaa\",\"aaaaaaaa\"]}",
+    b"\xffsz\0\xffsz\0",
 ];
 
 struct Template {
@@ -83,10 +85,12 @@ pub(super) struct Generator {
 }
 
 impl Generator {
-    pub(super) fn new(random: StdRng, protocol: u8) -> Generator {
+    /// `unlike` are parts of templates that are left out.
+    pub(super) fn new(random: StdRng, protocol: u8, unlike: &[&str]) -> Generator {
         let of_7_0 = is_redis_7_0();
         let newer = |line: &&str| !OF_REDIS_7_0.iter().any(|words| line.contains(&format!(" {words}")));
         let lines = TEMPLATES.iter().flat_map(|group| group.lines()).filter(|line| of_7_0 || newer(line));
+        let lines = lines.filter(|line| !unlike.iter().any(|part| line.contains(part)));
         let templates = lines.map(Template::parse).collect();
         Generator { random, templates, protocol, stream_id: 10, expired: None }
     }
@@ -237,7 +241,7 @@ mod tests {
     use super::*;
 
     fn generator(seed: u64) -> Generator {
-        Generator::new(StdRng::seed_from_u64(seed), 2)
+        Generator::new(StdRng::seed_from_u64(seed), 2, &[])
     }
 
     #[test]

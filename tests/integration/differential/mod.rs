@@ -20,8 +20,9 @@ use generate::Generator;
 use run::{Lockstep, Mismatch};
 
 /// Runs `count` commands of `protocol` in random batches; panics with the shrunk commands on a mismatch.
-fn differ(target: &Endpoint, reference: &Endpoint, protocol: u8, seed: u64, count: usize) {
-    let mut generator = Generator::new(StdRng::seed_from_u64(seed ^ u64::from(protocol)), protocol);
+fn differ(target: &Endpoint, reference: &Endpoint, protocol: u8, unlike: &[&str], seed: u64, count: usize) {
+    let random = StdRng::seed_from_u64(seed ^ u64::from(protocol));
+    let mut generator = Generator::new(random, protocol, unlike);
     let mut history = Vec::new();
     let mut both = Lockstep::connect(target, reference, protocol).expect("both servers accept");
     let mut sent = 0;
@@ -62,8 +63,12 @@ struct Servers {
 
 impl Servers {
     fn start(target: Target) -> Servers {
+        Servers::start_with(target, &[])
+    }
+
+    fn start_with(target: Target, settings: &[(&str, &str)]) -> Servers {
         let home = RedisServer::start(&[]);
-        let strata = (target == Target::Strata).then(|| Strata::start(&home.unix(), &[]));
+        let strata = (target == Target::Strata).then(|| Strata::start(&home.unix(), settings));
         Servers { reference: RedisServer::start(&[]), home, strata }
     }
 
@@ -72,7 +77,11 @@ impl Servers {
     }
 
     fn differ(&self, protocol: u8, count: usize) {
-        differ(&self.target(), &self.reference.unix(), protocol, seed(), count);
+        self.differ_but_for(&[], protocol, count);
+    }
+
+    fn differ_but_for(&self, unlike: &[&str], protocol: u8, count: usize) {
+        differ(&self.target(), &self.reference.unix(), protocol, unlike, seed(), count);
     }
 }
 
@@ -88,6 +97,21 @@ fn replies_are_those_of_redis_in_resp2() {
 #[test]
 fn replies_are_those_of_redis_in_resp3() {
     Servers::start(Target::chosen()).differ(3, commands());
+}
+
+/// All strings that are long enough are kept compressed: nothing of it shows.
+const COMPRESSED: [(&str, &str); 2] = [("l3.compression", "zstd"), ("l3.compression_min_size", "32B")];
+/// But to who asks how a value is kept.
+const SHOWN: [&str; 1] = ["OBJECT ENCODING"];
+
+#[test]
+fn replies_are_those_of_redis_where_values_are_compressed_in_resp2() {
+    Servers::start_with(Target::chosen(), &COMPRESSED).differ_but_for(&SHOWN, 2, commands());
+}
+
+#[test]
+fn replies_are_those_of_redis_where_values_are_compressed_in_resp3() {
+    Servers::start_with(Target::chosen(), &COMPRESSED).differ_but_for(&SHOWN, 3, commands());
 }
 
 #[test]

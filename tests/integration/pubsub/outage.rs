@@ -75,10 +75,29 @@ fn a_connection_that_hangs_in_silence_is_replaced() {
         "{}",
         strata.output()
     );
+    // What home knows of the old connection is no sign of the new one.
+    relay.refuse(true);
+    relay.cut();
+    assert!(wait_until(LONG, || known_at(&home, "x") == 0));
     relay.stall(Direction::Replies, false);
+    relay.refuse(false);
     assert!(wait_until(LONG, || known_at(&home, "x") == 1));
     call(&mut home.connect(), "PUBLISH x m");
     assert_eq!(a.read().unwrap(), message("x", "m"));
+}
+
+/// A wait that is shorter than the pause between two probes was once taken for an answer that did not come.
+#[test]
+fn a_connection_without_an_open_question_waits_for_nothing() {
+    let home = RedisServer::start(&[]);
+    let relay = Relay::start(&home.tcp());
+    let strata = Strata::start(&relay.endpoint(), &[("l2.request_timeout", "900ms")]);
+    let mut a = strata.connect();
+    subscribe(&mut a, "x");
+    let asked = home.calls("ping");
+    assert!(wait_until(LONG, || home.calls("ping") > asked + 8), "probes go on");
+    let output = strata.output();
+    assert!(!output.contains("connection of subscriptions lost"), "{output}");
 }
 
 #[test]

@@ -183,9 +183,11 @@ impl RedisServer {
         self.process.as_mut().expect("redis-server runs").signal(signal).expect("redis-server takes signals");
     }
 
-    /// The fields of an INFO section.
+    /// The fields of an INFO section. Asked again where the connection is cut, as sentinels do to a server whose role
+    /// they change.
     pub(crate) fn info(&self, section: &str) -> BTreeMap<String, String> {
-        let reply = self.connect().call(&["INFO", section]).expect("INFO is answered");
+        let ask = || self.try_connect().and_then(|mut client| client.call(&["INFO", section]));
+        let reply = ask().or_else(|_| ask()).expect("INFO is answered");
         let text = String::from_utf8_lossy(reply.bytes().expect("INFO is text")).into_owned();
         let fields = text.lines().filter_map(|line| line.split_once(':'));
         fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()

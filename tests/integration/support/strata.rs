@@ -39,7 +39,8 @@ impl Strata {
 
     fn start_at(port: Port, url: &str, file: &str, settings: &[(&str, &str)]) -> Strata {
         let binary = program();
-        let mut all = vec![("l2.url", url), ("l2.binary", &*binary)];
+        // A machine under load may take longer than the default to accept a connection.
+        let mut all = vec![("l2.url", url), ("l2.binary", &*binary), ("l2.connect_timeout", "5s")];
         all.extend(settings);
         Strata::start_on(port, file, &all)
     }

@@ -244,7 +244,7 @@ fn what_expires_is_told() {
     for options in ["", "BCAST"] {
         pair.same(|endpoint| {
             let mut writer = connect(endpoint);
-            call(&mut writer, "SET k v PX 60");
+            call(&mut writer, "SET k v PX 700");
             let (mut client, _) = two(endpoint, options);
             let mut seen = frames(&mut client, "GET k", 1);
             seen.push(raw(&mut client));

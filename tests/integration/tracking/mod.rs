@@ -35,7 +35,10 @@ impl Pair {
 
     fn start_with(settings: &[(&str, &str)]) -> Pair {
         let (bare, home) = (RedisServer::start(&[]), RedisServer::start(&[]));
-        let strata = Strata::start(&home.unix(), settings);
+        // On a machine under load a lease of a second may run out, of which clients are told.
+        let mut all = vec![("l2.lease", "20s")];
+        all.extend(settings);
+        let strata = Strata::start(&home.unix(), &all);
         Pair { bare, home, strata }
     }
 

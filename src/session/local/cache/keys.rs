@@ -5,9 +5,11 @@ use std::rc::Rc;
 use super::{SYNTAX, Value, text};
 use crate::clock;
 use crate::command::all;
+use crate::config::Config;
 use crate::proxy::{LaneKey, Proxy};
 use crate::resp::{Proto, Request, encode, reply};
 use crate::session::Session;
+use crate::tier::compress::MARK;
 use crate::tier::copies::{kind_command, kind_database, kind_proto};
 use crate::tier::glob;
 use crate::tier::l1::{CopyInfo, Cursor};
@@ -24,10 +26,13 @@ const SHOWN_BYTES: usize = 128;
 impl Session {
     pub(super) fn cache_where(&mut self, key: &[u8]) {
         let (proxy, lane, key) = (self.context.proxy.clone(), self.lane, key.to_vec());
+        let config = self.context.config.clone();
         self.reply_later(async move {
             let l1 = copies_of(&proxy, &key);
             let home = at_home(&proxy, lane, &key).await;
-            Value::map([("l1", l1), (proxy.shared.node.section, home)]).encoded(lane.proto)
+            let policy = policy_of(&config, &key);
+            Value::map([("l1", l1), (proxy.shared.node.section, home), ("policy", policy)])
+                .encoded(lane.proto)
         });
     }
 
@@ -111,6 +116,15 @@ async fn delete_matching(proxy: &Rc<Proxy>, lane: LaneKey, pattern: &[u8]) -> Re
     }
 }
 
+/// The policy that matched, and what it says, as in the configuration.
+fn policy_of(config: &Config, key: &[u8]) -> Value {
+    let found = config.policies.iter().find(|policy| glob::matches(policy.pattern.as_bytes(), key));
+    found.map_or(Value::Nothing, |policy| {
+        let shown = |(name, value): (&str, String)| (name.to_owned(), text(value.trim_matches('"')));
+        Value::Map(policy.settings().into_iter().map(shown).collect())
+    })
+}
+
 /// The copies of a key in L1.
 fn copies_of(proxy: &Proxy, key: &[u8]) -> Value {
     let Some(copies) = &proxy.shared.copies else {
@@ -137,7 +151,7 @@ fn describe(copy: &CopyInfo, now: u64) -> Value {
         ("says", text(if copy.absent { "absent" } else { "value" })),
         ("bytes", copy.reply_len.into()),
         ("age_seconds", u64::from(clock::seconds(now).saturating_sub(copy.filled_at)).into()),
-        ("time_left_ms", (copy.fresh_until.saturating_sub(now) / 1_000_000).into()),
+        ("time_left_ms", (copy.ends.saturating_sub(now) / 1_000_000).into()),
         ("recent_hits", u64::from(copy.freq).into()),
     ])
 }
@@ -168,10 +182,25 @@ async fn at_home(proxy: &Rc<Proxy>, lane: LaneKey, key: &[u8]) -> Value {
         ("type".to_owned(), name.map_or(Value::Nothing, |name| Value::Text(name.to_vec()))),
         ("time_left_ms".to_owned(), number(&life)),
     ];
+    if proxy.compresses() && name == Some(b"string") {
+        pairs.extend(as_stored(proxy, lane, key).await);
+    }
     if let Some(error) = [exists.err(), kind.err(), life.err()].into_iter().flatten().next() {
         pairs.push(("error".to_owned(), text(error)));
     }
     Value::Map(pairs)
+}
+
+/// How home keeps a string value, where a policy compresses.
+async fn as_stored(proxy: &Rc<Proxy>, lane: LaneKey, key: &[u8]) -> Vec<(String, Value)> {
+    let (mark, length): ([&[u8]; 4], [&[u8]; 2]) = ([b"GETRANGE", key, b"0", b"2"], [b"STRLEN", key]);
+    let (mark, length) = tokio::join!(proxy.ask_home(lane, &mark), proxy.ask_home(lane, &length));
+    let marked = mark.ok().map(|mark| u64::from(reply::bulk(&mark) == Some(MARK)));
+    let length = length.ok().and_then(|length| reply::parse_integer(&length));
+    vec![
+        ("compressed".to_owned(), marked.into()),
+        ("stored_bytes".to_owned(), length.map_or(Value::Nothing, Value::Number)),
+    ]
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod keys;
 mod tiers;
+mod values;
 
 use super::snapshot::Snapshot;
 use super::value::{Value, text};
@@ -18,6 +19,8 @@ const HELP: &[&str] = &[
     "CACHE <subcommand> [<arg> ...]. Subcommands are:",
     "CLEAR (L1|COPIES)",
     "    Drop all copies. Home keeps what it has.",
+    "GET <key> [NOPROMOTE]",
+    "    Return the value of a key like GET. With NOPROMOTE no copy is made of it.",
     "HEALTH",
     "    Report each tier as healthy, degraded or unhealthy, with the reason.",
     "HOTKEYS [<count>]",
@@ -27,6 +30,10 @@ const HELP: &[&str] = &[
     "INVALIDATE MATCH <pattern> [FROM HOME]",
     "    Drop the copies of all keys that match. With FROM HOME delete the keys of the",
     "    selected database that match, too. Returns the number of keys.",
+    "SET <key> <value> [EX <seconds>|PX <milliseconds>] [TIER L1|L2|L3]",
+    "    Set a key like SET, at home, which is the tier L3, or L2 without it. With TIER L1",
+    "    home is not told: GET and MGET by this process find the value until it ends, the key",
+    "    is written, or L1 needs the room or loses its connection: it may vanish at any time.",
     "SLOWLOG [<count>]",
     "    Report the last requests that took long to answer (default: 10, -1 means",
     "    all), and which tier answered.",
@@ -49,6 +56,8 @@ impl Session {
         let fits = match &*subcommand {
             b"help" | b"health" | b"targets" => request.len() == 2,
             b"where" | b"clear" => request.len() == 3,
+            b"get" => (3..=4).contains(&request.len()),
+            b"set" => request.len() >= 4,
             b"stats" | b"hotkeys" | b"slowlog" => request.len() <= 3,
             b"invalidate" => request.len() >= 4,
             _ => return self.reply_error(Unknown::Subcommand.message(request)),
@@ -62,6 +71,8 @@ impl Session {
             b"stats" => self.cache_stats(request.arg(2)),
             b"health" => self.answer(&tiers::health(&self.snapshot(), &self.context.proxy.shared)),
             b"targets" => self.answer(&tiers::targets(&self.snapshot(), &self.context.config.targets)),
+            b"get" => self.cache_get(request),
+            b"set" => self.cache_set(request),
             b"where" => self.cache_where(request.arg(2).unwrap_or_default()),
             b"invalidate" => self.cache_invalidate(request),
             b"clear" => self.cache_clear(request.arg(2).unwrap_or_default()),

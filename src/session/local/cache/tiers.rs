@@ -44,6 +44,7 @@ pub(super) fn l1_stats(snapshot: &Snapshot) -> Value {
         ("deletes", totals.l1_deletes.into()),
         ("invalidations", totals.l1_invalidations.into()),
         ("flushes", totals.l1_flushes.into()),
+        ("renewed", totals.l1_renewed.into()),
         ("evictions", l1.evictions.into()),
         ("expired", l1.expired.into()),
         ("fenced", totals.l1_fenced.into()),
@@ -76,8 +77,18 @@ pub(super) fn home_stats(snapshot: &Snapshot) -> Value {
         ("confirmations", totals.guard_fences.into()),
         ("bytes", vitals.map(|v| v.used_memory).into()),
         ("max_bytes", vitals.map(|v| v.max_memory).into()),
+        ("compressed", totals.packed.into()),
+        ("compression_ratio", ratio(totals.packed_from, totals.packed_to)),
+        ("compress_cpu_usec", (totals.packing_nanos / 1_000).into()),
+        ("decompressed", totals.unpacked.into()),
+        ("decompress_cpu_usec", (totals.unpacking_nanos / 1_000).into()),
     ];
     with_times(pairs, &totals.home_get, &totals.home_set)
+}
+
+/// How many bytes of values one that is kept stands for.
+fn ratio(from: u64, to: u64) -> Value {
+    if to == 0 { Value::Nothing } else { text(format!("{:.2}", from as f64 / to as f64)) }
 }
 
 fn with_times<const N: usize>(

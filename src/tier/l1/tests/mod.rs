@@ -19,7 +19,18 @@ fn l1(policy: Policy, max_bytes: usize, shards: usize) -> L1 {
 fn fill<'a>(l1: &L1, key: &'a [u8], kind: u32, tail: &'a [u8], reply: &'a [u8]) -> Fill<'a> {
     let hash = l1.hash(key);
     let fresh_until = u64::from(LIFE) * NS;
-    Fill { hash, key, kind, tail, reply, fresh_until, stale_until: LIFE, absent: false, filled_at: 1 }
+    Fill {
+        hash,
+        key,
+        kind,
+        tail,
+        reply,
+        fresh_until,
+        stale_until: LIFE,
+        absent: false,
+        filled_at: 1,
+        ahead: 0,
+    }
 }
 
 /// Inserts. Readers of other tests may be pinned for a moment, which refuses fills.

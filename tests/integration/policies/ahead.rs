@@ -1,0 +1,51 @@
+//! Hot copies are renewed before they end.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{bulk, call, pair, statistic};
+
+const POLICY: &str = "[[policy]]\nmatch = \"hot:*\"\nl1_ttl = \"400ms\"\nrefresh_ahead = true\n\
+    [[policy]]\nmatch = \"cold:*\"\nl1_ttl = \"400ms\"\n";
+
+#[test]
+fn who_reads_all_the_time_never_waits_for_home() {
+    let (home, strata) = pair(POLICY);
+    let mut client = strata.connect();
+    call(&mut client, "SET hot:a v");
+    call(&mut client, "SET cold:a v");
+    let warm = crate::support::wait_until(Duration::from_secs(10), || {
+        let before = statistic(&mut client, "l1", "hits");
+        call(&mut client, "GET hot:a");
+        statistic(&mut client, "l1", "hits") > before
+    });
+    assert!(warm, "the copy never answers");
+    let count = |client: &mut _| [statistic(client, "l1", "misses"), statistic(client, "l1", "renewed")];
+    let [misses, renewed] = count(&mut client);
+    let end = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < end {
+        assert_eq!(call(&mut client, "GET hot:a"), bulk("v"));
+        thread::sleep(Duration::from_micros(500));
+    }
+    let [missed, renewals] = count(&mut client);
+    let renewals = renewals - renewed;
+    // A machine that stands still for long enough lets a copy end.
+    assert!(missed - misses <= 2, "{} misses", missed - misses);
+    assert!((5..=30).contains(&renewals), "{renewals} renewals in 3 s of copies that live 400 ms");
+    // What is renewed is as true as any copy.
+    home.connect().call(&["SET", "hot:a", "w"]).expect("home answers");
+    let seen =
+        crate::support::wait_until(Duration::from_secs(5), || call(&mut client, "GET hot:a") == bulk("w"));
+    assert!(seen);
+}
+
+#[test]
+fn a_copy_that_nobody_reads_is_not_renewed() {
+    let (_home, strata) = pair(POLICY);
+    let mut client = strata.connect();
+    call(&mut client, "SET hot:a v");
+    call(&mut client, "GET hot:a");
+    thread::sleep(Duration::from_millis(900));
+    assert_eq!(statistic(&mut client, "l1", "renewed"), 0);
+    assert_eq!(call(&mut client, "GET hot:a"), bulk("v"));
+}
