@@ -5,9 +5,11 @@
 //! once is bounded for the whole process ([`Places`]), in the order of asking. What waits for data has places of its
 //! own, so that those who wait never keep out those who would end the wait.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::Poll;
@@ -65,6 +67,42 @@ impl Places {
     }
 }
 
+impl Places {
+    /// One that is free, unless others wait for it.
+    pub fn at_once(&self, purpose: Purpose) -> Option<OwnedSemaphorePermit> {
+        self.of(purpose).0.clone().try_acquire_owned().ok()
+    }
+}
+
+/// The place that a connection takes, and who has leased it may give up for a while.
+#[derive(Clone)]
+pub struct Place(Rc<Cell<Option<OwnedSemaphorePermit>>>);
+
+impl Place {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        Place(Rc::new(Cell::new(Some(permit))))
+    }
+
+    /// Gives it up.
+    pub fn release(&self) {
+        self.0.take();
+    }
+
+    /// Takes another.
+    pub fn renew(&self, permit: OwnedSemaphorePermit) {
+        self.0.set(Some(permit));
+    }
+}
+
+/// Gives a place up at the end of its connection.
+struct Held(Place);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
 /// The places at each node.
 #[derive(Debug)]
 pub struct AllPlaces {
@@ -111,6 +149,11 @@ impl Tag {
     /// by the time home hears of it.
     pub fn retire(&self) {
         self.retired.store(true, SeqCst);
+    }
+
+    /// Whether it was named.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(SeqCst)
     }
 }
 
@@ -164,7 +207,7 @@ impl Pools {
             Err(_) => return Err(NoLease::Refused(DialError::Timeout(self.node.dial.timeout).to_string())),
         }
         let tag = Arc::new(Tag { id: line.id, node: self.number, retired: AtomicBool::new(false) });
-        Ok(Lease { line, tag, _place: place })
+        Ok(Lease { line, tag, place: Held(Place::new(place)) })
     }
 
     /// An idle connection, or a new one. That none can be made is said at once; bb8 would let its caller wait for all
@@ -186,13 +229,19 @@ impl Pools {
 pub struct Lease {
     line: PooledConnection<'static, Dialer>,
     tag: Arc<Tag>,
-    _place: OwnedSemaphorePermit,
+    // Dropped last: who is given the place is to find the connection in the pool.
+    place: Held,
 }
 
 impl Lease {
     /// What others may know of it.
     pub fn tag(&self) -> Arc<Tag> {
         self.tag.clone()
+    }
+
+    /// The place that it takes.
+    pub fn place(&self) -> Place {
+        self.place.0.clone()
     }
 
     /// The connection, which counts as spoiled from here on.
@@ -209,7 +258,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.line.spoiled |= self.tag.retired.load(SeqCst);
+        self.line.spoiled |= self.tag.is_retired();
     }
 }
 

@@ -45,10 +45,15 @@ impl Unknown {
 }
 
 impl Command {
-    /// The error for a wrong number of arguments, code first. An `EXEC` that is refused says what became of the
+    /// What errors of strata's own words about it begin with. An `EXEC` that is refused says what became of the
     /// transaction.
+    pub fn refusal(&self) -> &'static str {
+        if self.id == id::EXEC { "EXECABORT Transaction discarded because of:" } else { "ERR" }
+    }
+
+    /// The error for a wrong number of arguments, code first.
     pub fn arity_error(&self) -> String {
-        let code = if self.id == id::EXEC { "EXECABORT Transaction discarded because of:" } else { "ERR" };
+        let code = self.refusal();
         format!("{code} wrong number of arguments for '{}' command", self.name)
     }
 }

@@ -10,7 +10,7 @@ use super::own::Finder;
 use super::table::COUNT;
 use super::{
     Access, Acl, Admin, Args, Begin, Cache, Command, CommandId, Find, Flags, KeySpec, Reach, SessionNeed,
-    Unknown, Values, Why, lookup, only_key,
+    Spread, Unknown, Values, Why, lookup, only_key,
 };
 
 /// Rows that one process may learn in its life; a home that has more commands keeps the rest for itself.
@@ -122,6 +122,7 @@ impl Learned {
             reach: reach(&description),
             values: Values::Unseen,
             admin: if description.flags.contains(Flags::ADMIN) { Admin::Changes } else { Admin::No },
+            spread: Spread::One,
             turns: session(&description) == SessionNeed::Wait,
             hash_fields: false,
             replicates: description.flags.contains(Flags::WRITE),
@@ -207,6 +208,7 @@ mod tests {
             describe("hexpire", Flags::WRITE, vec![key_at(1, Access::RW)]),
             container,
             describe("commandlog|get", Flags::ADMIN, vec![]),
+            describe("memory|more", Flags::READONLY, vec![]),
             describe("cluster|slot-stats", Flags::READONLY, vec![]),
             describe("client|capa", Flags::empty(), vec![]),
         ]);
@@ -215,7 +217,8 @@ mod tests {
         assert_eq!(found(&learned, "commandlog GET 1").map(|c| c.name), Ok("commandlog|get"));
         assert_eq!(found(&learned, "commandlog nothing").map(|c| c.name), Err(Unknown::Subcommand));
         assert_eq!(found(&learned, "commandlog|get 1").map(|c| c.name), Err(Unknown::Command));
-        assert_eq!(found(&learned, "CLUSTER slot-stats").map(|c| c.name), Ok("cluster|slot-stats"));
+        assert_eq!(found(&learned, "MEMORY more").map(|c| c.name), Ok("memory|more"));
+        assert_eq!(found(&learned, "CLUSTER slot-stats").map(|c| c.name), Err(Unknown::Subcommand));
         assert_eq!(found(&learned, "client capa redirect").map(|c| c.name), Err(Unknown::Subcommand));
         assert_eq!(found(&learned, "nothing").map(|c| c.name), Err(Unknown::Command));
         assert_eq!(found(&learned, "get k").map(|c| c.name), Ok("get"));

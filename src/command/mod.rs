@@ -19,7 +19,7 @@ pub use facts::{Access, Acl, Begin, Find, Flags, KeySpec};
 pub use keys::{InvalidKeys, KeyRef, blocks, extract, session_need};
 pub use learned::{Description, Learned};
 pub use lookup::{all, by_id, lookup, resolve};
-pub use own::{Admin, Cache, Reach, SessionNeed, Values, Why};
+pub use own::{Admin, Cache, Merge, Reach, SessionNeed, Split, Spread, Values, Why};
 pub use table::{COUNT, id};
 pub use wait::longest_wait;
 
@@ -91,6 +91,8 @@ pub struct Command {
     pub reach: Reach,
     /// Whether it is about the server.
     pub admin: Admin,
+    /// Where it goes if home is several nodes.
+    pub spread: Spread,
     /// What it does with whole strings.
     pub values: Values,
     /// What follows it can only be run once it has been run.
@@ -126,6 +128,7 @@ impl Command {
             session,
             reach: own::reach(facts.name),
             admin: own::admin(facts.name),
+            spread: own::spread(facts.name),
             values: own::values(facts.name),
             turns: own::turns(facts.name, session),
             hash_fields: own::hash_fields(facts.name),

@@ -4,6 +4,10 @@
 //! A read-only command that neither [`CACHEABLE`] nor [`NOT_CACHED`] names does not compile.
 
 use super::facts::Flags;
+use spread::SPREAD;
+pub use spread::{Merge, Split, Spread};
+
+mod spread;
 
 /// Whether replies of a command may be kept as copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,6 +190,7 @@ const NOT_CACHED: &[(Why, &str)] = &[
 
 const SESSION: &[(SessionNeed, &str)] = &[
     (SessionNeed::Local, "ping echo hello auth select client reset quit info acl config|get monitor slowlog"),
+    (SessionNeed::Local, "cluster readonly readwrite asking"),
     (SessionNeed::Transaction, "multi exec discard watch unwatch"),
     (SessionNeed::Stream, "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe"),
     // XREAD and XREADGROUP wait only with BLOCK.
@@ -194,8 +199,8 @@ const SESSION: &[(SessionNeed, &str)] = &[
     (SessionNeed::Lease, "script|kill function|kill function|stats shutdown"),
     // DEBUG PROTOCOL PUSH is answered by a push and nothing else.
     (SessionNeed::Lease, "debug"),
-    // Replication, and the states of a cluster connection.
-    (SessionNeed::Refused, "sync psync replconf asking restore-asking readonly readwrite"),
+    // Replication, and what nodes of a cluster send to one another.
+    (SessionNeed::Refused, "sync psync replconf restore-asking"),
     // It makes a debugger session of the connection.
     (SessionNeed::Refused, "script|debug"),
 ];
@@ -216,7 +221,7 @@ const VALUES: &[(Values, &str)] = &[
 
 /// After these, what follows can only be parsed, or run, once they have been run: they lift the limits of a client
 /// that has not authenticated, change its connection, make it attentive, or let it wait.
-const TURNS: &str = "auth hello reset quit select exec discard watch unwatch xread xreadgroup client|unblock \
+const TURNS: &str = "auth hello reset quit select multi exec discard watch unwatch xread xreadgroup client|unblock \
     client|tracking client|pause config|set monitor eval evalsha fcall eval_ro evalsha_ro fcall_ro";
 
 const REACH: &[(Reach, &str)] = &[
@@ -335,6 +340,8 @@ chooser!(reach, REACH, Reach, Declared);
 chooser!(admin, ADMIN, Admin, No);
 chooser!(values, VALUES, Values, Unseen);
 chooser!(finder, FINDERS, Finder, Specs);
+
+chooser!(spread, SPREAD, Spread, One);
 
 /// Whether replies of this command are not kept where fields of hashes can expire.
 pub(super) const fn hash_fields(name: &str) -> bool {

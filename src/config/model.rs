@@ -22,6 +22,8 @@ pub struct Config {
     pub policies: Vec<Policy>,
     /// Who may do what, besides the default user. At most 1000.
     pub users: Vec<User>,
+    /// What becomes of commands over several nodes of home.
+    pub cluster: Cluster,
     /// Figures that are reported as met or missed.
     pub targets: Targets,
 }
@@ -50,6 +52,8 @@ pub struct Server {
     pub admin_commands: AdminCommands,
     /// Whether users with restricted rules who may run scripts may run any: a script acts with strata's rights.
     pub trust_scripts: bool,
+    /// Whether strata is, to its clients, the one node of a cluster.
+    pub cluster_facade: bool,
     /// After so long without a command a client is disconnected; zero: never.
     pub timeout: Duration,
     /// Idle time before TCP keepalive probes; zero: none are sent.
@@ -92,6 +96,7 @@ impl Default for Server {
             protected_mode: true,
             admin_commands: AdminCommands::default(),
             trust_scripts: false,
+            cluster_facade: false,
             timeout: Duration::ZERO,
             tcp_keepalive: Duration::from_secs(300),
             max_query_buffer: 1 << 30,
@@ -109,6 +114,13 @@ impl Default for Server {
             log: "info".to_owned(),
         }
     }
+}
+
+/// `[cluster]`
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cluster {
+    /// Whether writes of keys in several slots are refused, because they would not be done as one.
+    pub strict: bool,
 }
 
 /// What becomes of commands that are about the server rather than about keys.

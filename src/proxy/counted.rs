@@ -10,8 +10,8 @@ use bytes::Bytes;
 use super::{Ask, Client, Proxy, error_reply, failure_text};
 use crate::backend::lane::{Outcome, Reply};
 use crate::backend::subscriptions::Space;
-use crate::command::id;
-use crate::resp::{encode, reply};
+use crate::command::{Command, id};
+use crate::resp::{Request, encode, reply};
 use crate::tier::glob;
 
 /// The claim to a reply that counts subscribers.
@@ -19,10 +19,12 @@ pub struct Counted {
     proxy: Rc<Proxy>,
     client: Rc<dyn Client>,
     slot: u64,
-    what: What,
+    what: Counting,
 }
 
-enum What {
+/// What a reply counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Counting {
     /// Who received a message published to this channel.
     Received(Space, Box<[u8]>),
     /// Subscribers by channel.
@@ -33,23 +35,39 @@ enum What {
     Patterns,
 }
 
+impl Counting {
+    /// None: nothing.
+    pub fn of(command: &Command, request: &Request<'_>) -> Option<Counting> {
+        let arg = |i: usize| request.arg(i).map(Box::from);
+        Some(match command.id {
+            id::PUBLISH => Counting::Received(Space::Channels, arg(1)?),
+            id::SPUBLISH => Counting::Received(Space::Shards, arg(1)?),
+            id::PUBSUB_NUMSUB => Counting::Subscribers(Space::Channels),
+            id::PUBSUB_SHARDNUMSUB => Counting::Subscribers(Space::Shards),
+            id::PUBSUB_CHANNELS => Counting::Names(Space::Channels, arg(2)),
+            id::PUBSUB_SHARDCHANNELS => Counting::Names(Space::Shards, arg(2)),
+            id::PUBSUB_NUMPAT => Counting::Patterns,
+            _ => return None,
+        })
+    }
+
+    /// Bytes it takes.
+    pub(super) fn size(&self) -> usize {
+        let named = match self {
+            Counting::Received(_, name) | Counting::Names(_, Some(name)) => name.len(),
+            _ => 0,
+        };
+        size_of::<Self>() + named
+    }
+}
+
 impl Counted {
     /// None: home's word is all there is to say.
     pub(super) fn of(proxy: &Rc<Proxy>, ask: &Ask<'_>) -> Option<Counted> {
         if !proxy.shared.subscriptions.any() {
             return None;
         }
-        let arg = |i: usize| ask.request.arg(i).map(Box::from);
-        let what = match ask.command?.id {
-            id::PUBLISH => What::Received(Space::Channels, arg(1)?),
-            id::SPUBLISH => What::Received(Space::Shards, arg(1)?),
-            id::PUBSUB_NUMSUB => What::Subscribers(Space::Channels),
-            id::PUBSUB_SHARDNUMSUB => What::Subscribers(Space::Shards),
-            id::PUBSUB_CHANNELS => What::Names(Space::Channels, arg(2)),
-            id::PUBSUB_SHARDCHANNELS => What::Names(Space::Shards, arg(2)),
-            id::PUBSUB_NUMPAT => What::Patterns,
-            _ => return None,
-        };
+        let what = Counting::of(ask.command?, ask.request)?;
         Some(Counted { proxy: proxy.clone(), client: ask.client.clone(), slot: ask.slot, what })
     }
 
@@ -63,61 +81,66 @@ impl Counted {
                 return client.deliver(slot, Reply::Owned(error_reply(&text)), now);
             }
         };
-        if reply::is_error(reply.bytes()) {
-            return client.deliver(slot, reply, now);
-        }
-        let register = &proxy.shared.subscriptions;
-        match what {
-            What::Received(space, channel) => {
-                let audience = register.audience(space, &channel, glob::matches);
-                let count = corrected(reply.bytes(), audience.shared, audience.members);
-                if audience.members > 0 && register.up() {
-                    proxy.after_messages(client, slot, count);
-                } else {
-                    client.deliver(slot, Reply::Owned(count), now);
-                }
-            }
-            What::Subscribers(space) => {
-                let reply = proxy.with_subscribers(space, reply.bytes());
-                client.deliver(slot, Reply::Owned(reply), now);
-            }
-            What::Names(space, pattern) => {
-                let mut unknown = register.unknown_at_home(space);
-                unknown.retain(|name| pattern.as_ref().is_none_or(|p| glob::matches(p, name)));
-                client.deliver(slot, with_names(reply, &unknown), now);
-            }
-            What::Patterns => {
-                let unknown = register.unknown_at_home(Space::Patterns).len();
-                client.deliver(slot, Reply::Owned(corrected(reply.bytes(), 0, unknown)), now);
-            }
+        match proxy.counted(&what, reply) {
+            (reply, true) => proxy.after_messages(client, slot, reply.into_bytes()),
+            (reply, false) => client.deliver(slot, reply, now),
         }
     }
 }
 
 impl Proxy {
-    /// EXEC's reply with all receivers counted of what was `published` in the transaction: places in the reply, and
-    /// channels. Also whether some of them are strata's clients, who are to hear it before.
-    pub(super) fn with_receivers<'a>(
+    /// A reply with all subscribers counted. Also whether some of strata's clients are to hear something before.
+    fn counted<'a>(&self, what: &Counting, reply: Reply<'a>) -> (Reply<'a>, bool) {
+        if reply::is_error(reply.bytes()) {
+            return (reply, false);
+        }
+        let register = &self.shared.subscriptions;
+        let counted = match what {
+            Counting::Received(space, channel) => {
+                let audience = register.audience(*space, channel, glob::matches);
+                let count = corrected(reply.bytes(), audience.shared, audience.members);
+                return (Reply::Owned(count), audience.members > 0 && register.up());
+            }
+            Counting::Subscribers(space) => Reply::Owned(self.with_subscribers(*space, reply.bytes())),
+            Counting::Names(space, pattern) => {
+                let mut unknown = register.unknown_at_home(*space);
+                unknown.retain(|name| pattern.as_ref().is_none_or(|p| glob::matches(p, name)));
+                with_names(reply, &unknown)
+            }
+            Counting::Patterns => {
+                let unknown = register.unknown_at_home(Space::Patterns).len();
+                Reply::Owned(corrected(reply.bytes(), 0, unknown))
+            }
+        };
+        (counted, false)
+    }
+
+    /// EXEC's reply with all subscribers counted, where it counts some: places in the reply, and what. Also whether some of
+    /// strata's clients are to hear before what was published in the transaction.
+    pub(super) fn counted_of_many<'a>(
         &self,
         reply: Reply<'a>,
-        published: &[(u32, Space, Box<[u8]>)],
+        counting: &[(u32, Counting)],
     ) -> (Reply<'a>, bool) {
-        let register = &self.shared.subscriptions;
-        if published.is_empty() || !register.any() || reply.bytes().first() != Some(&b'*') {
+        if counting.is_empty() || !self.shared.subscriptions.any() {
             return (reply, false);
         }
         let elements: Vec<&[u8]> = reply::elements(reply.bytes()).collect();
-        let (mut heard, mut published) = (false, published.iter().peekable());
+        // Nothing was done: a key that was watched has changed, or home refuses it all.
+        if elements.is_empty() {
+            return (reply, false);
+        }
+        let (mut heard, mut counting) = (false, counting.iter().peekable());
         let mut out = Vec::with_capacity(reply.bytes().len() + 16);
         encode::array(&mut out, elements.len());
         for (index, element) in (0..).zip(elements) {
-            match published.next_if(|(at, _, _)| *at == index) {
-                Some((_, space, channel)) if !reply::is_error(element) => {
-                    let audience = register.audience(*space, channel, glob::matches);
-                    heard |= audience.members > 0 && register.up();
-                    out.extend_from_slice(&corrected(element, audience.shared, audience.members));
+            match counting.next_if(|(at, _)| *at == index) {
+                Some((_, what)) => {
+                    let (counted, hears) = self.counted(what, Reply::Borrowed(element));
+                    heard |= hears;
+                    out.extend_from_slice(counted.bytes());
                 }
-                _ => out.extend_from_slice(element),
+                None => out.extend_from_slice(element),
             }
         }
         (Reply::Owned(out.into()), heard)

@@ -43,6 +43,9 @@ impl Client for Courier {
     fn goes_elsewhere(&self, _slot: u64, _redirect: &Redirect) -> bool {
         false
     }
+    fn is_last(&self, _slot: u64) -> bool {
+        true
+    }
     fn close(&self) {}
     fn wake(&self) {}
 }

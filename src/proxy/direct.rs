@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::compressed::Shown;
+use super::known_scripts::{Called, Digest};
 use super::{Ask, Client, Counted, Proxy, Receiver, Shows, Ticket, Way, error_reply, failure_text};
 use crate::backend::cluster::Redirect;
 use crate::backend::lane::{Outcome, Reply};
@@ -44,6 +45,8 @@ pub struct Direct {
     way: Way,
     /// Another node of a cluster answered than the guard of its keys.
     strayed: bool,
+    /// The script that it calls by its digest, where home is several nodes.
+    called: Option<Box<Called>>,
 }
 
 impl Proxy {
@@ -51,7 +54,7 @@ impl Proxy {
     pub fn direct(self: &Rc<Self>, ask: &Ask<'_>, effect: Effect, keys: &[KeyRef]) {
         match self.way(ask, keys) {
             Ok(way) => self.direct_by(ask, way, effect, keys),
-            Err(_) => self.refuse_crossing(ask),
+            Err(_) => self.cross(ask, effect, keys),
         }
     }
 
@@ -91,7 +94,11 @@ impl Proxy {
             shown: outgoing.shown,
             way,
             strayed: false,
+            called: self.called(ask),
         };
+        if let Some(called) = &direct.called {
+            self.provide_script(way, ask.own, called.name(), ask.now);
+        }
         if let Some(copies) = copies {
             direct.fence_before(copies);
         }
@@ -187,10 +194,24 @@ impl Direct {
         writes && !self.proxy.shared.listeners.is_empty()
     }
 
-    pub(super) fn complete(self, outcome: Outcome<'_>, now: u64) {
+    /// The script that it calls by its digest.
+    pub(super) fn script(&self) -> Option<&Digest> {
+        self.called.as_deref().map(Called::name)
+    }
+
+    pub(super) fn complete(mut self, outcome: Outcome<'_>, now: u64) {
         let proxy = self.proxy.clone();
         if matches!(self.effect, Effect::WritesUnnamed | Effect::ReadsUnnamed) {
             proxy.note_scripts();
+        }
+        let unknown = |reply: &Reply<'_>| reply.bytes().starts_with(b"-NOSCRIPT");
+        if let (Some(called), Outcome::Reply(reply)) = (self.called.take(), &outcome)
+            && unknown(reply)
+            && self.client.is_last(self.slot)
+            && proxy.restore_script(self.way, called.name(), now)
+        {
+            // It was not run.
+            return proxy.send(self.way, called.request(), Ticket::Direct(self), now);
         }
         let copies = proxy.fenced_copies();
         if let Some(copies) = copies {

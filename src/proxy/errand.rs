@@ -53,6 +53,21 @@ impl Proxy {
         self.ask_by(self.way_of_slot(lane, None), command).await
     }
 
+    /// The same of every master: what one of them says when all have done it.
+    ///
+    /// # Errors
+    /// As [`Proxy::ask_home`]; others may have done it then.
+    pub async fn ask_all(&self, lane: LaneKey, command: &[&[u8]]) -> Result<Bytes, String> {
+        let mut reply = None;
+        for master in self.masters() {
+            reply = Some(self.ask_by(self.way_to(lane, master), command).await?);
+        }
+        match reply {
+            Some(reply) => Ok(reply),
+            None => self.ask_home(lane, command).await,
+        }
+    }
+
     /// The same of a node.
     ///
     /// # Errors

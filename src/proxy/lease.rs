@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::cluster::OwnDetour;
 use super::errand::Errand;
+use super::ready::Ready;
 use super::{Ask, Client, LaneKey, Proxy, Ticket, Way, error_reply, failure_text};
 use crate::backend::cluster::NodeId;
 use crate::backend::lane::{Course, Failure, Lane, Onward, Outcome, Reply};
 use crate::backend::node::Node;
-use crate::backend::pool::{NoLease, Pools, Purpose, Tag};
+use crate::backend::pool::{NoLease, Place, Pools, Purpose, Tag};
 use crate::clock;
 use crate::resp::{Proto, encode, reply};
 
@@ -25,6 +27,8 @@ const TICK: Duration = Duration::from_millis(200);
 pub struct Own {
     lane: Lane<Ticket>,
     tag: Arc<Tag>,
+    place: Place,
+    purpose: Purpose,
     /// What a request may take, in nanoseconds.
     bound: Cell<u64>,
     /// The same, if nothing else is allowed.
@@ -61,6 +65,22 @@ impl Own {
     /// Whether it is lost.
     pub fn is_gone(&self) -> bool {
         self.lane.is_gone()
+    }
+
+    /// Whether another client may have it after this one.
+    pub(super) fn is_fit(&self) -> bool {
+        !self.turned.get() && !self.is_gone() && !self.tag.is_retired()
+    }
+
+    /// It takes no place until it is lent again.
+    pub(super) fn rest(&self) {
+        self.place.release();
+    }
+
+    /// It is lent as it was.
+    pub(super) fn lend(&self, place: OwnedSemaphorePermit) {
+        self.place.renew(place);
+        self.allow_usual();
     }
 
     /// What others may know of it.
@@ -128,6 +148,7 @@ impl Own {
 pub(super) struct Leases {
     pools: RefCell<HashMap<NodeId, Rc<Pools>>>,
     lent: RefCell<Vec<Weak<Own>>>,
+    pub(super) ready: Ready,
     /// Given back with replies outstanding.
     finishing: RefCell<Vec<Rc<Own>>>,
     ticked: Cell<u64>,
@@ -195,7 +216,7 @@ impl Proxy {
             self.counters.home_failures.add(1);
             no_lease_text(&node, why)
         })?;
-        let tag = lease.tag();
+        let (tag, place) = (lease.tag(), lease.place());
         let usual = clock::nanos(node.request_timeout);
         let own = Rc::new_cyclic(|own| {
             let onward: Option<Box<dyn Onward<Ticket>>> = match self.is_cluster() {
@@ -205,6 +226,8 @@ impl Proxy {
             Own {
                 lane: Lane::over(lease, node, self.counters.clone(), onward),
                 tag,
+                place,
+                purpose,
                 bound: Cell::new(usual),
                 usual,
                 turned: Cell::new(false),
@@ -228,6 +251,10 @@ impl Proxy {
     /// A client no longer needs its connection. It may be lent again, once everything is answered, if it is
     /// `reusable`: it watches nothing, and no transaction took it to another protocol or database.
     pub fn give_back(&self, own: Rc<Own>, reusable: bool) {
+        let waited = own.purpose == Purpose::Wait && own.lane.depth() == 0;
+        if waited && reusable && own.is_fit() && !self.is_cluster() {
+            return self.keep_ready(own);
+        }
         own.lane.finish(reusable && !own.turned.get());
         if own.lane.depth() > 0 {
             self.leases.finishing.borrow_mut().push(own);
@@ -255,6 +282,7 @@ impl Proxy {
             return;
         }
         self.leases.ticked.set(now);
+        self.leases.ready.expire(now);
         let mut lent = Vec::new();
         self.leases.lent.borrow_mut().retain(|own| {
             lent.extend(own.upgrade());

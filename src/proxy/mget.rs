@@ -78,21 +78,23 @@ impl Proxy {
     pub fn multi_get(self: &Rc<Self>, ask: &Ask<'_>, keys: &[KeyRef]) {
         let kind = kind(id::GET, ask.lane.proto, ask.lane.db);
         let Ok(way) = self.way(ask, keys) else {
-            return self.refuse_crossing(ask);
+            return self.cross(ask, Effect::Reads, keys);
         };
         let copies = self.shared.copies.clone().filter(|_| self.shared.guards.guarded(way.node));
         let (Some(copies), Some(kind)) = (copies, kind) else {
             return self.direct_by(ask, way, Effect::Reads, keys);
         };
-        self.counters.home_reads.add(1);
-        let admitted = self.admit();
         let arg = |k: &KeyRef| ask.request.arg(k.index as usize).unwrap_or_default();
+        if !keys.first().is_some_and(|first| self.admit(copies.l1().hash(arg(first)))) {
+            return self.direct_by(ask, way, Effect::Reads, keys);
+        }
+        self.counters.home_reads.add(1);
         let reader = copies.l1().reader();
         let flights = keys.iter().map(|k| {
             let key = arg(k);
             let identity = Identity { hash: copies.l1().hash(key), key, kind, tail: b"" };
             let kept = reader.get(identity.hash, key, kind, b"", ask.now).is_some();
-            let wanted = admitted && !kept && copies.policies().cacheable(key);
+            let wanted = !kept && copies.policies().cacheable(key);
             let flight = || {
                 let token = copies.token(identity.hash, &[]);
                 copies.lone_flight(&identity, token, ask.now, (self.worker, way.node), true)

@@ -21,14 +21,17 @@ mod failure;
 mod held;
 mod inside;
 mod kept;
+mod known_scripts;
 mod lanes;
 mod lease;
 mod mget;
 mod overheard;
 mod read;
+mod ready;
 mod receiver;
 mod scripts;
 pub mod slow_log;
+mod spread;
 mod subscribers;
 mod ticket;
 mod touch;
@@ -71,7 +74,7 @@ use announce::Coverage;
 use cluster::Ways;
 pub use cluster::{Crossed, Way, common_slot};
 use compressed::Compressed;
-pub use counted::Counted;
+pub use counted::{Counted, Counting};
 pub use direct::Direct;
 pub use ear::{Ear, Tracked};
 pub use errand::Errand;
@@ -79,6 +82,8 @@ use failure::{error_reply, failure_text, is_outage};
 pub use held::Confirmed;
 use held::{Held, Shows};
 pub use inside::{Inside, Touched};
+pub use known_scripts::KnownScripts;
+use known_scripts::LoadedScripts;
 use lanes::Lanes;
 use lease::Leases;
 pub use lease::{Farewell, Follow, Own, turns};
@@ -88,6 +93,7 @@ pub use read::Read;
 use receiver::Receiver;
 pub use scripts::Scripts;
 use slow_log::SlowLog;
+pub use spread::Walks;
 pub use subscribers::Order;
 pub use ticket::Ticket;
 pub use transaction::{Effects, Transaction};
@@ -133,6 +139,12 @@ pub struct Shared {
     pub overheard: Overheard,
     /// Requests that took long.
     pub slow: SlowLog,
+    /// Walks over the keys of several nodes.
+    pub walks: parking_lot::Mutex<Walks>,
+    /// Scripts, for nodes that have not seen them.
+    pub known_scripts: KnownScripts,
+    /// Whether writes of keys in several slots are refused.
+    pub strict: bool,
     /// Whose values home keeps compressed; None: nobody's.
     pub packings: Option<Arc<Packings>>,
     /// The workers' doors.
@@ -194,6 +206,8 @@ pub trait Client {
     fn redirected(&self, keys: &Bytes);
     /// How many channels, patterns and shards it is subscribed to from now on.
     fn subscribed(&self, counts: [usize; 3]);
+    /// Whether nothing was asked after the request at `slot`.
+    fn is_last(&self, slot: u64) -> bool;
     /// A node of a cluster said to the request at `slot`, by a connection of the client's own, that another is to be
     /// asked. False: the client does not ask again by itself.
     fn goes_elsewhere(&self, slot: u64, redirect: &Redirect) -> bool;
@@ -263,6 +277,7 @@ pub struct Proxy {
     touching: Cell<bool>,
     sampler: Sampler,
     subscribers: subscribers::Subscribers,
+    loaded: LoadedScripts,
     compressed: Option<Compressed>,
 }
 
@@ -288,6 +303,7 @@ impl Proxy {
             touching: Cell::new(false),
             sampler: Sampler::default(),
             subscribers: Default::default(),
+            loaded: LoadedScripts::default(),
         })
     }
 
@@ -361,9 +377,10 @@ impl Proxy {
         }
     }
 
-    /// Whether the reply of a miss is wanted as a copy (rule 11: a fill costs home about as much as the read).
-    fn admit(&self) -> bool {
-        self.admission.admit()
+    /// Whether the reply of a miss of the key with this hash is wanted as a copy (rule 11: a fill costs home about as
+    /// much as the read).
+    fn admit(&self, hash: u64) -> bool {
+        self.admission.admit(hash)
     }
 
     fn waiter(&self, ask: &Ask<'_>) -> Waiter {

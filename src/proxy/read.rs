@@ -57,7 +57,7 @@ impl Proxy {
     /// Reads what has no copy. `keys` are the request's keys, the first names the copy.
     pub fn read(self: &Rc<Self>, ask: &Ask<'_>, command: &Command, keys: &[KeyRef]) {
         let Ok(way) = self.way(ask, keys) else {
-            return self.refuse_crossing(ask);
+            return self.cross(ask, Effect::Reads, keys);
         };
         let guarded = self.shared.guards.guarded(way.node);
         let direct = |proxy: &Rc<Self>| proxy.direct_by(ask, way, Effect::Reads, keys);
@@ -89,7 +89,7 @@ impl Proxy {
             now: ask.now,
             node: way.node,
             follows: ask.follows,
-            admitted: self.admit(),
+            admitted: self.admit(identity.hash),
         };
         match copies.begin(&identity, &others, &asker) {
             Start::Joined => {

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::known_scripts::Digest;
 use super::{Counted, Direct, Errand, Farewell, Follow, Mget, Read, Transaction};
 use crate::backend::cluster::Redirect;
 use crate::backend::lane::{Outcome, Ticket as LaneTicket};
@@ -33,6 +34,15 @@ pub enum Ticket {
 }
 
 impl Ticket {
+    /// The scripts that its request calls by their digests.
+    pub(super) fn scripts(&self) -> &[Digest] {
+        match self {
+            Ticket::Direct(direct) => direct.script().map_or(&[], std::slice::from_ref),
+            Ticket::Transaction(transaction) => transaction.scripts(),
+            _ => &[],
+        }
+    }
+
     /// Whether the client asks again by itself, at the node that this names.
     pub(super) fn goes_elsewhere(&self, redirect: &Redirect) -> bool {
         match self {

@@ -4,8 +4,11 @@ use std::rc::Rc;
 
 use super::compressed::Shown;
 use super::held::Shows;
+use super::known_scripts::Digest;
 use super::lease::Own;
-use super::{Ask, Client, Crossed, LaneKey, Proxy, Receiver, Space, Ticket, Way, error_reply, failure_text};
+use super::{
+    Ask, Client, Counting, Crossed, LaneKey, Proxy, Receiver, Ticket, Way, error_reply, failure_text,
+};
 use crate::backend::cluster::NodeId;
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Command, KeyRef};
@@ -24,10 +27,12 @@ pub struct Effects {
     writes_unnamed: bool,
     writes_all: bool,
     scripts: bool,
+    /// Those that are called by their digests.
+    called: Vec<Digest>,
     slot: Slot,
     counted: Counted,
-    /// Where in home's reply it is said who received a message, and of which channel.
-    published: Vec<(u32, Space, Box<[u8]>)>,
+    /// Where in home's reply subscribers are counted, and which.
+    counting: Vec<(u32, Counting)>,
     /// Commands that come before those, whose replies are nobody's.
     before: usize,
     /// Where EXEC's reply shows values that may be compressed: places among its elements.
@@ -70,6 +75,7 @@ impl Effects {
             }
         }
         self.scripts |= command.is_some_and(Command::runs_script);
+        self.called.extend(command.and_then(|command| proxy.script_of(command, request)));
         let Some(copies) = &proxy.shared.copies else { return };
         let hash = |k: &KeyRef| copies.l1().hash(request.arg(k.index as usize).unwrap_or_default());
         match effect {
@@ -85,9 +91,9 @@ impl Effects {
         }
     }
 
-    /// Adds a PUBLISH, whose reply is at `index` of home's.
-    pub fn publishes(&mut self, index: u32, space: Space, channel: &[u8]) {
-        self.published.push((index, space, channel.into()));
+    /// The reply at `index` of home's counts subscribers.
+    pub fn counts(&mut self, index: u32, what: Counting) {
+        self.counting.push((index, what));
     }
 
     /// Something in it is about this slot.
@@ -137,8 +143,8 @@ impl Effects {
 
     /// Bytes it takes.
     pub fn size(&self) -> usize {
-        let channels = self.published.iter().map(|(_, _, channel)| channel.len() + 32).sum::<usize>();
-        (self.writes.len() + self.reads.len()) * size_of::<u64>() + channels
+        let counting = self.counting.iter().map(|(_, what)| what.size()).sum::<usize>();
+        (self.writes.len() + self.reads.len()) * size_of::<u64>() + counting
     }
 
     fn pack(&mut self) {
@@ -238,6 +244,9 @@ impl Proxy {
             unopened: None,
             unqueued: None,
         };
+        for name in transaction.scripts() {
+            self.provide_script(way, own, name, ask.now);
+        }
         let ticket = Ticket::Transaction(Box::new(transaction));
         let parts = commands + 1;
         match own {
@@ -254,6 +263,11 @@ impl Transaction {
     /// It begins anew elsewhere.
     pub(super) fn strayed(&mut self) {
         (self.strayed, self.parts, self.unopened, self.unqueued) = (true, 0, None, None);
+    }
+
+    /// The scripts that it calls by their digests.
+    pub(super) fn scripts(&self) -> &[Digest] {
+        &self.effects.called
     }
 
     /// The keys that its client watches are on another node now.
@@ -296,7 +310,7 @@ impl Transaction {
                 proxy.shown_of_many(self.effects.before, &self.effects.shown, self.worded(reply))
             }
         };
-        let (reply, heard) = proxy.with_receivers(reply, &self.effects.published);
+        let (reply, heard) = proxy.counted_of_many(reply, &self.effects.counting);
         let took = now.saturating_sub(self.sent);
         let latency =
             if self.effects.counted.writes > 0 { &proxy.counters.home_set } else { &proxy.counters.home_get };

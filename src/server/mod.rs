@@ -37,7 +37,7 @@ use crate::metrics::{Counters, Metrics};
 use crate::proxy::announce::Coverage;
 use crate::proxy::slow_log::SlowLog;
 use crate::proxy::watch::{Reason, Watch};
-use crate::proxy::{Message, Overheard, Scripts, Shared};
+use crate::proxy::{KnownScripts, Message, Overheard, Scripts, Shared};
 use crate::session::clients::Clients;
 use crate::tier::copies::Copies;
 use crate::tier::l1::{L1Options, Policy as L1Policy};
@@ -116,6 +116,9 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         watch: Watch::default(),
         overheard: Overheard::default(),
         slow: slow_log(&config),
+        walks: Mutex::default(),
+        known_scripts: KnownScripts::default(),
+        strict: config.cluster.strict,
         packings: Packings::new(&config).map_err(anyhow::Error::msg)?.map(Arc::new),
         inboxes: parking_lot::RwLock::default(),
     });

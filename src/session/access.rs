@@ -253,10 +253,10 @@ impl Session {
     }
 
     /// Whether a subcommand that nobody here knows may be sent home: of a container that changes the server it may
-    /// be anything. Users are strata's own.
+    /// be anything. Users are strata's own, and what it is of a cluster.
     pub(super) fn may_pass_unknown(&self, container: &Command) -> bool {
         let changes = || container.subcommands().iter().any(|row| row.admin == Admin::Changes);
-        container.id != id::ACL
+        ![id::ACL, id::CLUSTER].contains(&container.id)
             && (self.context.config.server.admin_commands == AdminCommands::Pass || !changes())
     }
 }

@@ -7,7 +7,7 @@ use super::Session;
 use super::batch::Tally;
 use super::parked::What;
 use super::replies::Shape;
-use crate::command::{Command, KeyRef, Unknown, id, lookup};
+use crate::command::{Command, KeyRef, Spread, Unknown, id, lookup};
 use crate::proxy::{Ask, LaneKey, Own};
 use crate::resp::{Request, encode};
 use crate::router::{Effect, Route, route};
@@ -69,7 +69,7 @@ impl Session {
         if command.id == id::CONFIG_SET && self.follow_config(request) {
             return;
         }
-        if self.must_settle(command.runs_script()) {
+        if self.must_settle(command.runs_script()) || self.must_leave_own(command) {
             return self.park(request, What::Later);
         }
         if self.goes_inside(request, command, keys) {
@@ -85,6 +85,10 @@ impl Session {
             }
             Route::Transaction => self.run_transaction(request, command, now),
             Route::Wait(_) => self.park(request, What::Wait),
+            // Lanes reach a node whatever script it runs; and who is asked to end one is not known.
+            Route::Leased(effect) if self.concerns_all(command) => {
+                self.send(request, Some(command), effect, now, keys);
+            }
             Route::Leased(_) => self.park(request, What::Lease),
             Route::Stream => self.park(request, What::Subscription),
             Route::Refused => self.reply_error(refused_error(command)),
@@ -109,6 +113,21 @@ impl Session {
             self.on_scripts = script;
         }
         !settled
+    }
+
+    /// Whether a command goes to several nodes of home.
+    fn concerns_all(&self, command: &Command) -> bool {
+        command.spread != Spread::One && self.context.proxy.is_cluster()
+    }
+
+    /// Whether earlier replies have to be here first, because they come by the client's own connection, and this command
+    /// may go to several nodes.
+    fn must_leave_own(&mut self, command: &Command) -> bool {
+        if self.own().is_none() || !self.concerns_all(command) {
+            return false;
+        }
+        self.turning = true;
+        self.core.replies.borrow().waiting() > 0
     }
 
     fn run_unknown_subcommand(&mut self, request: &Request<'_>, now: u64, keys: &[KeyRef]) {
@@ -295,10 +314,6 @@ impl Session {
 }
 
 fn refused_error(command: &Command) -> String {
-    // Towards clients strata is one server without a cluster, as HELLO says.
-    if [id::READONLY, id::READWRITE, id::ASKING].contains(&command.id) {
-        return "ERR This instance has cluster support disabled".to_owned();
-    }
     let name = command.name.to_uppercase().replace('|', " ");
     format!("ERR strata: {name} is about a connection between servers and cannot pass through a proxy")
 }

@@ -2,6 +2,8 @@
 //!
 //! A session is one task of its worker. A wake-up reads once into the worker's buffer, runs every command that is
 //! complete ([`batch`]), and writes once. An idle session owns no buffer.
+//!
+//! Long because a client's state and its wake-ups are one.
 
 mod access;
 mod attention;
@@ -186,6 +188,10 @@ impl Client for Core {
 
     fn subscribed(&self, counts: [usize; 3]) {
         self.note_subscriptions(counts);
+    }
+
+    fn is_last(&self, slot: u64) -> bool {
+        self.replies.borrow().next_slot() == slot + 1
     }
 
     fn goes_elsewhere(&self, slot: u64, redirect: &Redirect) -> bool {

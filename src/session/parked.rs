@@ -4,11 +4,11 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as Cx, Poll};
 
 use bytes::Bytes;
 
-use super::Session;
 use super::batch::Tally;
 use super::elsewhere::Elsewhere;
 use super::inside::Working;
@@ -16,6 +16,7 @@ use super::queue::Queue;
 use super::replies::Shape;
 use super::socket::poll_into;
 use super::transaction::with_request;
+use super::{ReplyMode, Session};
 use crate::backend::lane::Reply;
 use crate::clock;
 use crate::command::{Flags, Unknown, id, longest_wait};
@@ -88,8 +89,9 @@ impl<T> Task<T> {
 }
 
 impl Session {
-    /// Parks a command.
+    /// Parks a command, behind which nothing of its group may come.
     pub(super) fn park(&mut self, request: &Request<'_>, what: What) {
+        debug_assert!(self.parked.is_none(), "only one command is parked");
         let slot = match &what {
             What::Exec(queue) => self.open_for(queue),
             // Confirmations are pushes: CLIENT REPLY does not silence them.
@@ -113,7 +115,7 @@ impl Session {
             let moved = match &mut parked.stage {
                 Stage::Settling if self.core.replies.borrow().waiting() > 1 => None,
                 Stage::Settling if matches!(parked.what, What::Later) => Some(Next::Settled),
-                Stage::Settling => Some(Next::Stage(self.start(&parked))),
+                Stage::Settling => Some(self.start(&parked)),
                 Stage::Leasing(task) => task.poll(cx).map(Next::Leased),
                 Stage::Asking(task) => task.poll(cx).map(Next::Told),
                 Stage::Sent(own) if self.core.elsewhere.borrow().to.is_some() => {
@@ -149,6 +151,8 @@ impl Session {
                     *self.core.elsewhere.borrow_mut() = Elsewhere::default();
                     // What watches keys is kept for EXEC.
                     if !matches!(parked.what, What::Watch) {
+                        // It was not idle.
+                        self.info.active.store(clock::now(), Relaxed);
                         self.info.blocked.lock().take();
                         self.give_back(own, true);
                     }
@@ -157,7 +161,18 @@ impl Session {
         }
     }
 
-    fn start(&self, parked: &Parked) -> Stage {
+    fn start(&self, parked: &Parked) -> Next {
+        // Mostly one is there by which another has waited.
+        if let (What::Wait, None) = (&parked.what, &self.at_home)
+            && let Ok(slot) = self.slot_of(parked)
+            && let Some(own) = self.context.proxy.lease_ready(self.context.proxy.way_of_slot(self.lane, slot))
+        {
+            return Next::Leased(Ok(own));
+        }
+        Next::Stage(self.begin(parked))
+    }
+
+    fn begin(&self, parked: &Parked) -> Stage {
         let proxy = self.context.proxy.clone();
         let lane = self.lane;
         if let What::Subscription = parked.what {
@@ -299,9 +314,9 @@ impl Session {
     fn conclude(&mut self, slot: u64, say: impl FnOnce(&mut Self)) {
         let silent = self.core.replies.borrow().shape(slot) == Some(Shape::Silent);
         self.core.deliver(slot, Reply::Owned(Bytes::new()), clock::now());
-        let before = self.core.replies.borrow_mut().set_silent(silent);
+        self.core.replies.borrow_mut().set_silent(silent);
         say(self);
-        self.core.replies.borrow_mut().set_silent(before);
+        self.core.replies.borrow_mut().set_silent(self.reply_mode == ReplyMode::Off);
     }
 
     /// Reads what a client sends while a command is parked; Ready when it is gone.

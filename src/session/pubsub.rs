@@ -22,6 +22,8 @@ use crate::proxy::{Client, Order};
 use crate::resp::{Request, encode};
 
 const NO_SHARDS: &str = "ERR strata: SSUBSCRIBE is not available where home is a cluster; SUBSCRIBE is";
+/// Redis has an exception for the others.
+const NO_SHARDS_IN_MULTI: &str = "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client";
 
 /// Since when a subscriber leaves more unread than it may for long.
 pub(super) type Behind = Option<Pin<Box<Sleep>>>;
@@ -35,13 +37,18 @@ impl Session {
             Order { session: self.info.id, client: &self.client, proto: self.lane.proto, slot, at_once };
         for space in Space::ALL {
             let is = |word: &str| request.name().eq_ignore_ascii_case(word.as_bytes());
-            if is(space.subscribe()) && space == Space::Shards && proxy.is_cluster() {
-                proxy.counters.errors.add(1);
-                let mut refusal = Vec::new();
-                encode::error(&mut refusal, NO_SHARDS);
-                return self.core.deliver(slot, Reply::Owned(refusal.into()), clock::now());
-            }
             if is(space.subscribe()) {
+                let refusal = match space {
+                    Space::Shards if at_once => Some(NO_SHARDS_IN_MULTI),
+                    Space::Shards if proxy.is_cluster() => Some(NO_SHARDS),
+                    _ => None,
+                };
+                if let Some(text) = refusal {
+                    proxy.counters.errors.add(1);
+                    let mut error = Vec::new();
+                    encode::error(&mut error, text);
+                    return self.core.deliver(slot, Reply::Owned(error.into()), clock::now());
+                }
                 return proxy.subscribe(&order, space, names());
             }
             if is(space.unsubscribe()) {
@@ -75,8 +82,9 @@ impl Session {
             return true;
         }
         let name = command.name;
+        let code = command.refusal();
         let text = format!(
-            "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+            "{code} Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
         );
         self.reject(Some(command), text);
         false

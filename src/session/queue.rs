@@ -8,7 +8,7 @@ use super::parked::What;
 use super::pause::writes;
 use super::transaction::with_request;
 use crate::command::{Command, CommandId, Flags, KeyRef, Unknown, id, lookup};
-use crate::proxy::{Effects, Inside, LaneKey, Space, Touched, turns};
+use crate::proxy::{Counting, Effects, Inside, LaneKey, Touched, turns};
 use crate::resp::{Proto, Request, encode, parse_i64};
 use crate::router::{Effect, Route, route};
 
@@ -291,8 +291,8 @@ impl Session {
             queue.send(raw);
             queue.replicates |= command.is_none_or(|c| writes(c, request));
             queue.effects.add(&context.proxy, request, command, effect, keys);
-            if let Some((space, channel)) = command.zip(request.arg(1)).and_then(published) {
-                queue.effects.publishes(queue.sent - 1, space, channel);
+            if let Some(what) = command.and_then(|command| Counting::of(command, request)) {
+                queue.effects.counts(queue.sent - 1, what);
             }
             // It can make home say what is no reply.
             queue.apart |= command.is_some_and(|c| c.id == id::DEBUG);
@@ -347,14 +347,5 @@ impl Session {
         let whole = error.starts_with(b"EXECABORT ");
         let before: &[u8] = if whole { b"" } else { b"EXECABORT Transaction discarded because of: " };
         self.reply_error([before, error].concat());
-    }
-}
-
-/// What a command publishes to, if it does.
-fn published<'a>((command, channel): (&Command, &'a [u8])) -> Option<(Space, &'a [u8])> {
-    match command.id {
-        id::PUBLISH => Some((Space::Channels, channel)),
-        id::SPUBLISH => Some((Space::Shards, channel)),
-        _ => None,
     }
 }

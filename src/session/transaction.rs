@@ -194,6 +194,8 @@ impl Session {
     /// Makes EXEC's reply of home's: what is about the connection happens now.
     pub(super) fn run_replay(&mut self, reply: &[u8]) {
         let Some(replay) = self.replay.take() else { return };
+        // Nothing is outstanding on either lane, and nothing may be parked now.
+        self.on_scripts = false;
         self.make_reply(replay, reply);
         self.core.end_deferral();
     }

@@ -61,7 +61,7 @@ pub enum Start {
     Landed(Bytes),
     /// A copy was stored meanwhile.
     Copy(Bytes),
-    /// A flight is under way whose reply may be too old for this reader.
+    /// Go home alone: the reply of the flight under way may be too old for this reader, or none is worth it.
     Apart,
     /// The reader's own flight: its request is to be sent now.
     Begun(Arc<Flight>),
@@ -225,6 +225,8 @@ impl Copies {
             Meeting::Joined => return Start::Joined,
             Meeting::Landed(reply) if self.vouched_by(asker.node, asker.now) => return Start::Landed(reply),
             Meeting::Landed(_) | Meeting::Apart => return Start::Apart,
+            // A reply that is not kept is worth a flight only if home's failure may have a copy answer.
+            Meeting::None if !asker.admitted && !self.keeps_stale => return Start::Apart,
             Meeting::None => {}
         }
         let token = self.token(id.hash, others);

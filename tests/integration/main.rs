@@ -11,6 +11,7 @@ mod pubsub;
 mod rules;
 mod sentinel;
 mod service;
+mod several;
 mod support;
 mod tracking;
 mod transactions;

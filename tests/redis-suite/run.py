@@ -4,7 +4,8 @@ scripts/redis-suite calls it with everything in place; see there for how it is u
 
 Every unit runs by itself, against servers of its own, with a bound on each test. What a bare server passes is
 kept in bare.tsv beside this file; a test that passes there and fails here is a failure unless exceptions.tsv
-names it, with the reason.
+names it, with the reason. Over a cluster the suite itself leaves out what needs several slots at once, or databases,
+and exceptions-cluster.tsv names what else is different there.
 """
 
 import argparse
@@ -26,6 +27,10 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 BARE = HERE / "bare.tsv"
 EXCEPTIONS = HERE / "exceptions.tsv"
+EXCEPTIONS_CLUSTER = HERE / "exceptions-cluster.tsv"
+# Of a cluster that is home.
+MASTERS = 3
+SLOTS = 16384
 
 # Not for a server that somebody else started, or with other people's data: what needs replicas, saving, the
 # debugging of a special build, and statistics that only one client may have moved.
@@ -93,22 +98,18 @@ CHILDREN = Children()
 
 
 class Servers:
-    """A redis-server, and strata over it if wanted, in a folder of their own."""
+    """A redis-server, or several that are a cluster, and strata over it if wanted, in a folder of their own."""
 
-    def __init__(self, strata):
+    def __init__(self, strata, cluster=False):
         self.dir = CHILDREN.folder()
         self.processes = []
-        self.socket = self.dir / "home.sock"
-        port = free_port()
-        config = self.dir / "redis.conf"
-        config.write_text(
-            f"port {port}\nunixsocket {self.socket}\ndir {self.dir}\nsave ''\nlatency-monitor-threshold 1\n"
-            "enable-debug-command yes\nenable-protected-configs yes\nenable-module-command yes\n"
-        )
         try:
-            self.start("redis", ["redis-server", config])
-            self.wait("redis", lambda: self.command("PING") == b"+PONG")
-            self.port = port if strata is None else self.start_strata(strata)
+            if cluster:
+                self.port = self.start_strata(strata, self.start_cluster())
+            else:
+                port, socket_path = self.start_redis("home")
+                home = ["--set", f"l2.url=unix://{socket_path}", "--set", "l2.lease=20s"]
+                self.port = port if strata is None else self.start_strata(strata, home)
         except BaseException:
             self.close()
             raise
@@ -117,16 +118,53 @@ class Servers:
         log = open(self.dir / f"{name}.log", "wb")
         self.processes.append(CHILDREN.start(words, stdout=log, stderr=log, cwd=self.dir))
 
-    def start_strata(self, strata):
-        words = [strata, "--set", "server.listen=127.0.0.1:0", "--set", f"l2.url=unix://{self.socket}"]
+    def start_redis(self, name, *options):
+        port, socket_path = free_port(), self.dir / f"{name}.sock"
+        config = self.dir / f"{name}.conf"
+        config.write_text(
+            f"port {port}\nunixsocket {socket_path}\ndir {self.dir}\nsave ''\nlatency-monitor-threshold 1\n"
+            "enable-debug-command yes\nenable-protected-configs yes\nenable-module-command yes\n" + "\n".join(options)
+        )
+        self.start(name, ["redis-server", config])
+        self.wait(name, lambda: self.command(socket_path, "PING") == b"+PONG")
+        return port, socket_path
+
+    def start_cluster(self):
+        """Masters that share the slots; returns strata's settings for them."""
+        nodes = []
+        for number in range(MASTERS):
+            bus = free_port()
+            options = ["cluster-enabled yes", f"cluster-port {bus}", f"cluster-config-file {number}.nodes"]
+            nodes.append((*self.start_redis(f"home{number}", *options), bus))
+        for number, (_, socket_path, _) in enumerate(nodes):
+            first, last = number * SLOTS // MASTERS, (number + 1) * SLOTS // MASTERS - 1
+            self.command(socket_path, "CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
+            self.command(socket_path, "CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
+            for port, _, bus in nodes[:number]:
+                self.command(socket_path, "CLUSTER", "MEET", "127.0.0.1", str(port), str(bus))
+        for number, (_, socket_path, _) in enumerate(nodes):
+            self.wait(f"home{number}", lambda path=socket_path: self.knows_all(path))
+        places = ",".join(f"127.0.0.1:{port}" for port, _, _ in nodes)
+        settings = ["l2.enabled=false", "l3.enabled=true", "l3.mode=cluster", f"l3.nodes={places}", "l3.lease=20s"]
+        return [word for setting in settings for word in ("--set", setting)]
+
+    def knows_all(self, node):
+        """Whether a node of the cluster knows all the others, and takes commands."""
+        info = self.command(node, "CLUSTER", "INFO", whole=True)
+        return f"cluster_known_nodes:{MASTERS}\r".encode() in info and b"cluster_state:ok" in info
+
+    def start_strata(self, strata, home):
         # A machine so busy that the guard is not heard for a second is no home that hangs: clients that track would
-        # be told to drop everything, as no test expects.
-        words += ["--set", "server.admin_commands=pass", "--set", "l2.lease=20s"]
+        # be told to drop everything, as no test expects. So leases are long.
+        words = [strata, "--set", "server.listen=127.0.0.1:0", "--set", "server.admin_commands=pass", *home]
         self.start("strata", words)
         listens = re.compile(rb" listens on 127\.0\.0\.1:(\d+)")
         log = self.dir / "strata.log"
         self.wait("strata", lambda: listens.search(log.read_bytes()))
-        return int(listens.search(log.read_bytes())[1])
+        port = int(listens.search(log.read_bytes())[1])
+        # Over a cluster: once it knows the nodes.
+        self.wait("strata", lambda: self.command(port, "DBSIZE") == b":0")
+        return port
 
     def wait(self, name, ready):
         for _ in range(100):
@@ -138,24 +176,27 @@ class Servers:
             time.sleep(0.1)
         raise RuntimeError(f"{name} did not start: {(self.dir / (name + '.log')).read_text()}")
 
-    def command(self, *words, port=None):
-        """The first line of home's answer, or of the one who listens on `port`."""
-        with socket.socket(socket.AF_UNIX if port is None else socket.AF_INET) as client:
+    def command(self, place, *words, whole=False):
+        """The first line of the answer of who listens on a port, or a socket's path; or a whole text of some lines."""
+        on_port = isinstance(place, int)
+        with socket.socket(socket.AF_INET if on_port else socket.AF_UNIX) as client:
             client.settimeout(5)
-            client.connect(str(self.socket) if port is None else ("127.0.0.1", port))
+            client.connect(("127.0.0.1", place) if on_port else str(place))
             client.sendall(" ".join(words).encode() + b"\r\n")
-            return client.makefile("rb").readline().strip()
+            reader = client.makefile("rb")
+            line = reader.readline().strip()
+            return reader.read(int(line[1:])) if whole else line
 
     def cut_clients(self):
         """Ends what waits for an answer that does not come; the test fails and the next one begins."""
         for kind in ["normal", "pubsub"]:
             try:
-                self.command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes", port=self.port)
+                self.command(self.port, "CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
             except OSError:
                 pass
         # What is left of a pause would hold up the tests that follow.
         try:
-            self.command("CLIENT", "UNPAUSE", port=self.port)
+            self.command(self.port, "CLIENT", "UNPAUSE")
         except OSError:
             pass
 
@@ -175,8 +216,8 @@ def free_port():
 class Unit:
     """One unit of the suite against servers of its own."""
 
-    def __init__(self, suite, strata, unit, exceptions=()):
-        self.suite, self.strata, self.unit = suite, strata, unit
+    def __init__(self, suite, strata, cluster, unit, exceptions=()):
+        self.suite, self.strata, self.cluster, self.unit = suite, strata, cluster, unit
         self.excepted = {test.name for test in exceptions if test.unit == unit}
         self.results = {}
         self.skipped = []
@@ -185,7 +226,7 @@ class Unit:
     def run(self):
         began = time.monotonic()
         for _ in range(MAX_RESTARTS):
-            servers = Servers(self.strata)
+            servers = Servers(self.strata, self.cluster)
             try:
                 hung = self.attempt(servers)
             finally:
@@ -198,7 +239,8 @@ class Unit:
 
     def attempt(self, servers):
         """Runs the unit once; returns the name of a test that no way leads past."""
-        words = ["tclsh", HERE / "unit.tcl", "127.0.0.1", str(servers.port), self.unit, TAGS, *self.skipped]
+        mode = "cluster" if self.cluster else "one"
+        words = ["tclsh", HERE / "unit.tcl", "127.0.0.1", str(servers.port), self.unit, TAGS, mode, *self.skipped]
         process = CHILDREN.start(words, cwd=self.suite, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         events = queue.Queue()
         threading.Thread(target=read_events, args=(process.stdout, events), daemon=True).start()
@@ -253,12 +295,13 @@ def printable(name):
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
 
 
-def run_units(suite, strata, units, jobs, exceptions=()):
+def run_units(args, units, exceptions=()):
     """Runs units side by side, the slowest first, and yields them as they end."""
     slow = ["unit/hyperloglog", "unit/type/list-3", "unit/type/zset", "unit/dump", "unit/type/list", "unit/geo"]
     order = sorted(units, key=lambda unit: slow.index(unit) if unit in slow else len(slow))
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        runs = [pool.submit(Unit(suite, strata, name, exceptions).run) for name in order]
+    strata = None if args.bare else args.strata
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        runs = [pool.submit(Unit(args.suite, strata, args.cluster, name, exceptions).run) for name in order]
         for run in concurrent.futures.as_completed(runs):
             yield run.result()
 
@@ -283,7 +326,7 @@ def figures(statuses):
 def regenerate(args):
     """Writes down what passes, fails and is skipped without strata."""
     results = {}
-    for unit in run_units(args.suite, None, all_units(args.suite), args.jobs):
+    for unit in run_units(args, all_units(args.suite)):
         print(f"{unit.unit:38} {figures(r.status for r in unit.results.values())} {unit.seconds:6.0f} s", flush=True)
         results |= unit.results
     with open(BARE, "w") as out:
@@ -302,7 +345,8 @@ class Comparison:
         self.bare = collections.defaultdict(dict)
         for unit, status, name in read_table(BARE):
             self.bare[unit][Test(unit, name)] = status
-        self.exceptions = {Test(unit, name): reason for unit, name, reason in read_table(EXCEPTIONS)}
+        exceptions = read_table(EXCEPTIONS) + (read_table(EXCEPTIONS_CLUSTER) if args.cluster else [])
+        self.exceptions = {Test(unit, name): reason for unit, name, reason in exceptions}
         self.statuses, self.beside, self.regressions, self.details = [], [], [], []
 
     def passes_bare(self, unit):
@@ -311,13 +355,20 @@ class Comparison:
     def failed(self, unit):
         """Tests that pass without strata, and not with it."""
         passed = {test for test, result in unit.results.items() if result.status == "ok"}
-        return sorted(self.passes_bare(unit.unit) - passed)
+        return sorted(test for test in self.passes_bare(unit.unit) - passed if not self.left_out(unit, test))
+
+    def left_out(self, unit, test):
+        """Whether the suite itself does without a test over a cluster: it says so as `TEST: REASON`."""
+        # Of a name that occurs more than once the later ones are numbered here.
+        names = tuple(name + ": " for name in (test.name, re.sub(r" #\d+$", "", test.name)))
+        ignored = (other for other, result in unit.results.items() if result.status == "ignore")
+        return self.args.cluster and any(other.name.startswith(names) for other in ignored)
 
     def run(self):
         units = self.args.unit or [unit for unit in self.bare if self.passes_bare(unit)]
         print(f"{'':38} {'through strata':21}   {'bare':21}")
         print(f"{'':38} passed failed skipped   passed failed skipped")
-        for unit in run_units(self.args.suite, self.args.strata, units, self.args.jobs, self.exceptions):
+        for unit in run_units(self.args, units, self.exceptions):
             self.take(unit)
         return self.report()
 
@@ -362,9 +413,12 @@ def main():
     parser.add_argument("--strata", type=pathlib.Path)
     parser.add_argument("--failures", type=pathlib.Path)
     parser.add_argument("--bare", action="store_true")
+    parser.add_argument("--cluster", action="store_true")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("unit", nargs="*")
     args = parser.parse_args()
+    if args.bare and args.cluster:
+        parser.error("--bare is about one server")
     return regenerate(args) if args.bare else Comparison(args).run()
 
 

@@ -1,15 +1,16 @@
 # One unit of Redis' own test suite against a server that runs already:
-#     tclsh unit.tcl HOST PORT UNIT TAGS [SKIPPED TEST]...
+#     tclsh unit.tcl HOST PORT UNIT TAGS one|cluster [SKIPPED TEST]...
 # started in the folder that holds Redis' tests/. Prints an event a line, fields separated by tabs:
 #     @ testing|ok|err|ignore|skip|exception|done NAME DETAILS
 #
 # The suite's own runner gives up the whole run at the first exception, so its main part is left out here.
 
-lassign $argv host port unit tags
-set skipped [lrange $argv 4 end]
+lassign $argv host port unit tags home
+set skipped [lrange $argv 5 end]
 
 # Its options are read while it is loaded. `durable` turns exceptions into failures of one test.
 set argv [list --host $host --port $port --durable --tags $tags]
+if {$home eq "cluster"} { lappend argv --cluster-mode }
 foreach name $skipped {
     lappend argv --skiptest $name
 }

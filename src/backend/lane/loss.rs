@@ -5,10 +5,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Core, Course, Failure, Outcome, Pending, Phase, State, Stray, Ticket, Why};
+use super::{Core, Course, Failure, Lane, Outcome, Pending, Phase, State, Stray, Ticket, Why};
 use crate::backend::breaker::Unreachable;
 use crate::backend::connection::DialError;
 use crate::clock;
+
+impl<T: Ticket> Lane<T> {
+    /// The number of the connection that there is, or will be next.
+    pub fn connection(&self) -> u64 {
+        self.0.state.borrow().connection
+    }
+}
 
 /// A request without a reply.
 struct Left<T> {

@@ -7,6 +7,8 @@
 //!
 //! In a cluster a lane keeps what it sent until it is answered: what its node does not answer goes on to another
 //! ([`Onward`]).
+//!
+//! Long because the state of a lane and all that may be done with it are one.
 
 mod answer;
 mod loss;
@@ -89,6 +91,8 @@ struct State<T> {
     sent: u64,
     /// Somebody waits until so many are no longer pending.
     watched: u64,
+    /// Connections, and attempts at one, that are over.
+    connection: u64,
     last_use: u64,
     last_read: u64,
     abort: Option<String>,
@@ -345,6 +349,7 @@ impl<T> Core<T> {
             pending: VecDeque::new(),
             sent: 0,
             watched: u64::MAX,
+            connection: 0,
             last_use: clock::now(),
             last_read: 0,
             abort: None,

@@ -23,6 +23,8 @@ pub struct Course {
 impl Course {
     /// Without keys.
     pub const NO_SLOT: u16 = u16::MAX;
+    /// Of a request that is for this node and no other.
+    pub const HERE: u16 = u16::MAX - 1;
 }
 
 impl Default for Course {

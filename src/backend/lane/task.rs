@@ -39,6 +39,7 @@ pub(super) async fn run<T: Ticket>(weak: Weak<Core<T>>) {
         match dialed {
             Err(e) => {
                 core.node.failed(&e);
+                core.state.borrow_mut().connection += 1;
                 core.fail_all(&e);
             }
             Ok(mut stream) => {
@@ -53,6 +54,7 @@ pub(super) async fn run<T: Ticket>(weak: Weak<Core<T>>) {
                 drop(core);
                 let end = drive(&weak, &mut stream).await;
                 let Some(core) = weak.upgrade() else { return };
+                core.state.borrow_mut().connection += 1;
                 match end {
                     End::Idle => core.state.borrow_mut().phase = Phase::Idle,
                     End::Lost(reason) => core.lost(&reason),

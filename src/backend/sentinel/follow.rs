@@ -164,14 +164,17 @@ impl Watch {
         }
     }
 
-    /// Follows who is configured and who is named by those, and nobody else.
+    /// Follows who is configured and who is named by those, and nobody else. While nobody answers, nobody is let go:
+    /// who was named, and has not been heard yet, may be the one who knows the next master.
     fn follow_known(&mut self) {
         let reports = self.said.iter().filter_map(|(who, said)| Some((who, said.as_ref().ok()?)));
         let named = reports.flat_map(|(who, report)| std::iter::once(who).chain(&report.others));
         let known: BTreeSet<HostPort> =
             self.sentinels.configured.iter().chain(named).take(MOST).cloned().collect();
-        self.followed.retain(|who, follower| known.contains(who) || (follower.abort(), false).1);
-        self.said.retain(|who, _| known.contains(who));
+        if self.said.values().any(Result::is_ok) {
+            self.followed.retain(|who, follower| known.contains(who) || (follower.abort(), false).1);
+            self.said.retain(|who, _| known.contains(who));
+        }
         for who in known {
             if !self.followed.contains_key(&who) {
                 let follower = Follower {
@@ -263,5 +266,58 @@ impl Follower {
 
     fn tell(&self, said: Result<Report, String>) -> Result<(), ()> {
         self.news.send(News { who: self.who.clone(), said }).map_err(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(port: u16) -> HostPort {
+        HostPort { host: "127.0.0.1".to_owned(), port }
+    }
+
+    fn watch(configured: u16) -> Watch {
+        let mut upstream = crate::config::L3::default().upstream;
+        upstream.topology = Topology::Sentinel {
+            master: "main".to_owned(),
+            sentinels: vec![at(configured)],
+            tls: None,
+            username: None,
+            password: None,
+        };
+        let sentinels = Sentinels::of(&upstream).expect("there are sentinels");
+        let master = Arc::new(Master::new("main"));
+        let node = Arc::new(Node::new(&upstream, Address::Master(master.clone())));
+        Watch::new(sentinels, master, node)
+    }
+
+    fn names(who: u16, others: &[u16]) -> News {
+        let view = View { epoch: 1, address: at(9) };
+        let others = others.iter().map(|port| at(*port)).collect();
+        News { who: at(who), said: Ok(Report { id: who.to_string(), view, others }) }
+    }
+
+    fn away(who: u16) -> News {
+        News { who: at(who), said: Err("away".to_owned()) }
+    }
+
+    fn followed(watch: &Watch) -> Vec<u16> {
+        watch.followed.keys().map(|at| at.port).collect()
+    }
+
+    #[tokio::test]
+    async fn who_was_named_is_followed_until_somebody_who_answers_names_him_no_longer() {
+        let mut watch = watch(1);
+        watch.hear(names(1, &[2, 3]));
+        assert_eq!(followed(&watch), [1, 2, 3]);
+        // The only one that was heard so far ends before the others answer.
+        watch.hear(away(1));
+        watch.hear(away(2));
+        assert_eq!(followed(&watch), [1, 2, 3]);
+        watch.hear(names(2, &[3]));
+        assert_eq!(followed(&watch), [1, 2, 3]);
+        watch.hear(names(2, &[1]));
+        assert_eq!(followed(&watch), [1, 2]);
     }
 }

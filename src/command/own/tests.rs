@@ -5,7 +5,7 @@ fn words<Kind>(list: &[(Kind, &'static str)]) -> Vec<&'static str> {
     list.iter().flat_map(|(_, words)| words.split(' ')).collect()
 }
 
-fn lists() -> [Vec<&'static str>; 8] {
+fn lists() -> [Vec<&'static str>; 9] {
     let cacheable = CACHEABLE.iter().flat_map(|words| words.split(' '));
     let hashes = HASH_FIELDS.split(' ').collect();
     [
@@ -13,6 +13,7 @@ fn lists() -> [Vec<&'static str>; 8] {
         words(SESSION),
         words(REACH),
         words(ADMIN),
+        words(spread::SPREAD),
         words(FINDERS),
         words(VALUES),
         hashes,
@@ -93,6 +94,36 @@ fn what_home_says_may_block_never_shares_a_connection_unasked() {
         let expected = if asks { SessionNeed::None } else { SessionNeed::Wait };
         assert_eq!(row.session, expected, "{}", row.name);
         assert!(row.turns, "{}", row.name);
+    }
+}
+
+#[test]
+fn what_is_split_has_its_keys_where_they_can_be_told() {
+    use crate::command::{Begin, Find};
+    for row in &TABLE {
+        let Spread::Split(split) = row.spread else { continue };
+        let step = if split == Split::Pairs { 2 } else { 1 };
+        let [spec] = row.key_specs else { panic!("{}", row.name) };
+        assert_eq!((spec.begin, spec.find), (Begin::Index(1), Find::Range(-1, step, 0)), "{}", row.name);
+    }
+}
+
+#[test]
+fn what_goes_to_every_node_names_no_key() {
+    for row in TABLE.iter().filter(|row| matches!(row.spread, Spread::Every(_) | Spread::Nowhere)) {
+        assert!(row.key_specs.is_empty(), "{}", row.name);
+    }
+}
+
+/// Redis' own hints for clients of a cluster, followed but for what tells one node's story.
+#[test]
+fn redis_tells_of_every_node_too() {
+    let story = ["latency", "memory", "slowlog"];
+    for row in TABLE.iter().filter(|row| row.session != SessionNeed::Local && row.spread == Spread::One) {
+        let spread =
+            row.tips.iter().any(|tip| tip.starts_with("request_policy:all") || tip.ends_with("multi_shard"));
+        let told = story.contains(&row.name.split('|').next().unwrap_or_default());
+        assert!(!spread || told || ["msetnx", "wait"].contains(&row.name), "{}", row.name);
     }
 }
 

@@ -73,6 +73,7 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     key("server.protected_mode", Slot::Flag(|r| &mut r.config.server.protected_mode)),
     key("server.admin_commands", Slot::Choice { names: ADMIN_COMMANDS, get: |r| r.config.server.admin_commands.name(), set: set_admin_commands }),
     key("server.trust_scripts", Slot::Flag(|r| &mut r.config.server.trust_scripts)),
+    key("server.cluster_facade", Slot::Flag(|r| &mut r.config.server.cluster_facade)),
     key("server.timeout", Slot::Span(ZERO..=YEAR, |r| &mut r.config.server.timeout)),
     // The kernel's own limit is 32,767 s.
     key("server.tcp_keepalive", Slot::Span(ZERO..=Duration::from_secs(32_400), |r| &mut r.config.server.tcp_keepalive)),
@@ -151,6 +152,8 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     key("l3.compression_level", Slot::Count(1..=19, |r| &mut r.config.l3.compression_level)),
     // The longest integer has 20 bytes.
     key("l3.compression_min_size", Slot::Size(32..=GIB, |r| &mut r.config.l3.compression_min_size)),
+
+    key("cluster.strict", Slot::Flag(|r| &mut r.config.cluster.strict)),
 
     key("targets.hit_rate.l1", Slot::Share(|r| &mut r.config.targets.hit_rate.l1)),
     key("targets.hit_rate.l2", Slot::Share(|r| &mut r.config.targets.hit_rate.l2)),
@@ -264,8 +267,18 @@ fn is_under(path: &str, table: &str) -> bool {
 
 /// Every path that has a meaning: keys, tables, and what later versions know.
 pub(super) fn paths() -> impl Iterator<Item = &'static str> {
-    const TABLES: [&str; 9] =
-        ["server", "l1", "l2", "l3", "targets", "targets.hit_rate", "targets.latency", "policy", "user"];
+    const TABLES: [&str; 10] = [
+        "server",
+        "l1",
+        "l2",
+        "l3",
+        "cluster",
+        "targets",
+        "targets.hit_rate",
+        "targets.latency",
+        "policy",
+        "user",
+    ];
     KEYS.iter().map(|key| key.name).chain(TABLES).chain(LATER.iter().copied())
 }
 

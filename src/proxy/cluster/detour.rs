@@ -114,6 +114,9 @@ impl Proxy {
             self.counters.home_failures.add(1);
             return finish(stray, now);
         }
+        if stray.course.slot == Course::HERE {
+            return finish(stray, now);
+        }
         if stray.course.slot == Course::NO_SLOT {
             ways.any.set(ways.cluster.any());
         }
@@ -160,6 +163,9 @@ impl Proxy {
 
     pub(super) fn send_block(&self, way: Way, stray: Stray<Ticket>, now: u64) {
         let Stray { ticket, request, parts, due, course, .. } = stray;
+        for name in ticket.scripts() {
+            self.provide_script(way, None, name, now);
+        }
         self.lane(way).send_on(&Block { requests: &request, parts, due, course }, ticket, now);
     }
 }

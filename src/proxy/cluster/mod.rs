@@ -20,8 +20,9 @@ use crate::backend::cluster::{Cluster, NodeId, Redirect, SLOTS, SlotSet, slot};
 use crate::backend::lane::{Block, Course, Lane, Reply};
 use crate::backend::node::Node;
 use crate::clock;
-use crate::command::{Command, KeyRef, id};
+use crate::command::{Command, KeyRef, Spread, id};
 use crate::resp::Request;
+use crate::router::Effect;
 
 pub(super) use detour::Detour;
 pub(super) use own::OwnDetour;
@@ -108,7 +109,7 @@ impl Proxy {
     /// The slot that a request is about; None: it has no keys, or home is no cluster.
     ///
     /// # Errors
-    /// Its keys are in several.
+    /// Its keys are in several, or it is about all.
     pub fn slot_of(
         &self,
         command: Option<&Command>,
@@ -117,6 +118,11 @@ impl Proxy {
     ) -> Result<Option<u16>, Crossed> {
         if !self.is_cluster() {
             return Ok(None);
+        }
+        let of_all =
+            |c: &Command| matches!(c.spread, Spread::Every(_) | Spread::Nowhere) && c.arity_ok(request.len());
+        if command.is_some_and(of_all) {
+            return Err(Crossed);
         }
         if command.is_some_and(|c| c.id == id::SPUBLISH) {
             return Ok(request.arg(1).map(slot));
@@ -156,7 +162,7 @@ impl Proxy {
 
     /// The way of what goes to this node, whatever it is about.
     pub fn way_to(&self, lane: LaneKey, node: NodeId) -> Way {
-        Way { lane, node, slot: Course::NO_SLOT }
+        Way { lane, node, slot: Course::HERE }
     }
 
     /// Every node with keys.
@@ -177,6 +183,13 @@ impl Proxy {
         match &self.ways {
             None => self.shared.node.clone(),
             Some(ways) => ways.cluster.node(number),
+        }
+    }
+
+    /// Sends a request that is not about one slot to the nodes it concerns, or says that its keys are in several.
+    pub(super) fn cross(self: &Rc<Self>, ask: &Ask<'_>, effect: Effect, keys: &[KeyRef]) {
+        if !self.spread(ask, effect, keys) {
+            self.refuse_crossing(ask);
         }
     }
 

@@ -44,7 +44,7 @@ impl Proxy {
     /// Whether a request may not go by this way yet. `from`: where it was before.
     pub(super) fn must_wait(&self, ways: &Ways, way: Way, from: Option<NodeId>, number: u64) -> bool {
         let Way { lane, slot, .. } = way;
-        if slot == Course::NO_SLOT {
+        if [Course::NO_SLOT, Course::HERE].contains(&slot) {
             return false;
         }
         let waiting = ways.waiting.borrow();

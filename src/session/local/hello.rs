@@ -94,7 +94,7 @@ impl Session {
             encode::integer(out, if proto == Proto::Resp3 { 3 } else { 2 });
             encode::bulk(out, b"id");
             encode::integer(out, self.info.id as i64);
-            pair(out, "mode", "standalone");
+            pair(out, "mode", self.mode());
             pair(out, "role", "master");
             encode::bulk(out, b"modules");
             encode::array(out, 0);

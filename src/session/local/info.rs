@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::cluster;
 use super::snapshot::Snapshot;
 use super::value::micros;
 use crate::command::Command;
@@ -37,7 +38,7 @@ pub(in crate::session) fn compose(context: &Context, home: &[u8], with_strata: b
     let Some(text) = reply::bulk(home).filter(|_| !reply::is_error(home)) else {
         return home.to_vec();
     };
-    let mut text = of_clients(text, &figures(context));
+    let mut text = with_own(text, &figures(context));
     if with_strata {
         let separator = if text.is_empty() { "" } else { "\r\n" };
         text.extend_from_slice([separator, &section(context)].concat().as_bytes());
@@ -48,25 +49,29 @@ pub(in crate::session) fn compose(context: &Context, home: &[u8], with_strata: b
     out
 }
 
-/// What Redis says of its clients, of strata's. To home strata itself is a few clients.
-fn figures(context: &Context) -> [(&'static [u8], usize); 6] {
+/// What Redis says of its clients, of strata's: to home strata itself is a few clients. And what clients are connected
+/// to, whatever home is.
+fn figures(context: &Context) -> [(&'static [u8], String); 8] {
     let shared = &context.proxy.shared;
     let (keys, items, prefixes) = shared.listeners.figures();
     let clients = context.clients.list();
     let tracking = clients.iter().filter(|client| client.is_marked(Mark::Tracking)).count();
     let blocked = clients.iter().filter(|client| client.waits()).count();
+    let facade = context.config.server.cluster_facade;
     [
-        (b"connected_clients:", clients.len()),
-        (b"blocked_clients:", blocked),
-        (b"tracking_clients:", tracking),
-        (b"tracking_total_keys:", keys),
-        (b"tracking_total_items:", items),
-        (b"tracking_total_prefixes:", prefixes),
+        (b"connected_clients:", clients.len().to_string()),
+        (b"blocked_clients:", blocked.to_string()),
+        (b"tracking_clients:", tracking.to_string()),
+        (b"tracking_total_keys:", keys.to_string()),
+        (b"tracking_total_items:", items.to_string()),
+        (b"tracking_total_prefixes:", prefixes.to_string()),
+        (b"redis_mode:", cluster::mode(facade).to_owned()),
+        (b"cluster_enabled:", u8::from(facade).to_string()),
     ]
 }
 
 /// Home's text with these figures in the place of its own.
-fn of_clients(text: &[u8], figures: &[(&[u8], usize)]) -> Vec<u8> {
+fn with_own(text: &[u8], figures: &[(&[u8], String)]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + 64);
     for line in text.split_inclusive(|b| *b == b'\n') {
         match figures.iter().find(|(name, _)| line.starts_with(name)) {
@@ -145,13 +150,14 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
-    use super::of_clients;
+    use super::with_own;
 
     #[test]
     fn figures_stand_in_for_homes() {
         let home = b"# Clients\r\nconnected_clients:3\r\nblocked_clients:0\r\nmaxclients:9\r\n";
-        let own: [(&[u8], usize); 2] = [(b"blocked_clients:", 7), (b"tracking_clients:", 1)];
+        let own: [(&[u8], String); 2] =
+            [(b"blocked_clients:", "7".into()), (b"tracking_clients:", "1".into())];
         let expected = "# Clients\r\nconnected_clients:3\r\nblocked_clients:7\r\nmaxclients:9\r\n";
-        assert_eq!(String::from_utf8_lossy(&of_clients(home, &own)), expected);
+        assert_eq!(String::from_utf8_lossy(&with_own(home, &own)), expected);
     }
 }

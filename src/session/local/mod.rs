@@ -3,6 +3,7 @@
 mod acl;
 mod cache;
 mod client;
+mod cluster;
 mod config;
 mod hello;
 mod info;
@@ -17,6 +18,7 @@ mod value;
 use std::future::Future;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::parked::What;
 use super::replies::Shape;
 use super::{ReplyMode, Session};
 use crate::backend::lane::Reply;
@@ -46,6 +48,10 @@ impl Session {
             id::HELLO => self.hello(request),
             id::AUTH => self.auth(request),
             id::QUIT => self.quit(),
+            // Who heard what was published before is counted with those replies.
+            id::RESET if self.info.is_subscribed() && self.core.replies.borrow().waiting() > 0 => {
+                self.park(request, What::Later);
+            }
             id::RESET => self.reset(),
             id::INFO => self.info(request, command, now),
             id::MONITOR => self.begin_monitoring(),
@@ -53,6 +59,8 @@ impl Session {
                 self.run_slowlog(command, request);
             }
             id::CONFIG_GET => self.config_get(request),
+            id::READONLY | id::READWRITE | id::ASKING => self.run_cluster(command, request),
+            _ if command.name.starts_with("cluster") => self.run_cluster(command, request),
             _ if command.name.starts_with("acl") => self.run_acl(command, request, now),
             _ => self.run_client(command, request, now),
         }

@@ -53,7 +53,7 @@ impl Session {
         let (proxy, lane) = (self.context.proxy.clone(), self.lane);
         self.reply_later(async move {
             let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-            match proxy.ask_home(lane, &words).await {
+            match proxy.ask_all(lane, &words).await {
                 Ok(reply) => {
                     changes.apply(&proxy.shared);
                     reply.to_vec()

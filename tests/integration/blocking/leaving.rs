@@ -126,3 +126,37 @@ fn who_waits_is_not_idle() {
     assert_eq!(clients[0].read().unwrap(), popped("l", "x"));
     assert_eq!(call(&mut clients[0], "ECHO a"), bulk("a"));
 }
+
+#[test]
+fn who_waits_next_has_the_connection_of_who_waited_before() {
+    let (home, strata) = pair(&[("server.workers", "1")]);
+    let mut direct = home.connect();
+    let mut leased = || {
+        let list = call(&mut direct, "CLIENT LIST");
+        let list = String::from_utf8_lossy(list.bytes().unwrap()).into_owned();
+        let own = list.lines().filter(|line| line.contains(" name=strata-lease "));
+        own.map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let serve = |round: usize| {
+        let mut client = strata.connect();
+        client.send_raw(b"BLPOP l 0\r\n").unwrap();
+        assert!(wait_until(LONG, || waiting(&home) == 1));
+        call(&mut strata.connect(), &format!("RPUSH l {round}"));
+        assert_eq!(client.read().unwrap(), popped("l", &round.to_string()));
+    };
+    serve(0);
+    let first = leased();
+    assert_eq!(first.len(), 1, "{first:?}");
+    (1..20).for_each(serve);
+    let now = leased();
+    assert!(now.len() <= 2 && now.contains(&first[0]), "{first:?} {now:?}");
+    // Named to home, it is not lent again.
+    let mut client = strata.connect();
+    let id = call(&mut client, "CLIENT ID").integer().unwrap();
+    client.send_raw(b"BLPOP l 0\r\n").unwrap();
+    assert!(wait_until(LONG, || waiting(&home) == 1));
+    assert_eq!(call(&mut strata.connect(), &format!("CLIENT UNBLOCK {id}")), Value::Integer(1));
+    assert_eq!(client.read().unwrap(), Value::Nil);
+    assert!(wait_until(LONG, || leased().len() < now.len()), "{now:?}");
+    serve(20);
+}

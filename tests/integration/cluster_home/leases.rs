@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use super::{good, small, text};
-use crate::support::{Value, slot_of};
+use super::{LONG, good, small, text};
+use crate::support::{Value, slot_of, wait_until};
 
 #[test]
 fn watched_keys_are_watched_where_they_are() {
@@ -65,7 +65,7 @@ fn who_waits_is_woken_wherever_the_key_is() {
         let (mut client, mut other) = (strata.connect(), strata.connect());
         let key = cluster.key_of_node(node, "l");
         let popped = thread::scope(|scope| {
-            let waiting = scope.spawn(|| good(&mut client, &["BLPOP", &key, "10"]));
+            let waiting = scope.spawn(|| good(&mut client, &["BLPOP", &key, "100"]));
             thread::sleep(Duration::from_millis(100));
             good(&mut other, &["RPUSH", &key, "1"]);
             waiting.join().expect("woken")
@@ -79,9 +79,9 @@ fn who_waits_is_woken_wherever_the_key_is() {
     };
     let key = cluster.key_of_node(2, "none");
     let popped = thread::scope(|scope| {
-        let waiting = scope.spawn(|| good(&mut client, &["BLPOP", &key, "10"]));
-        thread::sleep(Duration::from_millis(100));
-        assert_eq!(good(&mut other, &["CLIENT", "UNBLOCK", &number]), Value::Integer(1));
+        let waiting = scope.spawn(|| good(&mut client, &["BLPOP", &key, "100"]));
+        let unblock = || good(&mut other, &["CLIENT", "UNBLOCK", &number]) == Value::Integer(1);
+        assert!(wait_until(LONG, unblock));
         waiting.join().expect("let go")
     });
     assert_eq!(popped, Value::Nil);
@@ -92,9 +92,10 @@ fn who_waits_goes_with_the_slot() {
     let cluster = small();
     let strata = cluster.strata(&[]);
     let (mut client, mut other) = (strata.connect(), strata.connect());
+    client.set_patience(LONG);
     let key = cluster.key_of_node(0, "l");
     let popped = thread::scope(|scope| {
-        let waiting = scope.spawn(|| good(&mut client, &["BLPOP", &key, "20"]));
+        let waiting = scope.spawn(|| good(&mut client, &["BLPOP", &key, "100"]));
         thread::sleep(Duration::from_millis(100));
         cluster.move_slot(slot_of(key.as_bytes()), 1);
         thread::sleep(Duration::from_millis(100));

@@ -10,8 +10,15 @@ mod reshard;
 mod words;
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
 
 use crate::support::{Client, Cluster, Shape, Value};
+
+/// For what has to happen, however loaded the machine is.
+const LONG: Duration = Duration::from_secs(120);
+
+/// As `l3.request_timeout`: a failover takes less, whatever befalls it.
+const PATIENT: (&str, &str) = ("l3.request_timeout", "120s");
 
 /// Calls, and panics on an error.
 fn good(client: &mut Client, words: &[&str]) -> Value {

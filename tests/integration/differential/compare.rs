@@ -19,6 +19,8 @@ pub(super) enum Rule {
     Milliseconds,
     /// `?`: the same type and, of aggregates, the same length: ids, random elements, memory sizes.
     Shape,
+    /// `n`: replies that name something each, in any order; see `conversation`.
+    Names,
     /// `i`: the reply of HELLO: all but the connection's id.
     Hello,
 }
@@ -36,6 +38,7 @@ impl Rule {
             "t" => Rule::Seconds,
             "p" => Rule::Milliseconds,
             "?" => Rule::Shape,
+            "n" => Rule::Names,
             "i" => Rule::Hello,
             _ => return None,
         })
@@ -57,7 +60,7 @@ pub(super) fn same(rule: Rule, expected: &[u8], got: &[u8]) -> bool {
         return false;
     }
     match rule {
-        Rule::Exact => false,
+        Rule::Exact | Rule::Names => false,
         Rule::Unordered => sorted(&expected) == sorted(&got),
         Rule::UnorderedPairs => sorted_pairs(&expected) == sorted_pairs(&got),
         Rule::Cursor => same_scan(&expected, &got),
@@ -141,7 +144,7 @@ mod tests {
 
     #[test]
     fn errors_are_exact_under_every_rule() {
-        for rule in ["=", "u", "h", "c", "t", "p", "?", "i"].map(|letter| Rule::of(letter).unwrap()) {
+        for rule in ["=", "u", "h", "c", "t", "p", "?", "n", "i"].map(|letter| Rule::of(letter).unwrap()) {
             assert!(!same(rule, b"-ERR one\r\n", b"-ERR other\r\n"), "{rule:?}");
             assert!(!same(rule, b"$-1\r\n", b"*-1\r\n"), "{rule:?}");
         }

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
 use super::compare::Rule;
+use super::phrases::{CLIENTS, PUBLISHING_SCRIPTS, PUSHING_SCRIPTS};
 use super::run::{Batch, CONNECTIONS, Step};
 use super::templates::{
     COPYING_SCRIPTS, DIGESTS, DUMPS, HIDDEN_KEY_SCRIPTS, KEYED_SCRIPTS, LIBRARY, OF_REDIS_7_0,
@@ -57,7 +58,7 @@ const VALUES: &[&[u8]] = &[
     b"\xffsz\0\xffsz\0",
 ];
 
-struct Template {
+pub(super) struct Template {
     words: Vec<&'static str>,
     rule: Rule,
     read: bool,
@@ -65,11 +66,15 @@ struct Template {
 }
 
 impl Template {
-    fn parse(line: &'static str) -> Template {
+    pub(super) fn parse(line: &'static str) -> Template {
         let mut words = line.split(' ');
         let head = words.next().expect("a template has a head");
         let rule = head.get(1..2).and_then(Rule::of).unwrap_or_else(|| panic!("no such rule: {line}"));
         Template { words: words.collect(), rule, read: head.starts_with('r'), fixed: head.ends_with('!') }
+    }
+
+    pub(super) fn is(&self, rule: Rule) -> bool {
+        self.rule == rule
     }
 }
 
@@ -91,7 +96,10 @@ impl Generator {
         let newer = |line: &&str| !OF_REDIS_7_0.iter().any(|words| line.contains(&format!(" {words}")));
         let lines = TEMPLATES.iter().flat_map(|group| group.lines()).filter(|line| of_7_0 || newer(line));
         let lines = lines.filter(|line| !unlike.iter().any(|part| line.contains(part)));
-        let templates = lines.map(Template::parse).collect();
+        Generator::of(random, protocol, lines.map(Template::parse).collect())
+    }
+
+    pub(super) fn of(random: StdRng, protocol: u8, templates: Vec<Template>) -> Generator {
         Generator { random, templates, protocol, stream_id: 10, expired: None }
     }
 
@@ -129,9 +137,22 @@ impl Generator {
     }
 
     fn step(&mut self) -> Step {
-        let index = self.random.random_range(0..self.templates.len());
+        let index = self.below(self.templates.len());
         let Template { ref words, rule, read, fixed } = self.templates[index];
-        let words = words.clone();
+        self.made_of(words.clone(), rule, read, fixed)
+    }
+
+    /// A step of some template among these.
+    pub(super) fn step_among(&mut self, templates: &[Template]) -> Step {
+        let Template { ref words, rule, read, fixed } = templates[self.below(templates.len())];
+        self.made_of(words.clone(), rule, read, fixed)
+    }
+
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        self.random.random_range(0..bound)
+    }
+
+    fn made_of(&mut self, words: Vec<&'static str>, rule: Rule, read: bool, fixed: bool) -> Step {
         let mut words: Arguments = words.into_iter().flat_map(|word| self.expand(word)).collect();
         if !fixed && self.chance(DISTORTED) {
             self.distort(&mut words);
@@ -139,7 +160,7 @@ impl Generator {
         Step { words, rule, read }
     }
 
-    fn chance(&mut self, of_a_thousand: u32) -> bool {
+    pub(super) fn chance(&mut self, of_a_thousand: u32) -> bool {
         self.random.random_ratio(of_a_thousand, 1000)
     }
 
@@ -175,15 +196,23 @@ impl Generator {
             return self.key(Some(name));
         }
         match name {
+            "" => "$".into(),
             "key" => self.key(None),
             "value" => self.one_of(VALUES).to_vec(),
             "dump" => self.one_of(DUMPS).to_vec(),
             "library" => LIBRARY.into(),
+            "talking" => super::phrases::LIBRARY.into(),
             "script" => self.one_of(KEYED_SCRIPTS).into(),
             "hidden" => self.one_of(HIDDEN_KEY_SCRIPTS).into(),
             "copier" => self.one_of(COPYING_SCRIPTS).into(),
             "result" => self.one_of(RESULT_SCRIPTS).into(),
             "sha" => self.one_of(DIGESTS).into(),
+            "pushing" => self.one_of(PUSHING_SCRIPTS).into(),
+            "publishing" => self.one_of(PUBLISHING_SCRIPTS).into(),
+            "channel" => self.one_of(&["a1", "a2", "b1", "none"]).into(),
+            // No two of them match one channel: in which order a server goes through them is its own affair.
+            "pattern" => self.one_of(&["a*", "b?", "x"]).into(),
+            "client" => self.one_of(CLIENTS).into(),
             "glob" => self.one_of(&["*", "str*", "?et:[01]", "*:2", "none*", "h\\ash*"]).into(),
             "limit" => self.one_of(&["-inf", "+inf", "(2", "3", "(-1.5", "0", "7"]).into(),
             "lex" => self.one_of(&["-", "+", "[m3", "(m5", "[", "(m1"]).into(),

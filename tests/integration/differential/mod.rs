@@ -7,15 +7,20 @@
 //! commands against both servers, emptied, and what is left is printed.
 
 mod compare;
+mod conversation;
 mod generate;
+mod phrases;
 mod run;
 mod shrink;
 mod templates;
+
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::support::{Endpoint, RedisServer, Strata, Target, Value, seed, setting};
+use conversation::{Line, Script, Talk};
 use generate::Generator;
 use run::{Lockstep, Mismatch};
 
@@ -114,6 +119,37 @@ fn replies_are_those_of_redis_where_values_are_compressed_in_resp3() {
     Servers::start_with(Target::chosen(), &COMPRESSED).differ_but_for(&SHOWN, 3, commands());
 }
 
+/// What several clients hear of each other.
+fn converse(servers: &Servers, seed: u64, count: usize) {
+    let (target, reference, home) = (servers.target(), servers.reference.unix(), servers.home.unix());
+    let begin = |patience| Talk::begin(&target, &reference, &home, patience).expect("all servers accept");
+    let mut talk = begin(Duration::from_secs(20));
+    let (mut script, mut said) = (Script::new(StdRng::seed_from_u64(seed)), Vec::new());
+    for count in 0..count {
+        said.push(script.line());
+        let Err(seen) = talk.run(&said[count]) else { continue };
+        drop(talk);
+        let again = |lines: &[Line]| {
+            run::empty(&target).and_then(|()| run::empty(&reference)).ok()?;
+            let mut talk = begin(Duration::from_millis(500));
+            lines.iter().find_map(|line| talk.run(line).err())
+        };
+        let report = match shrink::fewest(said, again) {
+            Some((lines, misheard)) => {
+                let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+                format!("{}\n{misheard}", lines.join("\n"))
+            }
+            None => format!("(not seen again when run anew)\n{seen}"),
+        };
+        panic!("{count} lines into a conversation with STRATA_SEED={seed}:\n{report}");
+    }
+}
+
+#[test]
+fn clients_hear_of_each_other_what_they_hear_of_redis() {
+    converse(&Servers::start(Target::chosen()), seed(), commands() / 4);
+}
+
 #[test]
 fn redis_does_not_differ_from_itself() {
     let servers = Servers::start(Target::Bare);
@@ -121,6 +157,7 @@ fn redis_does_not_differ_from_itself() {
     servers.home.connect().call(&["FLUSHALL"]).expect("FLUSHALL is answered");
     servers.reference.connect().call(&["FLUSHALL"]).expect("FLUSHALL is answered");
     servers.differ(3, 3_000);
+    converse(&Servers::start(Target::Bare), seed(), 2_000);
 }
 
 /// A server without memory differs in every write, and one command is enough to show it.

@@ -44,7 +44,7 @@ impl fmt::Display for Batch {
 }
 
 /// The command as it would be typed.
-fn printable(words: &Arguments) -> String {
+pub(super) fn printable(words: &Arguments) -> String {
     let words = words.iter().map(|word| format!("\"{}\"", word.escape_ascii()));
     words.collect::<Vec<_>>().join(" ")
 }
@@ -79,7 +79,7 @@ impl fmt::Display for Mismatch {
 }
 
 /// As much of a reply as a reader wants to see around the first byte that differs.
-fn excerpt(reply: &[u8], differs_at: usize) -> String {
+pub(super) fn excerpt(reply: &[u8], differs_at: usize) -> String {
     let start = differs_at.saturating_sub(SHOWN / 2).min(reply.len());
     let end = (start + SHOWN).min(reply.len());
     let mark = |cut: bool| if cut { "..." } else { "" };

@@ -20,9 +20,13 @@ pub(super) fn shrink(
     };
     // A single command a batch, so that commands can go one by one; where it takes the batches, they stay.
     let split: Vec<Batch> = history.iter().flat_map(one_by_one).collect();
-    let (mut kept, mut mismatch) = [split, history.to_vec()]
-        .into_iter()
-        .find_map(|batches| run(&batches).map(|found| (batches, found)))?;
+    let (kept, mismatch) = fewest(split, run).or_else(|| fewest(history.to_vec(), run))?;
+    Some((kept, *mismatch))
+}
+
+/// Few of these with which `run` still finds something, and what it finds; `None` if it does not find it with all.
+pub(super) fn fewest<T: Clone, M>(all: Vec<T>, run: impl Fn(&[T]) -> Option<M>) -> Option<(Vec<T>, M)> {
+    let (mut kept, mut mismatch) = run(&all).map(|found| (all, found))?;
     let mut runs = 0;
     let mut size = kept.len().div_ceil(2);
     while size > 0 && runs < MAX_RUNS {
@@ -38,7 +42,7 @@ pub(super) fn shrink(
         }
         size = if size == 1 { 0 } else { size.div_ceil(2) };
     }
-    Some((kept, *mismatch))
+    Some((kept, mismatch))
 }
 
 fn one_by_one(batch: &Batch) -> impl Iterator<Item = Batch> {

@@ -2,6 +2,7 @@
 
 mod cache;
 mod clients;
+mod facade;
 mod health;
 mod info;
 mod local;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{LONG, bulk, connections, field, ok, reads, writes};
+use super::{LONG, bulk, connections, explains, field, ok, reads, writes};
 use crate::support::{Port, Sentinels, Strata, wait_until};
 
 #[test]
@@ -47,15 +47,11 @@ fn without_sentinels_strata_starts_and_says_why_it_has_no_home() {
         ("l2.enabled", "false"),
     ];
     let strata = Strata::start_bare(&settings);
-    let reply = strata.connect().call(&["SET", "k", "v"]).unwrap();
-    let text = format!("{reply:?}");
-    assert!(reply.is_error() && text.contains(&format!("sentinel {}: ", port.address())), "{text}");
+    explains(&strata, &[&format!("sentinel {}: ", port.address())]);
 
     let group = Sentinels::start(&[]);
     let strata = group.strata(&[("l3.master", "other")]);
-    let reply = strata.connect().call(&["SET", "k", "v"]).unwrap();
-    let text = format!("{reply:?}");
-    assert!(reply.is_error() && text.contains("it knows no master of that name"), "{text}");
+    explains(&strata, &["it knows no master of that name"]);
 }
 
 #[test]
@@ -88,7 +84,13 @@ fn check_tells_the_master() {
     let group = Sentinels::start(&[]);
     let check = |master: &str| {
         let nodes = format!("l3.nodes={}", group.nodes());
-        let sets = ["l3.enabled=true", "l3.mode=sentinel", &nodes, &format!("l3.master={master}")];
+        let sets = [
+            "l3.enabled=true",
+            "l3.mode=sentinel",
+            &nodes,
+            "l3.connect_timeout=30s",
+            &format!("l3.master={master}"),
+        ];
         let mut command = Command::new(env!("CARGO_BIN_EXE_strata"));
         command.current_dir(group.server(0).directory()).arg("check");
         command.args(sets.iter().flat_map(|set| ["--set", set])).output().unwrap()

@@ -10,10 +10,10 @@ mod secure;
 
 use std::time::Duration;
 
-use crate::support::{Client, Sentinels, Value, wait_until};
+use crate::support::{Client, Sentinels, Strata, Value, wait_until};
 
 /// For what has to happen, however loaded the machine is: a sentinel that could not run for 2 s does nothing for 30 s.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(180);
 
 fn bulk(text: &str) -> Value {
     Value::Bulk(text.as_bytes().to_vec())
@@ -38,6 +38,18 @@ fn reads(client: &mut Client, key: &str, value: &str) -> bool {
 /// Writes until it is accepted.
 fn writes(client: &mut Client, key: &str, value: &str) -> bool {
     wait_until(LONG, || client.call(&["SET", key, value]).unwrap() == ok())
+}
+
+/// Reads until the answer is an error with all of these words.
+fn explains(strata: &Strata, words: &[&str]) {
+    let mut client = strata.connect();
+    let mut said = String::new();
+    let explained = wait_until(LONG, || {
+        let reply = client.call(&["GET", "k"]).unwrap();
+        said = format!("{reply:?}");
+        reply.is_error() && words.iter().all(|word| said.contains(word))
+    });
+    assert!(explained, "{said}");
 }
 
 /// What comes first of the last line of INFO or another text that begins with this.

@@ -10,7 +10,7 @@ use super::Arguments;
 use super::value::{Value, reply_length};
 
 /// How long a reply may take unless the test says otherwise.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a server listens.
 #[derive(Clone, Debug)]
@@ -60,6 +60,13 @@ impl Stream {
             Stream::Tcp(stream) => stream.shutdown(std::net::Shutdown::Both),
             Stream::Unix(stream) => stream.shutdown(std::net::Shutdown::Both),
         };
+    }
+
+    fn set_nonblocking(&self, on: bool) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.set_nonblocking(on),
+            Stream::Unix(stream) => stream.set_nonblocking(on),
+        }
     }
 
     fn set_read_timeout(&self, limit: Duration) -> io::Result<()> {
@@ -140,6 +147,28 @@ impl Client {
 
     pub(crate) fn read(&mut self) -> io::Result<Value> {
         Value::parse(&self.read_raw()?)
+    }
+
+    /// The bytes of all replies and pushes that have arrived.
+    pub(crate) fn arrived(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        let mut chunk = [0; 16 * 1024];
+        self.stream.set_nonblocking(true)?;
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.unread.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.stream.set_nonblocking(false)?;
+        let mut frames = Vec::new();
+        while let Some(length) = reply_length(&self.unread)? {
+            let rest = self.unread.split_off(length);
+            frames.push(std::mem::replace(&mut self.unread, rest));
+        }
+        Ok(frames)
     }
 
     /// The bytes of the next reply or push. `TimedOut` when patience ends, `UnexpectedEof` when the server closes.

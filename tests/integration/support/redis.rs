@@ -15,7 +15,7 @@ use super::process::Process;
 use super::{Client, Endpoint, Value, setting, wait_until};
 
 /// How long a server may take to answer PING, its loading included.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 /// `STRATA_TEST_REDIS_SERVER`: another home than the installed redis-server, such as a valkey-server.
 pub(crate) fn program() -> String {

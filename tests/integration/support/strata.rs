@@ -13,7 +13,7 @@ use super::process::Process;
 use super::redis::program;
 use super::{Client, Endpoint, Value, wait_until};
 
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 /// How much of what the process said is shown when its test fails.
 const SHOWN_LINES: usize = 60;

@@ -22,9 +22,12 @@ fn pair(settings: &[(&str, &str)]) -> (RedisServer, Strata) {
     (home, strata)
 }
 
+fn words(command: &str) -> Vec<&str> {
+    command.split(' ').collect()
+}
+
 fn call(client: &mut Client, command: &str) -> Value {
-    let words: Vec<&str> = command.split(' ').collect();
-    client.call(&words).unwrap_or_else(|e| panic!("{command}: {e}"))
+    client.call(&words(command)).unwrap_or_else(|e| panic!("{command}: {e}"))
 }
 
 fn bulk(text: &str) -> Value {

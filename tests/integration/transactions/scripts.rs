@@ -2,8 +2,8 @@
 
 use std::thread;
 
-use super::{LONG, bulk, call, is_error, ok};
-use crate::support::{Client, RedisServer, Strata, Value, encode, wait_until};
+use super::{LONG, bulk, call, is_error, ok, words};
+use crate::support::{Client, RedisServer, Strata, Value, arguments, encode, wait_until};
 
 fn stage() -> (RedisServer, Strata) {
     let home = RedisServer::start(&[("busy-reply-threshold", "10")]);
@@ -38,6 +38,11 @@ fn while_a_script_runs_others_are_told_so_at_once_and_not_kept_waiting() {
     assert!(is_error(&call(&mut other, "SET k 2"), "BUSY"));
     let reply = call(&mut other, "EXEC");
     assert!(is_error(&reply, "EXECABORT Transaction discarded because of: BUSY"), "{reply:?}");
+    let block = ["MULTI", "SET k 2", "SET k 3", "EXEC"].map(|command| arguments(&words(command)));
+    let replies = other.pipeline(&block).unwrap();
+    assert_eq!(replies[0], ok());
+    assert!(replies[1..3].iter().all(|reply| is_error(reply, "BUSY")), "{replies:?}");
+    assert_eq!(replies[3], reply);
     assert_eq!(call(&mut other, "SCRIPT KILL"), ok());
     assert!(is_error(&runner.read().unwrap(), "Script killed by user"));
     assert!(wait_until(LONG, || call(&mut other, "SET k 3") == ok()));

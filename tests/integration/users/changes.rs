@@ -120,7 +120,7 @@ fn who_may_no_longer_hear_a_channel_is_cut() {
         let stage = Stage::new(&[("u", "on nopass &* +@all"), ("v", "on nopass &* +@all")], PASS);
         let watch = |endpoint: &Endpoint| {
             let mut admin = Client::connect(endpoint).unwrap();
-            let subscribers: Vec<Client> = [
+            let mut subscribers: Vec<Client> = [
                 ("u", "SUBSCRIBE ab"),
                 ("u", "SUBSCRIBE a"),
                 ("u", "PSUBSCRIBE p*"),
@@ -144,7 +144,7 @@ fn who_may_no_longer_hear_a_channel_is_cut() {
             seen.push(list.matches(" user=u ").count().to_string());
             let users = "ACL SETUSER u on nopass +@all";
             assert_eq!(call(&mut admin, users), ok());
-            seen.extend(subscribers.into_iter().map(|mut client| is_there(&mut client).to_string()));
+            seen.extend(subscribers.iter_mut().map(|client| is_there(client).to_string()));
             seen.push(raw(&mut admin, "PUBLISH a m"));
             seen
         };

@@ -16,8 +16,15 @@ use super::{Certificates, Client, Endpoint, RedisServer, Relay, Strata, Value, w
 pub(crate) use slots::slot_of;
 use view::View;
 
+/// After how long without an answer a node takes another for dead, in ms: a loaded machine must not have masters replaced
+/// that live, and nobody waits for it where there is nobody to replace them.
+const NODE_TIMEOUT: [&str; 2] = ["10000", "3000"];
+
+/// How long a manual failover may take before it is asked for again: Redis gives it up after 5 s.
+const MANUAL: Duration = Duration::from_secs(10);
+
 /// How long the cluster may take to agree after anything that was done to it.
-const AGREEMENT: Duration = Duration::from_secs(30);
+const AGREEMENT: Duration = Duration::from_secs(120);
 
 const SLOTS: u32 = 16384;
 
@@ -142,7 +149,7 @@ impl Cluster {
         let mut options: Vec<(&str, &str)> = vec![
             ("cluster-enabled", "yes"),
             ("cluster-port", &bus_number),
-            ("cluster-node-timeout", "2000"),
+            ("cluster-node-timeout", NODE_TIMEOUT[usize::from(self.shape.replicas > 0)]),
             ("cluster-replica-validity-factor", "0"),
             ("cluster-allow-replica-migration", "no"),
             ("repl-diskless-sync-delay", "0"),
@@ -297,25 +304,43 @@ impl Cluster {
 
     /// CLUSTER FAILOVER: `replica` takes its master's place, and everybody knows.
     pub(crate) fn failover(&self, replica: usize) {
-        // Refused while a replica is not yet in step with its master.
-        let asked = wait_until(AGREEMENT, || {
-            self.nodes[replica].command(&["CLUSTER", "FAILOVER"]) == Value::Simple("OK".into())
-        });
-        assert!(asked, "CLUSTER FAILOVER is refused");
+        let start = Instant::now();
+        // Refused while a replica is not yet in step with its master, and given up by it where that takes long.
+        while !self.is_promoted(replica) && start.elapsed() < AGREEMENT {
+            let said = self.nodes[replica].command(&["CLUSTER", "FAILOVER"]);
+            if said == Value::Simple("OK".into()) {
+                wait_until(MANUAL, || self.is_promoted(replica));
+            }
+        }
         self.wait_promoted(replica);
         self.wait_ok();
     }
 
+    fn is_promoted(&self, replica: usize) -> bool {
+        self.view(replica).is_some_and(|view| view.is_master() && view.slots() > 0)
+    }
+
+    /// Waits until all that node `master` executed so far is known to its running replicas.
+    pub(crate) fn wait_in_step(&self, master: usize) {
+        let offset = |number: usize, name: &str| -> Option<u64> {
+            self.nodes[number].server.info("replication").get(name)?.parse().ok()
+        };
+        let reached = offset(master, "master_repl_offset").expect("the master counts");
+        let replicas = self.replicas(master);
+        let follow = || replicas.iter().all(|&replica| offset(replica, "slave_repl_offset") >= Some(reached));
+        assert!(wait_until(AGREEMENT, follow), "{replicas:?} do not come up to {reached}");
+    }
+
     /// Waits until the replica is a master with slots, as it is some time after its master's end.
     pub(crate) fn wait_promoted(&self, replica: usize) {
-        let promoted = || self.view(replica).is_some_and(|view| view.is_master() && view.slots() > 0);
-        assert!(wait_until(AGREEMENT, promoted), "{} is not promoted", self.nodes[replica].address());
+        let promoted = wait_until(AGREEMENT, || self.is_promoted(replica));
+        assert!(promoted, "{} is not promoted", self.nodes[replica].address());
     }
 
     /// Waits until one of the replicas is a master with slots.
     pub(crate) fn wait_any_promoted(&self, replicas: &[usize]) {
-        let is_master = |&replica: &usize| self.view(replica).is_some_and(|v| v.is_master() && v.slots() > 0);
-        assert!(wait_until(AGREEMENT, || replicas.iter().any(is_master)), "none of {replicas:?} is promoted");
+        let promoted = wait_until(AGREEMENT, || replicas.iter().any(|&replica| self.is_promoted(replica)));
+        assert!(promoted, "none of {replicas:?} is promoted");
     }
 
     /// Waits until a master that was replaced knows it.
@@ -364,8 +389,8 @@ impl Cluster {
         self.wait_ok();
     }
 
-    /// Waits until all nodes that run say that the cluster is well, agree on who has which slots, and all replicas among
-    /// them follow a running master. Nodes that are killed or paused may be missing.
+    /// Waits until all nodes that run say that the cluster is well, agree on who has which slots, who of them follows whom
+    /// and what their epochs are, and all replicas among them follow a running master. Nodes that are killed or paused may be missing.
     pub(crate) fn wait_ok(&self) {
         let start = Instant::now();
         let mut why = String::new();
@@ -381,14 +406,18 @@ impl Cluster {
 
     /// Why the cluster is not well.
     fn agreement(&self) -> Result<(), String> {
+        let running = self.running();
         let mut common = None;
-        for number in self.running() {
+        for &number in &running {
             let node = &self.nodes[number];
             let well = self.well(number).map_err(|error| error.to_string())?;
             well.map_err(|reason| format!("{}: {reason}", node.address()))?;
-            let owners = self.view(number).map(|view| view.owners()).ok_or("no CLUSTER NODES")?;
-            if *common.get_or_insert_with(|| owners.clone()) != owners {
-                return Err(format!("{} disagrees on who has which slots", node.address()));
+            let view = self.view(number).ok_or("no CLUSTER NODES")?;
+            let mut roles = view.roles();
+            roles.retain(|id, _| running.iter().any(|&number| self.nodes[number].id == *id));
+            let belief = (view.owners(), roles);
+            if *common.get_or_insert_with(|| belief.clone()) != belief {
+                return Err(format!("{} disagrees on slots, roles or epochs", node.address()));
             }
         }
         Ok(())

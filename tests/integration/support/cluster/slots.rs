@@ -1,13 +1,9 @@
 //! Slots: whose they are, and how they move.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use super::super::{Client, Value, wait_until};
-use super::Cluster;
-
-/// How long the nodes may disagree on a slot's owner while somebody asks.
-const UNSURE: Duration = Duration::from_secs(20);
+use super::{AGREEMENT, Cluster};
 
 /// How many keys one MIGRATE takes along.
 const BATCH: usize = 100;
@@ -39,7 +35,7 @@ impl Cluster {
             let own = view.is_master() && view.owner(slot) == Some(self.nodes[number].id());
             own.then_some(number)
         };
-        wait_until(UNSURE, || {
+        wait_until(AGREEMENT, || {
             found = self.running().into_iter().find_map(says);
             found.is_some()
         });
@@ -97,10 +93,19 @@ impl Cluster {
     /// The slot is node `to`'s, and all masters hear it at once.
     pub(crate) fn end_move(&self, slot: u16, to: usize) {
         let id = self.nodes[to].id();
+        self.wait_epoch(self.owner(slot), to);
         let others = self.masters().into_iter().filter(|&number| number != to);
         for number in std::iter::once(to).chain(others) {
             self.nodes[number].order(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", id]);
         }
+    }
+
+    /// Waits until node `to` knows the epoch of node `from`. It takes a later one with a slot; one that is earlier would
+    /// have it believe that the slot is still where it was, from the next that `from` sent before, and for ever.
+    fn wait_epoch(&self, from: usize, to: usize) {
+        let epoch = |of: usize| self.view(of)?.epoch(self.nodes[from].id());
+        let known = || epoch(from).is_some_and(|own| epoch(to).is_some_and(|known| known >= own));
+        assert!(wait_until(AGREEMENT, known), "{} is not heard", self.nodes[from].address());
     }
 
     /// Moves a slot with all its keys.

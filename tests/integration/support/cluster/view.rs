@@ -6,6 +6,8 @@ struct Line {
     id: String,
     flags: Vec<String>,
     master: Option<String>,
+    /// The config epoch of the node, or of its master.
+    epoch: u64,
     linked: bool,
     /// Ranges, first and last; slots on their way are left out.
     slots: Vec<(u16, u16)>,
@@ -34,6 +36,16 @@ impl View {
     pub(super) fn slots(&self) -> usize {
         let own = self.myself().map_or(&[][..], |line| &line.slots);
         own.iter().map(|&(first, last)| usize::from(last - first) + 1).sum()
+    }
+
+    /// Who is there, each with its master (None: it is one itself) and its epoch.
+    pub(super) fn roles(&self) -> BTreeMap<String, (Option<String>, u64)> {
+        self.lines.iter().map(|line| (line.id.clone(), (line.master.clone(), line.epoch))).collect()
+    }
+
+    /// The config epoch of node `id`.
+    pub(super) fn epoch(&self, id: &str) -> Option<u64> {
+        self.lines.iter().find(|line| line.id == id).map(|line| line.epoch)
     }
 
     /// The master that node `id` follows.
@@ -68,13 +80,14 @@ impl Line {
 
 fn line(text: &str) -> Option<Line> {
     let words: Vec<&str> = text.split(' ').collect();
-    let [id, _, flags, master, _, _, _, link, slots @ ..] = &words[..] else {
+    let [id, _, flags, master, _, _, epoch, link, slots @ ..] = &words[..] else {
         return None;
     };
     Some(Line {
         id: (*id).to_owned(),
         flags: flags.split(',').map(str::to_owned).collect(),
         master: (*master != "-").then(|| (*master).to_owned()),
+        epoch: epoch.parse().ok()?,
         linked: *link == "connected",
         slots: slots.iter().filter_map(|range| parse_range(range)).collect(),
     })
