@@ -31,6 +31,10 @@ pub(super) enum Fault {
     /// A proxy stops for longer than the lease.
     PauseProxy(usize),
     KillProxy(usize),
+    /// The store that the proxies of a node share ends, and comes back empty.
+    KillL2(usize),
+    /// It stops for longer than the lease.
+    PauseL2(usize),
     /// A master ends, and one of its replicas takes its place.
     KillMaster,
     /// A master stops for so long that one of its replicas takes its place.

@@ -20,6 +20,8 @@ pub(super) struct Losses {
     /// How many replicas have to hold a write before it is certain to stay.
     replicas: AtomicUsize,
     windows: Mutex<Vec<Window>>,
+    /// Reads of home that witnesses made.
+    looks: AtomicU64,
 }
 
 /// A moment among the faults that may lose writes.
@@ -29,7 +31,7 @@ pub(super) struct Moment(u64);
 impl Losses {
     pub(super) fn new(replicas: usize) -> Losses {
         let (faults, replicas) = (AtomicU64::new(0), AtomicUsize::new(replicas));
-        Losses { faults, replicas, windows: Mutex::default() }
+        Losses { faults, replicas, windows: Mutex::default(), looks: AtomicU64::new(0) }
     }
 
     pub(super) fn fault_begins(&self) {
@@ -47,6 +49,14 @@ impl Losses {
     /// Whether home can have lost nothing since `moment`.
     pub(super) fn none_since(&self, moment: Moment) -> bool {
         moment.0.is_multiple_of(2) && self.now().0 == moment.0
+    }
+
+    pub(super) fn count_look(&self) {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
     }
 
     pub(super) fn require_replicas(&self, count: usize) {

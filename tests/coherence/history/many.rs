@@ -8,13 +8,13 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
-use super::faults::{Fault, moment, on_a_proxy, on_the_way};
+use super::faults::{Fault, moment, on_a_proxy, on_the_way, silence};
 use super::field::Field;
 use super::link::{Direct, Link};
 use super::model::{Clock, MILLISECOND, Terms};
 use super::stage::Stage;
 use super::ways::Ways;
-use crate::support::{Cluster, Direction, Relay, Shape, Strata, slot_of};
+use crate::support::{Cluster, Direction, RedisServer, Relay, Shape, Strata, slot_of};
 
 const MASTERS: usize = 3;
 /// Of each master: when one has taken its place, there is still another.
@@ -27,6 +27,9 @@ const NODE_TIMEOUT: &str = "3000";
 /// How long a reply may still be under way that a node gave before it knew better.
 const UNDER_WAY: u64 = 150 * MILLISECOND;
 
+/// As is right for copies.
+const SHARED_OPTIONS: [(&str, &str); 2] = [("maxmemory", "64mb"), ("maxmemory-policy", "allkeys-lru")];
+
 /// Slots moved at a time, and the pauses between the steps of each.
 const SLOTS: usize = 6;
 const STEP_MILLIS: Range<u64> = 1..25;
@@ -36,19 +39,33 @@ pub(super) struct Many {
     cluster: Cluster,
     /// Empty where clients speak to the nodes themselves.
     proxies: Vec<Strata>,
+    /// The copies that the proxies of a node share: one for each two proxies, if any.
+    shared: Vec<RedisServer>,
     /// How many proxies there are, or would be.
     ways: usize,
 }
 
+/// Proxies that share their copies.
+const SHARERS: usize = 2;
+
 impl Many {
-    /// Starts the cluster, with `proxies` proxies if `strata`.
-    pub(super) fn start(proxies: usize, strata: bool) -> Many {
+    /// Starts the cluster, with `proxies` proxies if `strata`, which share copies if `sharing`.
+    pub(super) fn start(proxies: usize, strata: bool, sharing: bool) -> Many {
         let options = vec![("cluster-node-timeout".to_owned(), NODE_TIMEOUT.to_owned())];
         let shape = Shape { masters: MASTERS, replicas: REPLICAS, options, relays: true, ..Shape::default() };
         let cluster = Cluster::start_as(shape);
-        let settings = [("l3.request_timeout", "2s")];
-        let started = (0..proxies).filter(|_| strata).map(|_| cluster.strata(&settings)).collect();
-        Many { cluster, proxies: started, ways: proxies }
+        let nodes = if strata && sharing { proxies.div_ceil(SHARERS) } else { 0 };
+        let shared: Vec<RedisServer> = (0..nodes).map(|_| RedisServer::start(&SHARED_OPTIONS)).collect();
+        let start = |proxy: usize| {
+            let url = shared.get(proxy / SHARERS).map(|l2| l2.unix().url());
+            let mut settings = vec![("l3.request_timeout", "2s")];
+            if let Some(url) = &url {
+                settings.extend([("l2.enabled", "true"), ("l2.url", url)]);
+            }
+            cluster.strata(&settings)
+        };
+        let started = (0..proxies).filter(|_| strata).map(start).collect();
+        Many { cluster, proxies: started, shared, ways: proxies }
     }
 
     /// The masters that have slots now.
@@ -186,6 +203,10 @@ impl Stage for Many {
             faults.push(Fault::PauseProxy(random.random_range(0..self.ways)));
             faults.push(Fault::KillProxy(random.random_range(0..self.ways)));
         }
+        if !self.shared.is_empty() {
+            faults.push(Fault::KillL2(random.random_range(0..self.shared.len())));
+            faults.push(Fault::PauseL2(random.random_range(0..self.shared.len())));
+        }
         faults.shuffle(random);
         faults
     }
@@ -195,8 +216,19 @@ impl Stage for Many {
         if on_the_way(fault, &relays, random) || on_a_proxy(fault, &mut self.proxies, random) {
             return;
         }
-        if fault == Fault::MoveSlots {
-            return self.move_slots(field, random);
+        match fault {
+            Fault::MoveSlots => return self.move_slots(field, random),
+            Fault::KillL2(node) => {
+                self.shared[node].kill();
+                thread::sleep(moment(random));
+                return self.shared[node].start_again();
+            }
+            Fault::PauseL2(node) => {
+                self.shared[node].pause();
+                thread::sleep(silence(random));
+                return self.shared[node].resume();
+            }
+            _ => {}
         }
         field.losses.fault_begins();
         match fault {

@@ -51,6 +51,9 @@ use many::Many;
 use one::One;
 use run::{Between, Run};
 
+/// Two on each of two nodes.
+const PROXIES_OF_CLUSTER: usize = 4;
+
 /// Of a proxy whose home is asked for more of the reads than this, nothing is proved.
 const MOST_HOME_READS: f64 = 0.9;
 
@@ -95,8 +98,19 @@ fn a_cache_that_hears_of_no_writes_is_found_out() {
 }
 
 #[test]
+fn no_read_is_older_than_the_guarantee_allows_over_a_cluster() {
+    let duration = Duration::from_secs(setting("STRATA_HISTORY_SECONDS", 60));
+    let target = Target::chosen();
+    let between = if target == Target::Strata { Between::Strata } else { Between::Nothing };
+    let mut run = Run::start(|strata| Many::start(PROXIES_OF_CLUSTER, strata, false), between, true);
+    let report = run.go(seed(), duration);
+    println!("{report}");
+    assert!(report.passed(), "{report}");
+}
+
+#[test]
 fn a_cluster_itself_passes() {
-    let mut run = Run::start(|strata| Many::start(2, strata), Between::Nothing, true);
+    let mut run = Run::start(|strata| Many::start(2, strata, false), Between::Nothing, true);
     let report = run.go(seed(), Duration::from_secs(20));
     assert!(report.passed(), "{report}");
     assert!(report.reads > 1_000, "{report}");
@@ -104,7 +118,7 @@ fn a_cluster_itself_passes() {
 
 #[test]
 fn a_cache_in_front_of_a_cluster_that_hears_of_no_writes_is_found_out() {
-    let mut run = Run::start(|strata| Many::start(2, strata), Between::Forgetful, false);
+    let mut run = Run::start(|strata| Many::start(2, strata, false), Between::Forgetful, false);
     let report = run.go(seed(), Duration::from_secs(4));
     let found = report.kinds();
     for wrong in [Wrong::TooOld, Wrong::OwnWriteLost, Wrong::WentBack] {

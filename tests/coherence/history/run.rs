@@ -127,7 +127,8 @@ impl Run {
         let before = self.stage.home_reads();
         thread::sleep(CALM_START.min(left()));
         round.calm_answers = field.answered.load(Ordering::Relaxed);
-        round.calm_home_reads = self.stage.home_reads().saturating_sub(before);
+        let looks = before + field.losses.looks();
+        round.calm_home_reads = self.stage.home_reads().saturating_sub(looks);
         while self.with_faults && !left().is_zero() {
             if self.faults.is_empty() {
                 self.faults = self.stage.shuffled(random);

@@ -55,6 +55,7 @@ impl Witness {
         let mut write = arguments(&["SET", "", "1"]);
         write[1] = mark.to_vec();
         let wait = losses.required_replicas().to_string();
+        losses.count_look();
         let outcomes = self.link.exchange(&[read, write, arguments(&["WAIT", &wait, REPLICATION])]);
         let [(Outcome::Said(value), _), (Outcome::Said(set), _), (Outcome::Said(confirmed), _)] =
             &outcomes[..]
