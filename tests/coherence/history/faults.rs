@@ -45,9 +45,6 @@ pub(super) enum Fault {
     Failover,
     /// Slots of registers go to other nodes, with the keys that are there.
     MoveSlots,
-    /// The L2 that proxies share stops for longer than the lease.
-    PauseL2,
-    KillL2,
     FlushL2,
 }
 

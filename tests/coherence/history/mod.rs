@@ -54,8 +54,9 @@ use run::{Between, Run};
 /// Two on each of two nodes.
 const PROXIES_OF_CLUSTER: usize = 4;
 
-/// Of a proxy whose home is asked for more of the reads than this, nothing is proved.
-const MOST_HOME_READS: f64 = 0.9;
+/// A proxy that answers fewer reads than this from copies, before anything breaks, proves nothing. How many it could
+/// is for the load to say: here one command of five is a write, and few keys are read twice between two.
+const FEWEST_FROM_COPIES: u64 = 100;
 
 #[test]
 fn no_read_is_older_than_the_guarantee_allows_whatever_breaks() {
@@ -69,7 +70,7 @@ fn no_read_is_older_than_the_guarantee_allows_whatever_breaks() {
     let report = run.go(seed(), duration);
     println!("{report}");
     assert!(report.passed(), "{report}");
-    assert!(target == Target::Bare || report.home_share() < MOST_HOME_READS, "{report}");
+    assert!(target == Target::Bare || report.answered_by_copies() >= FEWEST_FROM_COPIES, "{report}");
 }
 
 #[test]
@@ -102,10 +103,11 @@ fn no_read_is_older_than_the_guarantee_allows_over_a_cluster() {
     let duration = Duration::from_secs(setting("STRATA_HISTORY_SECONDS", 60));
     let target = Target::chosen();
     let between = if target == Target::Strata { Between::Strata } else { Between::Nothing };
-    let mut run = Run::start(|strata| Many::start(PROXIES_OF_CLUSTER, strata, false), between, true);
+    let mut run = Run::start(|strata| Many::start(PROXIES_OF_CLUSTER, strata, true), between, true);
     let report = run.go(seed(), duration);
     println!("{report}");
     assert!(report.passed(), "{report}");
+    assert!(target == Target::Bare || report.answered_by_copies() >= FEWEST_FROM_COPIES, "{report}");
 }
 
 #[test]

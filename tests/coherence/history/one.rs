@@ -60,12 +60,12 @@ impl One {
     fn trouble_l2(&mut self, fault: Fault, random: &mut StdRng) -> bool {
         let Some(l2) = &mut self.l2 else { return false };
         match fault {
-            Fault::PauseL2 => {
+            Fault::PauseL2(_) => {
                 l2.pause();
                 thread::sleep(silence(random));
                 l2.resume();
             }
-            Fault::KillL2 => {
+            Fault::KillL2(_) => {
                 l2.kill();
                 thread::sleep(moment(random));
                 l2.start_again();
@@ -121,7 +121,7 @@ impl Stage for One {
             faults.extend([Fault::PauseProxy(proxy()), Fault::KillProxy(proxy())]);
         }
         if self.l2.is_some() {
-            faults.extend([Fault::PauseL2, Fault::KillL2, Fault::FlushL2]);
+            faults.extend([Fault::PauseL2(0), Fault::KillL2(0), Fault::FlushL2]);
         }
         faults.shuffle(random);
         faults

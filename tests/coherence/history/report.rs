@@ -149,10 +149,9 @@ impl Report {
         self.violations.iter().map(|violation| violation.wrong).collect()
     }
 
-    /// Of the reads before the first fault, the share that home executed. More than 1 is possible: a read that failed to make
-    /// a copy may cost two.
-    pub(super) fn home_share(&self) -> f64 {
-        self.calm_home_reads as f64 / self.calm_answers.max(1) as f64
+    /// Reads before anything broke that home did not execute.
+    pub(super) fn answered_by_copies(&self) -> u64 {
+        (self.calm_answers as u64).saturating_sub(self.calm_home_reads)
     }
 }
 
@@ -161,7 +160,7 @@ impl fmt::Display for Report {
         writeln!(to, "STRATA_SEED={}, {} rounds, {} registers", self.seed, self.rounds, self.registers)?;
         writeln!(to, "{} reads, {} writes, {}", self.reads, self.writes, self.errors)?;
         writeln!(to, "{} added under WATCH, {} times too late", self.added, self.races)?;
-        writeln!(to, "home executed {:.0} % of the reads in calm", 100.0 * self.home_share())?;
+        writeln!(to, "copies answered {} of {} reads in calm", self.answered_by_copies(), self.calm_answers)?;
         writeln!(to, "overtaken when read, in calm: {}", distribution(&self.stale_in_calm))?;
         writeln!(to, "overtaken when read, in trouble: {}", distribution(&self.stale_in_trouble))?;
         writeln!(to, "older than the lease, within the slack: {}", self.late)?;
