@@ -57,7 +57,7 @@ fn a_subscriber_that_is_far_behind_for_too_long_is_cut_without_another_message()
 
 #[test]
 fn a_subscriber_that_catches_up_in_time_stays() {
-    let settings = [("server.pubsub_buffer_soft_limit", "1MB"), ("server.pubsub_buffer_soft_time", "1s")];
+    let settings = [("server.pubsub_buffer_soft_limit", "1MB"), ("server.pubsub_buffer_soft_time", "3s")];
     let (_home, strata) = pair(&settings);
     let (mut subscriber, mut publisher) = (strata.connect(), strata.connect());
     subscriber.set_patience(LONG);
@@ -65,6 +65,6 @@ fn a_subscriber_that_catches_up_in_time_stays() {
     for _ in 0..4 {
         (0..12).for_each(|_| assert_eq!(publish(&mut publisher), Value::Integer(1)));
         (0..12).for_each(|_| assert!(subscriber.read_raw().unwrap().len() > LARGE));
-        std::thread::sleep(Duration::from_millis(400));
+        std::thread::sleep(Duration::from_millis(900));
     }
 }

@@ -91,10 +91,10 @@ fn config_set_is_heard_and_everything_can_be_kept() {
 
 #[test]
 fn nothing_is_kept_of_what_waits_for_others() {
-    let pair = Pair::start_with(&[("server.slowlog_log_slower_than", "50ms")]);
+    let pair = Pair::start_with(&[("server.slowlog_log_slower_than", "500ms")]);
     let mut client = connect(&pair.strata.endpoint());
     let mut boss = connect(&pair.strata.endpoint());
-    call(&mut boss, "CLIENT PAUSE 100 WRITE");
+    call(&mut boss, "CLIENT PAUSE 1000 WRITE");
     client.send_raw(b"SET k v\r\n").unwrap();
     client.set_patience(Duration::from_secs(10));
     assert_eq!(raw(&mut client), "+OK\r\n");
