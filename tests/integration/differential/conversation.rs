@@ -344,7 +344,18 @@ impl Talk {
     fn settle_waiting(&mut self) {
         let expected = waiting_at(&mut self.reference.aside).expect("redis answers");
         let settled = wait_until(LONG, || waiting_at(&mut self.home).is_ok_and(|now| now == expected));
-        assert!(settled, "as many wait at home as at the bare server");
+        if !settled {
+            let list = |client: &mut Client| {
+                let list = client.call(&["CLIENT", "LIST"]).expect("a server says who is there");
+                String::from_utf8_lossy(list.bytes().unwrap_or_default()).into_owned()
+            };
+            panic!(
+                "{expected:?} wait at the bare server:\n{}at home:\n{}at strata:\n{}",
+                list(&mut self.reference.aside),
+                list(&mut self.home),
+                list(&mut self.target.aside)
+            );
+        }
     }
 }
 

@@ -66,7 +66,8 @@ fn copies_in_l2_are_dropped_by_name_by_pattern_and_all() {
     let mut client = scene.client(0);
     let fill = |keys: &[&str]| {
         for key in keys {
-            scene.at_home(&["SET", key, "v"]);
+            // Whoever heard of it late would delete what is filled.
+            scene.set(key, "v");
             scene.fill(1, &["GET", key]);
         }
     };
