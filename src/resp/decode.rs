@@ -350,5 +350,15 @@ fn find_in_line(
     }
 }
 
+/// Runs the first request of bytes that were kept. None: they do not begin with a whole one.
+pub fn with_request<R>(raw: &[u8], run: impl FnOnce(&Request<'_>) -> R) -> Option<R> {
+    let mut spans = Vec::new();
+    let limits = Limits { max_bulk: raw.len(), ..Limits::default() };
+    match RequestParser::new().step(raw, 0, &mut spans, &limits) {
+        Step::Command { end } => Some(run(&Request::new(raw, 0, end, &spans))),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests;

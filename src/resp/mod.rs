@@ -17,7 +17,7 @@ mod number;
 pub mod reply;
 mod scan;
 
-pub use decode::{Limits, RequestParser, Step};
+pub use decode::{Limits, RequestParser, Step, with_request};
 pub use error::ProtocolError;
 pub use frame::{Proto, Request, Span};
 pub use inline::split_args;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::Session;
 use super::parked::{Parked, Stage, Task, What};
-use super::transaction::{Watch, with_request};
+use super::transaction::Watch;
 use crate::backend::cluster::Redirect;
 use crate::clock;
 use crate::command::extract;
 use crate::proxy::{Crossed, Own, Purpose};
-use crate::resp::Request;
+use crate::resp::{Request, with_request};
 
 /// So often a command is tried at other nodes, and after so long where it was refused for now.
 const MOST_TRIES: u32 = 64;

@@ -6,12 +6,12 @@ use std::rc::Rc;
 use super::Session;
 use super::parked::{Task, What};
 use super::queue::{MULTI, Queue, Replay};
-use super::transaction::{Watch, with_request};
+use super::transaction::Watch;
 use crate::backend::lane::Reply;
 use crate::clock;
 use crate::command::{Command, KeyRef};
 use crate::proxy::{Client, Effects, Inside, Job, Own, Touched};
-use crate::resp::Request;
+use crate::resp::{Request, with_request};
 use crate::router::{Effect, Route, route};
 
 /// Commands under way that were to find plain values.

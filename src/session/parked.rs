@@ -15,13 +15,12 @@ use super::inside::Working;
 use super::queue::Queue;
 use super::replies::Shape;
 use super::socket::poll_into;
-use super::transaction::with_request;
 use super::{ReplyMode, Session};
 use crate::backend::lane::Reply;
 use crate::clock;
 use crate::command::{Flags, Unknown, id, longest_wait};
 use crate::proxy::{Client, Own, Purpose, Touched};
-use crate::resp::{Request, reply};
+use crate::resp::{Request, reply, with_request};
 use crate::router::{Effect, Route, route};
 
 /// What is to be done with it.

@@ -6,10 +6,9 @@ use super::Session;
 use super::local::sets_password;
 use super::parked::What;
 use super::pause::writes;
-use super::transaction::with_request;
 use crate::command::{Command, CommandId, Flags, KeyRef, Unknown, id, lookup};
 use crate::proxy::{Counting, Effects, Inside, LaneKey, Touched, turns};
-use crate::resp::{Proto, Request, encode, parse_i64};
+use crate::resp::{Proto, Request, encode, parse_i64, with_request};
 use crate::router::{Effect, Route, route};
 
 pub(super) const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";

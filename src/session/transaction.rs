@@ -17,7 +17,7 @@ use crate::clock;
 use crate::command::{Command, id};
 use crate::proxy::watch::Reason;
 use crate::proxy::{Crossed, LaneKey, Own, common_slot, turns};
-use crate::resp::{Limits, Request, RequestParser, Step, encode, reply};
+use crate::resp::{Request, encode, reply, with_request};
 use crate::router::Effect;
 use crate::tier::listeners::Notice;
 
@@ -378,15 +378,5 @@ impl Session {
             let slot = self.core.replies.borrow_mut().open_always(Shape::Silent);
             self.context.proxy.follow(&self.client, slot, own, &request, clock::now());
         }
-    }
-}
-
-/// Runs a request that was kept.
-pub(super) fn with_request<R>(raw: &[u8], run: impl FnOnce(&Request<'_>) -> R) -> Option<R> {
-    let mut spans = Vec::new();
-    let limits = Limits { max_bulk: raw.len(), ..Limits::default() };
-    match RequestParser::new().step(raw, 0, &mut spans, &limits) {
-        Step::Command { end } => Some(run(&Request::new(raw, 0, end, &spans))),
-        _ => None,
     }
 }

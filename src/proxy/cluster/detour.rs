@@ -4,7 +4,7 @@ use std::rc::Weak;
 use std::time::Duration;
 
 use super::waiting::Trouble;
-use super::{Proxy, Ticket, Way, Ways};
+use super::{Proxy, Ticket, Way, Ways, has_several_keys};
 use crate::backend::cluster::{NodeId, Redirect};
 use crate::backend::lane::{Block, Course, Failure, Onward, Outcome, Reply, Stray, Ticket as _, Why};
 use crate::clock;
@@ -86,11 +86,12 @@ impl Proxy {
             (Why::Redirected(Redirect::Ask { slot, .. }, _), Some(to)) => {
                 stray.course.slot = *slot;
                 let way = Way { lane: from.lane, node: to, slot: *slot };
+                moves(ways, *slot, now);
                 if self.must_wait(ways, way, Some(from.node), stray.course.number) {
                     return self.hold(ways, from.lane, stray, now);
                 }
                 stray.course.asking = true;
-                self.send_block(way, stray, now);
+                self.send_block(ways, way, stray, now);
             }
             _ => self.try_later(ways, from, stray, now),
         }
@@ -99,6 +100,9 @@ impl Proxy {
     /// Tries again where it is refused now, unless that has been so for long.
     fn try_later(&self, ways: &Ways, from: &Detour, stray: Stray<Ticket>, now: u64) {
         ways.cluster.ask_around();
+        if let Why::Redirected(..) = stray.why {
+            moves(ways, stray.course.slot, now);
+        }
         let node = ways.cluster.node(from.node);
         let patience = clock::nanos(node.request_timeout);
         let hopeless = match &stray.why {
@@ -157,17 +161,28 @@ impl Proxy {
         } else if self.must_wait(ways, way, from, stray.course.number) {
             self.hold(ways, lane, stray, now);
         } else {
-            self.send_block(way, stray, now);
+            self.send_block(ways, way, stray, now);
         }
     }
 
-    pub(super) fn send_block(&self, way: Way, stray: Stray<Ticket>, now: u64) {
+    fn send_block(&self, ways: &Ways, way: Way, stray: Stray<Ticket>, now: u64) {
         let Stray { ticket, request, parts, due, course, .. } = stray;
         for name in ticket.scripts() {
             self.provide_script(way, None, name, now);
         }
-        self.lane(way).send_on(&Block { requests: &request, parts, due, course }, ticket, now);
+        let lane = self.lane(way);
+        lane.send_on(&Block { requests: &request, parts, due, course }, ticket, now);
+        if ways.moving.borrow().contains_key(&course.slot) && has_several_keys(&request) {
+            self.answer_first(ways, way, lane);
+        }
     }
+}
+
+/// A slot is on its way from one node to another.
+fn moves(ways: &Ways, slot: u16, now: u64) {
+    let until = now.saturating_add(clock::nanos(FRESH));
+    ways.moving.borrow_mut().insert(slot, until);
+    ways.calm.set(false);
 }
 
 impl Trouble {

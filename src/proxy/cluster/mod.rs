@@ -2,8 +2,10 @@
 //!
 //! Two requests about one key by one client are executed in the order asked, whatever moves meanwhile. So when a slot
 //! has a new owner, requests about it wait while the old one has not answered all it was sent by the same lane before:
-//! what it sends away again goes first. A worker has its own view of the map, which changes when the shared one does,
-//! or when a node says so first.
+//! what it sends away again goes first. While a slot moves, of the keys of one request some may be here and some there,
+//! and neither node executes it (TRYAGAIN), though both execute what is about one of them: so what was asked after it
+//! waits until it is answered. A worker has its own view of the map, which changes when the shared one does, or when a
+//! node says so first.
 
 mod detour;
 mod own;
@@ -20,8 +22,8 @@ use crate::backend::cluster::{Cluster, NodeId, Redirect, SLOTS, SlotSet, slot};
 use crate::backend::lane::{Block, Course, Lane, Reply};
 use crate::backend::node::Node;
 use crate::clock;
-use crate::command::{Command, KeyRef, Spread, id};
-use crate::resp::Request;
+use crate::command::{Command, KeyRef, Spread, extract, id, resolve};
+use crate::resp::{Request, with_request};
 use crate::router::Effect;
 
 pub(super) use detour::Detour;
@@ -65,7 +67,9 @@ pub(super) struct Ways {
     any: Cell<NodeId>,
     leaving: RefCell<Vec<Leaving>>,
     waiting: RefCell<Waiting>,
-    /// Nothing leaves, nothing waits.
+    /// Slots that were seen to move, each with the time until which that counts.
+    moving: RefCell<HashMap<u16, u64>>,
+    /// Nothing leaves, nothing waits, nothing moves.
     calm: Cell<bool>,
     /// Requests so far.
     number: Cell<u64>,
@@ -81,6 +85,7 @@ impl Ways {
             any: Cell::new(cluster.any()),
             leaving: RefCell::default(),
             waiting: RefCell::default(),
+            moving: RefCell::default(),
             calm: Cell::new(true),
             number: Cell::new(0),
             down: Cell::default(),
@@ -214,10 +219,16 @@ impl Proxy {
         let lane = self.lane(way);
         let due = now.saturating_add(clock::nanos(lane.request_timeout()));
         let block = Block { requests, parts, due, course };
-        if !ways.calm.get() && self.must_wait(ways, way, None, number) {
+        if ways.calm.get() {
+            return lane.send_on(&block, ticket, now);
+        }
+        if self.must_wait(ways, way, None, number) {
             return self.hold(ways, way.lane, block.unsent(ticket, lane.request_timeout()), now);
         }
         lane.send_on(&block, ticket, now);
+        if ways.moving.borrow().contains_key(&way.slot) && has_several_keys(requests) {
+            self.answer_first(ways, way, lane);
+        }
     }
 
     /// Takes over what changed in the shared map.
@@ -259,14 +270,32 @@ impl Proxy {
     /// A node no longer has these slots: what comes now waits until it has answered what it was sent before.
     fn depart(&self, ways: &Ways, node: NodeId, slots: &SlotSet) {
         for (lane, line) in self.lanes_of(node) {
-            if let Some(mark) = line.mark() {
-                line.watch(mark);
-                let (slots, since) = (slots.clone(), clock::now());
-                ways.leaving.borrow_mut().push(Leaving { lane, node, line, mark, slots, since });
-                ways.calm.set(false);
-            }
+            leave(ways, Way { lane, node, slot: Course::NO_SLOT }, line, slots.clone());
         }
     }
+
+    /// What comes now about a slot waits until the last request about it is answered.
+    fn answer_first(&self, ways: &Ways, way: Way, line: Rc<Lane<Ticket>>) {
+        leave(ways, way, line, [way.slot].into_iter().collect());
+    }
+}
+
+fn leave(ways: &Ways, Way { lane, node, .. }: Way, line: Rc<Lane<Ticket>>, slots: SlotSet) {
+    if let Some(mark) = line.mark() {
+        line.watch(mark);
+        let since = clock::now();
+        ways.leaving.borrow_mut().push(Leaving { lane, node, line, mark, slots, since });
+        ways.calm.set(false);
+    }
+}
+
+/// Whether the first of some requests is about more than one key, as far as is known.
+fn has_several_keys(requests: &[u8]) -> bool {
+    let several = |request: &Request<'_>| {
+        let mut keys = Vec::new();
+        resolve(request).is_ok_and(|command| extract(command, request, &mut keys).is_ok() && keys.len() > 1)
+    };
+    with_request(requests, several) == Some(true)
 }
 
 #[cfg(test)]
@@ -280,5 +309,12 @@ mod tests {
         assert_eq!(of(&["foo"]), Ok(Some(12182)));
         assert_eq!(of(&["{foo}a", "foo", "b{foo}"]), Ok(Some(12182)));
         assert_eq!(of(&["foo", "bar"]), Err(Crossed));
+    }
+
+    #[test]
+    fn requests_about_several_keys_are_known() {
+        assert!(has_several_keys(b"*3\r\n$4\r\nMGET\r\n$1\r\na\r\n$1\r\nb\r\n"));
+        assert!(!has_several_keys(b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n*2\r\n$4\r\nPTTL\r\n$1\r\na\r\n"));
+        assert!(!has_several_keys(b"*1\r\n$4\r\nPING\r\n") && !has_several_keys(b"*1\r\n$1\r\n"));
     }
 }

@@ -94,7 +94,9 @@ impl Proxy {
                 self.send_stray(ways, lane, None, stray, Duration::ZERO, now);
             }
         }
-        ways.calm.set(ways.leaving.borrow().is_empty() && ways.waiting.borrow().queues.is_empty());
+        ways.moving.borrow_mut().retain(|_, until| *until > now);
+        let (leaving, waiting) = (ways.leaving.borrow(), ways.waiting.borrow());
+        ways.calm.set(leaving.is_empty() && waiting.queues.is_empty() && ways.moving.borrow().is_empty());
     }
 
     /// Looks after what waits, and after nodes that are slow to answer what they no longer have to.

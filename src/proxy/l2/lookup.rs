@@ -18,7 +18,7 @@ use crate::backend::lane::{Failure, Outcome, Reply};
 use crate::clock;
 use crate::command::{Command, KeyRef};
 use crate::proxy::{Ask, Client, LaneKey, Proxy};
-use crate::resp::{Limits, Request, RequestParser, Step, encode, reply};
+use crate::resp::{Request, encode, reply, with_request};
 use crate::tier::copies::Copies;
 use crate::tier::fence::Token;
 use crate::tier::flight::{Identity, Life};
@@ -354,14 +354,5 @@ impl Lookup {
             self.proxy.read_at_home(&ask, &self.copies, &identity, &[self.key], self.admitted, claim);
         });
         self.client.look_up(false);
-    }
-}
-
-fn with_request<R>(raw: &[u8], run: impl FnOnce(&Request<'_>) -> R) -> Option<R> {
-    let mut spans = Vec::new();
-    let limits = Limits { max_bulk: raw.len(), ..Limits::default() };
-    match RequestParser::new().step(raw, 0, &mut spans, &limits) {
-        Step::Command { end } => Some(run(&Request::new(raw, 0, end, &spans))),
-        _ => None,
     }
 }

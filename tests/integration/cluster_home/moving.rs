@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
+use std::time::Duration;
 
 use super::{End, good, small, text};
-use crate::support::{Arguments, Strata, Value, slot_of};
+use crate::support::{Arguments, Cluster, Strata, Value, slot_of};
 
 #[test]
 fn a_slot_that_moved_is_found() {
@@ -64,13 +65,64 @@ fn several_keys_wait_until_they_are_in_one_place() {
     assert_eq!(cluster.move_keys(slot, 1, 1), 1);
     let both = thread::scope(|scope| {
         let asking = scope.spawn(|| good(&mut client, &["MGET", &key, &other]));
-        thread::sleep(std::time::Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
         assert!(!asking.is_finished());
         while cluster.move_keys(slot, 1, 10) > 0 {}
         cluster.end_move(slot, 1);
         asking.join().expect("an answer")
     });
     assert_eq!(both, Value::Array(vec![text("1"), text("2")]));
+}
+
+/// Neither node executes a request about keys that are not all there; both execute one about a key that is.
+#[test]
+fn what_is_asked_behind_several_keys_waits_for_them() {
+    let cluster = small();
+    let strata = cluster.strata(&[]);
+    let mut client = strata.connect();
+    let talk = |cluster: &Cluster, first: &str, second: &str, value: &str| {
+        let commands: [&[&str]; 4] = [
+            &["MSET", first, value, second, value],
+            &["GET", first],
+            &["APPEND", second, "!"],
+            &["GET", second],
+        ];
+        let commands: Vec<Arguments> =
+            commands.iter().map(|words| words.iter().map(|word| (*word).into()).collect()).collect();
+        let mut client = strata.connect();
+        let replies = thread::scope(|scope| {
+            let asking = scope.spawn(|| client.pipeline(&commands).expect("strata answers"));
+            thread::sleep(Duration::from_millis(100));
+            assert!(!asking.is_finished());
+            let slot = slot_of(first.as_bytes());
+            while cluster.move_keys(slot, 1, 10) > 0 {}
+            cluster.end_move(slot, 1);
+            asking.join().expect("answers")
+        });
+        let after = text(&format!("{value}!"));
+        assert_eq!(
+            replies,
+            [Value::Simple("OK".into()), text(value), Value::Integer(value.len() as i64 + 1), after]
+        );
+    };
+    // Both are absent: the one node has them no more, the other not yet.
+    let key = cluster.key_of_node(0, "absent");
+    cluster.begin_move(slot_of(key.as_bytes()), 1);
+    talk(&cluster, &key, &format!("{{{key}}}other"), "1");
+    // One is here and one is there.
+    let key = cluster.key_of_node(0, "present");
+    let other = format!("{{{key}}}other");
+    good(&mut client, &["MSET", &key, "old", &other, "old"]);
+    cluster.begin_move(slot_of(key.as_bytes()), 1);
+    assert_eq!(cluster.move_keys(slot_of(key.as_bytes()), 1, 1), 1);
+    thread::scope(|scope| {
+        // That it moves is known when somebody was told.
+        let told = scope.spawn(|| good(&mut client, &["MGET", &key, &other]));
+        thread::sleep(Duration::from_millis(100));
+        assert!(!told.is_finished());
+        talk(&cluster, &key, &other, "new");
+        assert_eq!(told.join().expect("an answer"), Value::Array(vec![text("old"), text("old")]));
+    });
 }
 
 /// Counts up keys in pipelines until told to end; returns how far.

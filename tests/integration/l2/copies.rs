@@ -9,7 +9,7 @@ use crate::support::{Value, encode, wait_until};
 #[test]
 fn what_one_process_read_another_has_read_in_l2() {
     let scene = Scene::start(2, &[]);
-    scene.at_home(&["SET", "k", "v"]);
+    scene.set("k", "v");
     assert_eq!(scene.fill(0, &["GET", "k"]), bulk("v"));
     let reads = scene.home.calls("get");
     assert_eq!(scene.read_in_l2(1, &["GET", "k"]), bulk("v"));

@@ -20,7 +20,7 @@ fn time(client: &mut Client, expected: &str) -> Duration {
 #[test]
 fn an_l2_that_is_killed_is_passed_by_and_used_again() {
     let mut scene = Scene::start(2, &SLOW);
-    scene.at_home(&["SET", "k", "v"]);
+    scene.set("k", "v");
     scene.fill(0, &["GET", "k"]);
     scene.l2.kill();
     let mut client = scene.client(1);
@@ -37,7 +37,7 @@ fn an_l2_that_is_killed_is_passed_by_and_used_again() {
 #[test]
 fn an_l2_that_stops_is_passed_by() {
     let mut scene = Scene::start(2, &SLOW);
-    scene.at_home(&["SET", "k", "v"]);
+    scene.set("k", "v");
     scene.fill(0, &["GET", "k"]);
     assert_eq!(scene.read_in_l2(1, &["GET", "k"]), bulk("v"));
     scene.l2.pause();
@@ -120,7 +120,7 @@ fn an_l2_that_refuses_to_store_is_no_error_of_clients() {
 #[test]
 fn a_silent_connection_of_deletes_ends_the_epoch() {
     let scene = Scene::start(1, &SLOW);
-    scene.at_home(&["SET", "k", "old"]);
+    scene.set("k", "old");
     scene.fill(0, &["GET", "k"]);
     let epochs = scene.nodes[0].stat("epochs");
     scene.nodes[0].to_l2.stall_part(Part::Other, Direction::Replies, true);
@@ -136,7 +136,7 @@ fn a_silent_connection_of_deletes_ends_the_epoch() {
 #[test]
 fn an_l2_that_was_made_to_forget_the_scripts_gets_them_again() {
     let scene = Scene::start(1, &[]);
-    scene.at_home(&["SET", "k", "v"]);
+    scene.set("k", "v");
     scene.l2.connect().call(&["SCRIPT", "FLUSH"]).unwrap();
     assert_eq!(scene.read_in_l2(0, &["GET", "k"]), bulk("v"));
 }

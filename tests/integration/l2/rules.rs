@@ -297,7 +297,7 @@ fn what_changes_everything_begins_an_epoch() {
 #[test]
 fn what_is_newer_in_l2_than_announced_is_not_followed_by_l1() {
     let scene = Scene::start(2, &[("l1.ttl", "1m")]);
-    scene.at_home(&["SET", "k", "old"]);
+    scene.set("k", "old");
     let mut client = scene.client(1);
     // L1 has its length.
     assert!(wait_until(LONG, || {

@@ -10,7 +10,7 @@ fn shown(value: &Value) -> String {
 #[test]
 fn where_stats_and_health_show_l2() {
     let scene = Scene::start(1, &[]);
-    scene.at_home(&["SET", "k", "v"]);
+    scene.set("k", "v");
     scene.fill(0, &["GETRANGE", "k", "0", "1"]);
     let mut client = scene.client(0);
     client.hello(3).unwrap();

@@ -5,11 +5,10 @@ use std::time::Duration;
 use super::{NOT_AN_INTEGER, SYNTAX, about};
 use crate::clock;
 use crate::command::{KeyRef, by_id, extract, id};
-use crate::resp::{Request, encode, parse_i64};
+use crate::resp::{Request, encode, parse_i64, with_request};
 use crate::router::Effect;
 use crate::session::Session;
 use crate::session::batch::Tally;
-use crate::session::transaction::with_request;
 
 const NO_SOURCE: &str =
     "ERR strata: THROUGH writes to a database below home, and there is none (l4.enabled = false)";
