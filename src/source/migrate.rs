@@ -12,6 +12,12 @@ use crate::config::{L4, Source};
 /// The change log, to be run any number of times.
 const SCHEMA: &str = include_str!("migrate.sql");
 
+/// What [`SCHEMA`] made, by name: a role that is called strata makes its own tables in this schema unless it says
+/// otherwise, and they stay.
+const REMOVAL: &str = "DROP TABLE IF EXISTS strata.change, strata.watch, strata.source, strata.mark, strata.trimmed;\n\
+    DROP FUNCTION IF EXISTS strata.ring(), strata.is_complete(text), strata.trim(interval);\n\
+    DROP SCHEMA strata;\n";
+
 /// A lock of PostgreSQL that one migration at a time holds.
 const LOCK: &str = "SELECT pg_advisory_lock(1400136052, 3)";
 
@@ -123,7 +129,7 @@ impl Installed {
         for (name, ..) in &self.sources {
             self.drop_triggers(name, &mut done.sql);
         }
-        done.sql.push_str("DROP SCHEMA strata CASCADE;\n");
+        done.sql.push_str(REMOVAL);
         done.said.push(format!("removed {} triggers and the schema strata", self.triggers.len()));
     }
 
