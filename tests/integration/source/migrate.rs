@@ -46,7 +46,9 @@ fn is_idempotent_and_reversible() {
     );
     assert_eq!(postgres.ask(objects).as_deref(), Some("17"));
     let undo = Migration { undo: true, ..Migration::default() };
-    assert_eq!(migrated(&other, &undo), ["removed 16 triggers and the schema strata"]);
+    // The functions of a table that is gone are left, and go with the rest.
+    postgres.execute("DROP TABLE app.\"Orders\"");
+    assert_eq!(migrated(&other, &undo), ["removed 12 triggers and the schema strata"]);
     assert_eq!(postgres.ask(objects).as_deref(), Some("0"));
     assert_eq!(migrated(&other, &undo), ["nothing is installed"]);
     postgres.execute("INSERT INTO users VALUES (1, 'x'); TRUNCATE parted");
