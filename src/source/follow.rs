@@ -5,26 +5,24 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{RowStream, Statement};
 
-use super::failure::Failure;
-use super::mapping::{Mapping, Match};
+use super::MAX_KEY;
+use super::followed::Followed;
+use super::mapping::Mapping;
 use super::migrate::fingerprint;
 use super::outbox::Outbox;
 use super::recent::Recent;
 use super::session::{Dialer, Session, words};
 use super::snapshot::Snapshot;
-use super::state::FollowerState;
 use super::statement::Text;
-use super::{Confirmed, MAX_KEY};
 use crate::clock;
 use crate::config::L4;
 
@@ -48,88 +46,6 @@ const POLL: &str = "SELECT pg_current_snapshot()::text, t.snapshot::text, c.xid:
 
 /// What is installed for each source, and whether it still is.
 const WATCHED: &str = "SELECT name, definition, strata.is_complete(name) FROM strata.source";
-
-/// What is known of the changes, shared with those who ask.
-pub(super) struct Followed {
-    known: Mutex<Known>,
-    /// Numbers of those who want a poll.
-    asked: AtomicU64,
-    asking: Notify,
-    /// All up to this number were answered; an error while there is no connection.
-    answered: watch::Sender<Result<u64, String>>,
-}
-
-#[derive(Default)]
-struct Known {
-    recent: Option<Recent>,
-    position: Option<Snapshot>,
-    /// When a poll was answered last.
-    last: Option<u64>,
-    /// Why changes of a source are not told; in the order of the sources.
-    unwatched: Vec<Option<String>>,
-    changes: u64,
-    resets: u64,
-}
-
-impl Followed {
-    pub(super) fn new(sources: usize) -> Self {
-        let unwatched = vec![Some("nothing is known of it yet".to_owned()); sources];
-        Self {
-            known: Mutex::new(Known { unwatched, ..Known::default() }),
-            asked: AtomicU64::new(0),
-            asking: Notify::new(),
-            answered: watch::Sender::new(Err("not connected yet".to_owned())),
-        }
-    }
-
-    pub(super) async fn confirm(
-        &self,
-        wanted: &Match,
-        snapshot: &Snapshot,
-        limit: Duration,
-    ) -> Result<Confirmed, Failure> {
-        if let Some(why) = &self.known.lock().unwatched[wanted.source] {
-            return Err(Failure::Behind(why.clone()));
-        }
-        let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        self.asking.notify_one();
-        let mut answered = self.answered.subscribe();
-        let reached = answered.wait_for(|done| done.as_ref().map_or(true, |done| *done >= number));
-        match timeout(limit, reached).await {
-            Err(_) => return Err(Failure::Behind(format!("no answer within {limit:?}"))),
-            Ok(Err(_)) => return Err(Failure::Behind("strata ends".to_owned())),
-            Ok(Ok(done)) => {
-                if let Err(why) = &*done {
-                    return Err(Failure::Behind(why.clone()));
-                }
-            }
-        }
-        let known = self.known.lock();
-        if let Some(why) = &known.unwatched[wanted.source] {
-            return Err(Failure::Behind(why.clone()));
-        }
-        let changed = |recent: &Recent| recent.missing_from(snapshot, wanted.source, &wanted.key);
-        match known.recent.as_ref().is_none_or(changed) {
-            true => Ok(Confirmed::Changed),
-            false => Ok(Confirmed::Unchanged),
-        }
-    }
-
-    pub(super) fn unwatched(&self) -> Vec<Option<String>> {
-        self.known.lock().unwatched.clone()
-    }
-
-    pub(super) fn state(&self) -> FollowerState {
-        let known = self.known.lock();
-        FollowerState {
-            trouble: self.answered.borrow().as_ref().err().cloned(),
-            behind: known.last.map(|last| Duration::from_nanos(clock::now().saturating_sub(last))),
-            changes: known.changes,
-            resets: known.resets,
-            position: known.position.as_ref().map_or_else(String::new, Snapshot::to_string),
-        }
-    }
-}
 
 /// The task that follows.
 pub(super) struct Follower {

@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn keys_are_taken_apart() {
-        let table: &[(&str, &[u8], Option<&[&str]>)] = &[
+        type Row = (&'static str, &'static [u8], Option<&'static [&'static str]>);
+        let table: &[Row] = &[
             ("user:{id}", b"user:42", Some(&["42"])),
             ("user:{id}", b"user:a:b", Some(&["a:b"])),
             ("user:{id}", b"user:", None),

@@ -273,7 +273,8 @@ mod tests {
 
     #[test]
     fn parts_are_values_only_as_postgresql_writes_them() {
-        let table: &[(Type, &[&[u8]], &[&[u8]])] = &[
+        type Texts = &'static [&'static [u8]];
+        let table: &[(Type, Texts, Texts)] = &[
             (
                 Type::INT2,
                 &[b"0", b"-32768", b"32767"],

@@ -199,7 +199,7 @@ impl Table {
                 format!(
                     "INSERT INTO strata.change (source, keys) SELECT {name}, \
                      CASE WHEN count(*) <= {MAX_ROWS} AND coalesce(sum(octet_length(k)), 0) <= {MAX_BYTES} THEN \
-                     coalesce(array_agg(DISTINCT k) FILTER (WHERE octet_length(k) <= {MAX_KEY}), '{{}}') END \
+                     coalesce(array_agg(k) FILTER (WHERE octet_length(k) <= {MAX_KEY}), '{{}}') END \
                      FROM ({} LIMIT {}) AS q HAVING count(*) > 0;",
                     rows.join(" UNION ALL "),
                     MAX_ROWS + 1

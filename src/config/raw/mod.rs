@@ -1,19 +1,18 @@
 //! The mirror of `config.toml`: a row for every key, in the order of the file. All else follows
 //! from these rows: what is known, what it may hold, its environment variable, how it is shown.
 
+mod l4;
 mod upstream;
 
 use std::time::Duration;
 
+pub(super) use l4::{RawL4, RawSource, SOURCE_KEYS};
 use upstream::MODES;
 pub(super) use upstream::RawUpstream;
 
 use super::Compression;
-use super::l4::{A_WATCH, Reply, Rows, Source};
 use super::model::{AdminCommands, Config, Eviction, Mget, Policy, User};
-use super::pattern;
 use super::slot::Slot;
-use super::tiers::Tls;
 
 /// A key of the file.
 pub(super) struct Key<T: 'static> {
@@ -33,24 +32,6 @@ pub(super) struct Raw {
     pub(super) l4: RawL4,
 }
 
-/// What is put together of `[l4]`.
-#[derive(Clone, Debug, Default)]
-pub(super) struct RawL4 {
-    pub(super) password_file: String,
-    pub(super) ca_file: String,
-    pub(super) cert_file: String,
-    pub(super) key_file: String,
-    pub(super) server_name: String,
-}
-
-/// What one `[[l4.source]]` says.
-#[derive(Clone, Debug, Default)]
-pub(super) struct RawSource {
-    pub(super) source: Source,
-    pub(super) pattern: String,
-    pub(super) watch: Vec<String>,
-}
-
 /// What one `[[user]]` says before its password is looked up.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RawUser {
@@ -64,17 +45,6 @@ impl From<&Config> for Raw {
         let [l2, l3] = RawUpstream::of(config);
         let l4 = RawL4::from(&config.l4.tls);
         Self { config: config.clone(), server_password_file: String::new(), l2, l3, l4 }
-    }
-}
-
-impl From<&Tls> for RawL4 {
-    fn from(Tls { ca_file, identity, server_name }: &Tls) -> Self {
-        let shown = |path: &std::path::PathBuf| path.display().to_string();
-        let [cert_file, key_file] =
-            identity.as_ref().map_or_else(Default::default, |i| [shown(&i.cert_file), shown(&i.key_file)]);
-        let ca_file = ca_file.as_ref().map_or_else(String::new, shown);
-        let server_name = server_name.clone().unwrap_or_default();
-        Self { password_file: String::new(), ca_file, cert_file, key_file, server_name }
     }
 }
 
@@ -247,19 +217,6 @@ pub(super) static USER_KEYS: &[Key<RawUser>] = &[
     key("password_env", Slot::Text("the name of an environment variable", |u| &mut u.password_env)),
 ];
 
-/// The keys of one `[[l4.source]]`.
-#[rustfmt::skip]
-pub(super) static SOURCE_KEYS: &[Key<RawSource>] = &[
-    key("name", Slot::Text("a name of 1 to 256 bytes", |s| &mut s.source.name)),
-    key("match", Slot::Text(pattern::ACCEPTED, |s| &mut s.pattern)),
-    key("query", Slot::Statement("a SELECT with a parameter for each part of the pattern", |s| &mut s.source.query)),
-    key("reply", Slot::Choice { names: REPLY, get: |s| s.source.reply.name(), set: set_reply }),
-    key("rows", Slot::Choice { names: ROWS, get: |s| s.source.rows.name(), set: set_rows }),
-    key("ttl", Slot::Span(Duration::from_secs(1)..=YEAR, |s| &mut s.source.ttl)),
-    key("negative_ttl", Slot::Span(ZERO..=YEAR, |s| &mut s.source.negative_ttl)),
-    key("watch", Slot::Texts(A_WATCH, |s| &mut s.watch)),
-];
-
 /// What later versions will know, so that nothing of it is ignored in silence.
 pub(super) static LATER: &[&str] = &["server.admin", "warm"];
 
@@ -276,8 +233,6 @@ const LATENCY: std::ops::RangeInclusive<Duration> = Duration::from_micros(1)..=H
 const EVICTION: &[&str] = &["s3-fifo", "lru"];
 const COMPRESSION: &[&str] = &["off", "zstd"];
 const ADMIN_COMMANDS: &[&str] = &["read", "deny", "pass"];
-const REPLY: &[&str] = &["value", "json", "hash"];
-const ROWS: &[&str] = &["one", "many"];
 const MGET: &[&str] = &["atomic", "per-key"];
 
 fn set_eviction(raw: &mut Raw, name: &str) {
@@ -292,15 +247,6 @@ fn set_admin_commands(raw: &mut Raw, name: &str) {
 fn set_compression(raw: &mut Raw, name: &str) {
     let zstd = name == Compression::Zstd.name();
     raw.config.l3.compression = if zstd { Compression::Zstd } else { Compression::Off };
-}
-
-fn set_reply(raw: &mut RawSource, name: &str) {
-    let all = [Reply::Value, Reply::Json, Reply::Hash];
-    raw.source.reply = all.into_iter().find(|reply| reply.name() == name).unwrap_or_default();
-}
-
-fn set_rows(raw: &mut RawSource, name: &str) {
-    raw.source.rows = if name == Rows::Many.name() { Rows::Many } else { Rows::One };
 }
 
 fn set_mget(policy: &mut Policy, name: &str) {
@@ -348,21 +294,9 @@ fn is_under(path: &str, table: &str) -> bool {
 
 /// Every path that has a meaning: keys, tables, and what later versions know.
 pub(super) fn paths() -> impl Iterator<Item = &'static str> {
-    const TABLES: [&str; 12] = [
-        "server",
-        "l1",
-        "l2",
-        "l3",
-        "l4",
-        "l4.source",
-        "cluster",
-        "targets",
-        "targets.hit_rate",
-        "targets.latency",
-        "policy",
-        "user",
-    ];
-    KEYS.iter().map(|key| key.name).chain(TABLES).chain(LATER.iter().copied())
+    const TABLES: &str =
+        "server l1 l2 l3 l4 l4.source cluster targets targets.hit_rate targets.latency policy user";
+    KEYS.iter().map(|key| key.name).chain(TABLES.split(' ')).chain(LATER.iter().copied())
 }
 
 /// The key of this name in a section.

@@ -16,6 +16,7 @@ fn keys(change: Change) -> Vec<String> {
         Change::Keys { source: 0, keys } => {
             let mut keys: Vec<_> = keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
             keys.sort();
+            keys.dedup();
             keys
         }
         other => panic!("{other:?}"),
