@@ -95,6 +95,13 @@ impl LatencySummary {
         self.sum += latency.sum.get();
     }
 
+    /// Adds the events of another.
+    pub fn merge(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(total, count)| *total += count);
+        self.count += other.count;
+        self.sum += other.sum;
+    }
+
     /// Mean in nanoseconds, 0 without events.
     pub fn mean(&self) -> u64 {
         self.sum.checked_div(self.count).unwrap_or(0)

@@ -1,17 +1,20 @@
 //! INFO: home's sections, and strata's own after them.
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::cluster;
 use super::snapshot::Snapshot;
 use super::value::micros;
 use crate::command::Command;
 use crate::metrics::LatencySummary;
+use crate::proxy::source::L4;
 use crate::resp::{Proto, Request, encode, reply};
 use crate::router::Effect;
 use crate::session::clients::Mark;
 use crate::session::replies::Shape;
 use crate::session::{Context, Session};
+use crate::source::SourceState;
 
 /// Arguments of INFO that ask for strata's section among others.
 const WITH_STRATA: [&str; 4] = ["strata", "default", "all", "everything"];
@@ -97,7 +100,8 @@ fn section(context: &Context) -> String {
     lines.add("connected_clients", context.clients.len());
     let home = snapshot.home;
     let above = [snapshot.l1.as_ref().map(|_| "l1,"), snapshot.l2.as_ref().map(|_| "l2,")];
-    lines.add("tiers", above.into_iter().flatten().collect::<String>() + home);
+    let below = if snapshot.l4.is_some() { ",l4" } else { "" };
+    lines.add("tiers", above.into_iter().flatten().collect::<String>() + home + below);
     if let Some(l1) = &snapshot.l1 {
         lines.add("l1_bytes", l1.bytes);
         lines.add("l1_max_bytes", l1.max_bytes);
@@ -124,6 +128,7 @@ fn section(context: &Context) -> String {
     lines.add(&format!("{home}_state"), if snapshot.trouble.is_some() { "unreachable" } else { "reachable" });
     lines.add(&format!("{home}_trouble"), snapshot.trouble.as_deref().unwrap_or_default());
     lines.add(&format!("{home}_health"), snapshot.home_verdict().0.name());
+    lines.l4(&snapshot, shared.l4.as_deref());
     lines.rate("l1", snapshot.l1_hit_rate());
     lines.rate(home, snapshot.home_hit_rate());
     lines.rate("overall", snapshot.overall_hit_rate());
@@ -148,6 +153,24 @@ impl Lines {
         let value = value.to_string().replace(['\r', '\n'], " ");
         // Writing to a string cannot fail.
         let _ = write!(self.0, "strata_{name}:{value}\r\n");
+    }
+
+    fn l4(&mut self, snapshot: &Snapshot, l4: Option<&L4>) {
+        let (Some(state), Some(l4)) = (&snapshot.l4, l4) else { return };
+        let sum = |of: fn(&SourceState) -> u64| state.sources.iter().map(of).sum::<u64>();
+        self.add("l4_address", &state.place);
+        self.add("l4_state", if state.trouble.is_some() { "unreachable" } else { "reachable" });
+        self.add("l4_trouble", state.trouble.as_deref().unwrap_or_default());
+        self.add("l4_follower", if state.follower.trouble.is_some() { "down" } else { "up" });
+        self.add("l4_follower_trouble", state.follower.trouble.as_deref().unwrap_or_default());
+        self.add("l4_loads", sum(|source| source.loads));
+        self.add("l4_rows", sum(|source| source.rows));
+        self.add("l4_misses", sum(|source| source.misses));
+        self.add("l4_errors", sum(|source| source.errors));
+        self.add("l4_changed_keys", l4.figures.changes.load(Relaxed));
+        self.add("l4_dropped_keys", l4.figures.dropped.load(Relaxed));
+        self.add("l4_changes_outstanding", l4.figures.outstanding.load(Relaxed));
+        self.times("l4_load", &snapshot.l4_times());
     }
 
     fn rate(&mut self, tier: &str, rate: Option<f64>) {
