@@ -2,6 +2,7 @@
 
 pub mod acl;
 pub mod backend;
+pub mod breaker;
 pub mod cli;
 pub mod clock;
 pub mod command;
@@ -12,4 +13,5 @@ pub mod resp;
 pub mod router;
 pub mod server;
 pub mod session;
+pub mod source;
 pub mod tier;

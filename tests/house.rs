@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Lowest first. A file imports only from lower ranks or its own folder.
 const RANKS: [&[&str]; 9] = [
     &["resp", "config", "error", "metrics", "clock"],
-    &["command"],
+    &["breaker", "command"],
     &["backend", "source"],
     &["tier", "router"],
     &["acl", "proxy"],

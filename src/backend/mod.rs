@@ -1,6 +1,5 @@
 //! What strata knows of the servers behind it: connections, lanes, the guard, the embedded child, and how they fare.
 
-pub mod breaker;
 pub mod cluster;
 mod commands;
 pub mod confirmations;

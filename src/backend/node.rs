@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::breaker::Breaker;
 use super::connection::{Address, Credentials, Dial, DialError};
+use crate::breaker::Breaker;
 use crate::config::Upstream;
 
 /// A node: how to reach it, its breaker and its bounds.

@@ -22,10 +22,10 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::breaker::Unreachable;
 use super::cluster::NodeId;
 use super::connection::{Control, Dial, DialError, Stream};
 use super::node::Node;
+use crate::breaker::Unreachable;
 use crate::metrics::Counters;
 use crate::resp::Proto;
 

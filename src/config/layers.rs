@@ -6,7 +6,9 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::error::{ConfigError, ConfigErrors, Origin};
-use super::raw::{self, Key, Named, POLICY_KEYS, POLICY_LATER, Raw, RawUser, USER_KEYS};
+use super::raw::{
+    self, Key, Named, POLICY_KEYS, POLICY_LATER, Raw, RawSource, RawUser, SOURCE_KEYS, USER_KEYS,
+};
 use super::suggest::nearest;
 use super::value::{Value, a_kind};
 use super::{MAX_FILE_SIZE, Policy};
@@ -27,6 +29,8 @@ pub(super) enum Setting {
     Policies(Vec<Section<Policy>>),
     /// The same of users.
     Users(Vec<Section<RawUser>>),
+    /// And of sources.
+    Sources(Vec<Section<RawSource>>),
 }
 
 /// One `[[policy]]` or `[[user]]`.
@@ -96,8 +100,7 @@ fn path_of(variable: &str) -> Option<&'static str> {
     if variable == "STRATA_LOG" {
         return Some("server.log");
     }
-    let known = || raw::paths().chain(raw::OFF_SWITCHES);
-    let exact = known().find(|path| raw::variable(path) == variable);
+    let exact = raw::paths().find(|path| raw::variable(path) == variable);
     exact.or_else(|| {
         raw::LATER.iter().copied().find(|later| {
             variable.strip_prefix(&raw::variable(later)).is_some_and(|rest| rest.starts_with('_'))
@@ -141,16 +144,15 @@ fn word(path: &str, text: &str, origin: Origin, errors: &mut ConfigErrors) -> Ve
     let mut reader = Reader { place: Place::Fixed(origin.clone()), settings: Vec::new(), errors };
     let key = match raw::find(path) {
         Named::Key(key) => key,
-        Named::Later(_) if raw::OFF_SWITCHES.contains(&path) && text.trim() == "false" => return Vec::new(),
-        Named::Later(later) => {
-            reader.errors.push_with(|| later_error(later, path, origin));
+        Named::Later => {
+            reader.errors.push_with(|| ConfigError::new(path, origin, NOT_YET));
             return Vec::new();
         }
         Named::Unknown => {
             reader.errors.push_with(|| unknown_key(path, origin));
             return Vec::new();
         }
-        Named::Table | Named::Policies | Named::Users => {
+        Named::Table | Named::Policies | Named::Users | Named::Sources => {
             match DeValue::parse(text) {
                 Ok(value) => reader.entry(path, 0, &value),
                 Err(error) => reader.errors.push_with(|| {
@@ -211,12 +213,15 @@ impl Reader<'_> {
                 let users = self.sections("user", list, USER_KEYS, &[]);
                 return self.settings.push(Setting::Users(users));
             }
-            (Named::Later(_), DeValue::Table(table)) if is_off(path, table) => return,
-            (Named::Later(later), _) => later_error(later, path, origin),
+            (Named::Sources, DeValue::Array(list)) => {
+                let sources = self.sections("l4.source", list, SOURCE_KEYS, &[]);
+                return self.settings.push(Setting::Sources(sources));
+            }
+            (Named::Later, _) => ConfigError::new(path, origin, NOT_YET),
             (Named::Table, other) => {
                 ConfigError::new(path, origin, format!("is a section, not {}", a_kind(other.type_str())))
             }
-            (Named::Policies | Named::Users, other) => ConfigError::new(
+            (Named::Policies | Named::Users | Named::Sources, other) => ConfigError::new(
                 path,
                 origin,
                 format!("is a list of sections, not {}", a_kind(other.type_str())),
@@ -266,22 +271,6 @@ pub(super) fn section_path(list: &str, index: usize, name: &str) -> String {
     }
 }
 
-fn is_off(path: &str, table: &DeTable<'_>) -> bool {
-    let off = |(name, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
-        let path = format!("{path}.{}", name.get_ref());
-        raw::OFF_SWITCHES.contains(&path.as_str()) && value.get_ref().as_bool() == Some(false)
-    };
-    !table.is_empty() && table.iter().all(off)
-}
-
-fn later_error(later: &str, path: &str, origin: Origin) -> ConfigError {
-    let error = ConfigError::new(path, origin, NOT_YET);
-    match raw::OFF_SWITCHES.iter().find(|switch| switch.strip_suffix(".enabled") == Some(later)) {
-        Some(switch) => error.accepted(format!("no [{later}] at all, or {switch} = false alone")),
-        None => error,
-    }
-}
-
 fn unknown_key(path: &str, origin: Origin) -> ConfigError {
     let shown: String = path.chars().take(MAX_KEY_SHOWN).collect();
     let error = ConfigError::new(shown, origin, "is not known");
@@ -292,7 +281,7 @@ fn unknown_key(path: &str, origin: Origin) -> ConfigError {
     let in_section = |key: &Key<Raw>| key.name.strip_prefix(section)?.strip_prefix('.');
     let known: Vec<_> = raw::KEYS.iter().filter_map(in_section).filter(|key| !key.contains('.')).collect();
     match known.is_empty() {
-        true => error.accepted("the sections server, l1, l2, l3, targets, policy and user"),
+        true => error.accepted("the sections server, l1, l2, l3, l4, targets, policy and user"),
         false => error.accepted(format!("in [{section}]: {}", known.join(", "))),
     }
 }

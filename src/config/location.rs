@@ -117,6 +117,31 @@ fn database(path: &str) -> Result<Option<u32>, String> {
     }
 }
 
+/// Reads the URL of a PostgreSQL, of one host or several, and takes its password out of it. The error shows none of it.
+pub(super) fn postgres(text: &str) -> Result<(String, Option<Secret>), String> {
+    let (scheme, rest) = text.split_once("://").ok_or("is not a URL")?;
+    if !["postgres", "postgresql"].contains(&scheme) {
+        return Err("has an unknown scheme".to_owned());
+    }
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let (user, hosts) = authority.rsplit_once('@').map_or(("", authority), |(user, hosts)| (user, hosts));
+    let (user, password) = user.split_once(':').map_or((user, ""), |(user, password)| (user, password));
+    if path.split(['?', '&']).any(|parameter| parameter.starts_with("password=")) {
+        return Err("has a password among its parameters: l4.password is its key".to_owned());
+    }
+    // Where TLS is required the certificate is verified in any case.
+    let path = path.replace("sslmode=verify-full", "sslmode=require");
+    let at = if user.is_empty() { "" } else { "@" };
+    let url = format!("{scheme}://{user}{at}{hosts}{path}");
+    match url.parse::<tokio_postgres::Config>() {
+        Ok(config) if config.get_user().is_none() => Err("names no user".to_owned()),
+        Ok(config) if config.get_hosts().is_empty() => Err("names no host".to_owned()),
+        Ok(_) => Ok((url, Some(decoded(password)?).filter(|p| !p.is_empty()).map(Secret::new))),
+        Err(_) => Err("is not a URL of PostgreSQL, or has an unknown parameter".to_owned()),
+    }
+}
+
 /// Undoes `%41`.
 fn decoded(text: &str) -> Result<String, String> {
     let wrong = || "has a user or a password with a wrong % sequence".to_owned();
@@ -189,6 +214,33 @@ mod tests {
             "a b:1",
         ] {
             assert_eq!(host_and_port(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_url_of_a_postgres_is_kept_without_its_password() {
+        for (given, url, password) in [
+            ("postgres://app:p%40ss:w@db/x", "postgres://app@db/x", Some("p@ss:w")),
+            (
+                "postgresql://app@a:1,b:2/x?sslmode=verify-full",
+                "postgresql://app@a:1,b:2/x?sslmode=require",
+                None,
+            ),
+            ("postgres://app@%2Frun%2Fpostgresql/x", "postgres://app@%2Frun%2Fpostgresql/x", None),
+            ("postgres://db?user=app", "postgres://db?user=app", None),
+        ] {
+            let password = password.map(Secret::new);
+            assert_eq!(postgres(given), Ok((url.to_owned(), password)), "{given}");
+        }
+        for (given, wrong) in [
+            ("", "is not a URL"),
+            ("redis://a@b", "has an unknown scheme"),
+            ("postgres://db/x", "names no user"),
+            ("postgres://app@/x", "names no host"),
+            ("postgres://app@db/x?password=p", "has a password among its parameters: l4.password is its key"),
+            ("postgres://app@db/x?ssl=p", "is not a URL of PostgreSQL, or has an unknown parameter"),
+        ] {
+            assert_eq!(postgres(given), Err(wrong.to_owned()), "{given}");
         }
     }
 

@@ -9,14 +9,17 @@
 //! that these name, and whoever needs a section takes it as an argument.
 
 mod error;
+mod l4;
 mod layers;
 mod location;
 mod model;
+mod pattern;
 mod raw;
 mod resolve;
 mod secret;
 mod show;
 mod slot;
+mod sources;
 mod suggest;
 mod tiers;
 mod users;
@@ -27,9 +30,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, ConfigErrors, Origin};
+pub use l4::{Columns, L4, Reply, Rows, Source, Watch};
 pub use model::{
     AdminCommands, Cluster, Config, Eviction, HitRates, L1, Latencies, Mget, Policy, Server, Targets, User,
 };
+pub use pattern::{MAX_PARTS, Pattern};
 pub use secret::{MASK, Rules, Secret, mask_url};
 pub use tiers::{Compression, Endpoint, HostPort, Identity, L2, L3, Tls, Topology, Upstream};
 
@@ -38,6 +43,9 @@ pub const MAX_FILE_SIZE: usize = 1 << 20;
 
 /// Entries of `[[policy]]`: every command is matched against them.
 pub const MAX_POLICIES: usize = 1000;
+
+/// Entries of `[[l4.source]]`: every key that home lacks is matched against them.
+pub const MAX_SOURCES: usize = 1000;
 
 /// Entries of `[[user]]`.
 pub const MAX_USERS: usize = 1000;

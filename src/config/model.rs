@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::l4::L4;
 use super::secret::{Rules, Secret};
 use super::tiers::{L2, L3, Upstream};
 
@@ -18,6 +19,8 @@ pub struct Config {
     pub l2: L2,
     /// The Redis that is home where it is enabled.
     pub l3: L3,
+    /// The database below home.
+    pub l4: L4,
     /// Rules for the keys that match a glob; the first that matches wins. At most 1000.
     pub policies: Vec<Policy>,
     /// Who may do what, besides the default user. At most 1000.

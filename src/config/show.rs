@@ -1,7 +1,7 @@
 //! The configuration in force as TOML.
 
 use super::model::{Config, Policy};
-use super::raw::{KEYS, POLICY_KEYS, Raw, RawUser, USER_KEYS};
+use super::raw::{KEYS, POLICY_KEYS, Raw, RawSource, RawUser, SOURCE_KEYS, USER_KEYS};
 
 impl Config {
     /// Every key with its value, as a file that strata reads, with secrets masked. A password is
@@ -19,6 +19,15 @@ impl Config {
             }
             if let Some(value) = key.slot.show(&mut raw) {
                 text.push_str(&format!("{name} = {value}\n"));
+            }
+        }
+        for source in &self.l4.sources {
+            text.push_str("\n[[l4.source]]\n");
+            let mut source = RawSource::from(source);
+            for key in SOURCE_KEYS {
+                if let Some(value) = key.slot.show(&mut source) {
+                    text.push_str(&format!("{} = {value}\n", key.name));
+                }
             }
         }
         for user in &self.users {
@@ -60,6 +69,10 @@ mod tests {
             l2 = { url = "rediss://[::1]:7000", database = 3, server_name = "a.b", lease = "250ms" }
             l3 = { mode = "sentinel", master = "m", nodes = ["a:1", "[::1]:2"], tls = true, backoff_max = "9s" }
             user = [{ name = "alice", rules = "on ~app:* (+get ~b)" }, { name = "default" }]
+            l4 = { url = "postgres://app@db:5433,db2/app?sslmode=require", load_lease = "1s", source = [
+                { match = "user:{id}", query = "SELECT name FROM users WHERE id = $1", watch = "users" },
+                { match = "{a}.{b}", query = "SELECT $1, $2", reply = "json", rows = "many", watch = ["x(*)", "y(c, d)"] },
+            ] }
             targets.hit_rate = { l1 = 1, overall = 0.125 }
             policy = [
                 { match = 'a "quoted" *', stale_if_error = "10m", mget = "per-key" },

@@ -35,6 +35,8 @@ pub(super) enum Slot<T: 'static> {
     Places(fn(&mut T) -> &mut Vec<HostPort>),
     /// Paths of files; none: an empty list.
     Files(fn(&mut T) -> &mut Vec<PathBuf>),
+    /// Texts, with what they are; none: an empty list.
+    Texts(&'static str, fn(&mut T) -> &mut Vec<String>),
     /// A filter of `tracing`.
     Filter(fn(&mut T) -> &mut String),
     /// Rules of a user, whose passwords are masked when they are shown.
@@ -72,6 +74,7 @@ impl<T> Slot<T> {
             Self::Url(_, at) => *at(target) = value::text(given)?,
             Self::Places(at) => *at(target) = value::places(given)?,
             Self::Files(at) => *at(target) = value::files(given)?,
+            Self::Texts(what, at) => *at(target) = value::texts(given, what)?,
             Self::Filter(at) => *at(target) = value::filter(given)?,
             Self::Rules(at) => *at(target) = Rules(value::text(given)?),
             Self::Secret(at) => *at(target) = value::secret(given)?,
@@ -103,6 +106,7 @@ impl<T> Slot<T> {
             Self::Text(what, _) | Self::Url(what, _) => (*what).to_owned(),
             Self::Places(_) => A_LIST_OF_PLACES.to_owned(),
             Self::Files(_) => "the path of a file, or a list of such paths".to_owned(),
+            Self::Texts(what, _) => (*what).to_owned(),
             Self::Filter(_) => "a level (off, error, warn, info, debug, trace) or directives such as \
                 \"info,strata=debug\""
                 .to_owned(),
@@ -130,6 +134,9 @@ impl<T> Slot<T> {
             Self::Files(at) => {
                 let files: Vec<_> = at(source).iter().map(|file| quoted(file.display())).collect();
                 format!("[{}]", files.join(", "))
+            }
+            Self::Texts(_, at) => {
+                format!("[{}]", at(source).iter().map(quoted).collect::<Vec<_>>().join(", "))
             }
             Self::Url(_, at) => quoted(mask_url(at(source))),
             Self::Rules(at) => quoted(at(source)),

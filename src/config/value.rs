@@ -190,6 +190,18 @@ pub(super) fn files(value: &Value) -> Result<Vec<PathBuf>, String> {
     Ok(texts.into_iter().filter(|text| !text.is_empty()).map(PathBuf::from).collect())
 }
 
+/// A text, or a list of such; an empty one is none.
+pub(super) fn texts(value: &Value, what: &str) -> Result<Vec<String>, String> {
+    let texts = match value {
+        Value::Texts(texts) => texts.clone(),
+        value => vec![text(value).map_err(|_| not(value, what))?],
+    };
+    if texts.len() > MAX_PLACES || texts.iter().any(|text| text.len() > MAX_TEXT) {
+        return Err(format!("has more than {MAX_PLACES} entries, or one of more than {MAX_TEXT} bytes"));
+    }
+    Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
+}
+
 pub(super) fn secret(value: &Value) -> Result<Option<Secret>, String> {
     match value {
         Value::Text(text) | Value::Word(text) if text.len() > MAX_TEXT => {

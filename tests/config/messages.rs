@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use strata::config::{self, Config};
+use strata::config;
 
 use crate::{file, sources, wrong};
 
@@ -161,20 +161,7 @@ fn unknown_keys_are_named_with_what_was_meant() {
 
 #[test]
 fn what_later_versions_know_is_not_ignored_in_silence() {
-    for text in
-        ["l4.enabled = false", "[l4]\nenabled = false", "[l3]\nenabled = false\n[l4]\nenabled = false"]
-    {
-        assert_eq!(file(text), Ok(Config::default()), "{text}");
-    }
     let table: &[(&str, &str)] = &[
-        (
-            "[l4]\nenabled = false\nurl = ''",
-            "l4 (f:1): is not available in this version yet; accepted: no [l4] at all, or l4.enabled = false alone",
-        ),
-        (
-            "[[l4.source]]\nmatch = 'a'",
-            "l4 (f:1): is not available in this version yet; accepted: no [l4] at all, or l4.enabled = false alone",
-        ),
         ("[warm]\nenabled = false", "warm (f:1): is not available in this version yet"),
         ("server.admin = '127.0.0.1:9379'", "server.admin (f:1): is not available in this version yet"),
         (
@@ -185,13 +172,9 @@ fn what_later_versions_know_is_not_ignored_in_silence() {
     for (text, message) in table {
         assert_eq!(wrong(file(text)), [*message], "{text}");
     }
-    let result = config::load(&sources(
-        &[("STRATA_L4_URL", ""), ("STRATA_L4_ENABLED", "true")],
-        &["warm.patterns=[]"],
-    ));
+    let result = config::load(&sources(&[("STRATA_WARM_PATTERNS", "")], &["warm.patterns=[]"]));
     let expected = [
-        "l4.enabled (STRATA_L4_ENABLED): is not available in this version yet; accepted: no [l4] at all, or l4.enabled = false alone",
-        "l4 (STRATA_L4_URL): is not available in this version yet; accepted: no [l4] at all, or l4.enabled = false alone",
+        "warm (STRATA_WARM_PATTERNS): is not available in this version yet",
         "warm.patterns (--set): is not available in this version yet",
     ];
     assert_eq!(wrong(result), expected);

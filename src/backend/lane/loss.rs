@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Core, Course, Failure, Lane, Outcome, Pending, Phase, State, Stray, Ticket, Why};
-use crate::backend::breaker::Unreachable;
 use crate::backend::connection::DialError;
+use crate::breaker::Unreachable;
 use crate::clock;
 
 impl<T: Ticket> Lane<T> {

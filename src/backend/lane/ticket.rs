@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::backend::breaker::Unreachable;
+use crate::breaker::Unreachable;
 
 /// What becomes of a request.
 pub enum Outcome<'a> {

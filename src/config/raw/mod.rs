@@ -9,8 +9,11 @@ use upstream::MODES;
 pub(super) use upstream::RawUpstream;
 
 use super::Compression;
+use super::l4::{A_WATCH, Reply, Rows, Source};
 use super::model::{AdminCommands, Config, Eviction, Mget, Policy, User};
+use super::pattern;
 use super::slot::Slot;
+use super::tiers::Tls;
 
 /// A key of the file.
 pub(super) struct Key<T: 'static> {
@@ -27,6 +30,25 @@ pub(super) struct Raw {
     pub(super) server_password_file: String,
     pub(super) l2: RawUpstream,
     pub(super) l3: RawUpstream,
+    pub(super) l4: RawL4,
+}
+
+/// What is put together of `[l4]`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RawL4 {
+    pub(super) password_file: String,
+    pub(super) ca_file: String,
+    pub(super) cert_file: String,
+    pub(super) key_file: String,
+    pub(super) server_name: String,
+}
+
+/// What one `[[l4.source]]` says.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RawSource {
+    pub(super) source: Source,
+    pub(super) pattern: String,
+    pub(super) watch: Vec<String>,
 }
 
 /// What one `[[user]]` says before its password is looked up.
@@ -40,7 +62,19 @@ pub(super) struct RawUser {
 impl From<&Config> for Raw {
     fn from(config: &Config) -> Self {
         let [l2, l3] = RawUpstream::of(config);
-        Self { config: config.clone(), server_password_file: String::new(), l2, l3 }
+        let l4 = RawL4::from(&config.l4.tls);
+        Self { config: config.clone(), server_password_file: String::new(), l2, l3, l4 }
+    }
+}
+
+impl From<&Tls> for RawL4 {
+    fn from(Tls { ca_file, identity, server_name }: &Tls) -> Self {
+        let shown = |path: &std::path::PathBuf| path.display().to_string();
+        let [cert_file, key_file] =
+            identity.as_ref().map_or_else(Default::default, |i| [shown(&i.cert_file), shown(&i.key_file)]);
+        let ca_file = ca_file.as_ref().map_or_else(String::new, shown);
+        let server_name = server_name.clone().unwrap_or_default();
+        Self { password_file: String::new(), ca_file, cert_file, key_file, server_name }
     }
 }
 
@@ -55,6 +89,7 @@ const MS: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
 /// As `humantime` counts it.
 const YEAR: Duration = Duration::from_secs(31_557_600);
 
@@ -156,6 +191,24 @@ pub(super) static KEYS: &[Key<Raw>] = &[
     // The longest integer has 20 bytes.
     key("l3.compression_min_size", Slot::Size(32..=GIB, |r| &mut r.config.l3.compression_min_size)),
 
+    key("l4.enabled", Slot::Flag(|r| &mut r.config.l4.enabled)),
+    // A password in it is taken out before it is ever shown.
+    key("l4.url", Slot::Text("\"postgres://user@host:5432/database\", with several hosts and sslmode as libpq takes them", |r| &mut r.config.l4.url)),
+    key("l4.password", Slot::Secret(|r| &mut r.config.l4.password)),
+    key("l4.password_file", Slot::Text(A_FILE, |r| &mut r.l4.password_file)),
+    key("l4.ca_file", Slot::Text(A_PEM_FILE, |r| &mut r.l4.ca_file)),
+    key("l4.cert_file", Slot::Text(A_PEM_FILE, |r| &mut r.l4.cert_file)),
+    key("l4.key_file", Slot::Text(A_PEM_FILE, |r| &mut r.l4.key_file)),
+    key("l4.server_name", Slot::Text("the name in the servers' certificates", |r| &mut r.l4.server_name)),
+    key("l4.max_connections", Slot::Count(1..=1_000, |r| &mut r.config.l4.max_connections)),
+    key("l4.connect_timeout", Slot::Span(MS..=HOUR, |r| &mut r.config.l4.connect_timeout)),
+    key("l4.statement_timeout", Slot::Span(MS..=HOUR, |r| &mut r.config.l4.statement_timeout)),
+    key("l4.load_lease", Slot::Span(Duration::from_millis(100)..=MINUTE, |r| &mut r.config.l4.load_lease)),
+    key("l4.poll_interval", Slot::Span(Duration::from_millis(10)..=MINUTE, |r| &mut r.config.l4.poll_interval)),
+    key("l4.log_retention", Slot::Span(Duration::from_secs(10)..=WEEK, |r| &mut r.config.l4.log_retention)),
+    key("l4.backoff_min", Slot::Span(MS..=HOUR, |r| &mut r.config.l4.backoff_min)),
+    key("l4.backoff_max", Slot::Span(MS..=HOUR, |r| &mut r.config.l4.backoff_max)),
+
     key("cluster.strict", Slot::Flag(|r| &mut r.config.cluster.strict)),
 
     key("targets.hit_rate.l1", Slot::Share(|r| &mut r.config.targets.hit_rate.l1)),
@@ -194,11 +247,21 @@ pub(super) static USER_KEYS: &[Key<RawUser>] = &[
     key("password_env", Slot::Text("the name of an environment variable", |u| &mut u.password_env)),
 ];
 
-/// What later versions will know, so that nothing of it is ignored in silence.
-pub(super) static LATER: &[&str] = &["server.admin", "l4", "warm"];
+/// The keys of one `[[l4.source]]`.
+#[rustfmt::skip]
+pub(super) static SOURCE_KEYS: &[Key<RawSource>] = &[
+    key("name", Slot::Text("a name of 1 to 256 bytes", |s| &mut s.source.name)),
+    key("match", Slot::Text(pattern::ACCEPTED, |s| &mut s.pattern)),
+    key("query", Slot::Text("a SELECT with a parameter for each part of the pattern", |s| &mut s.source.query)),
+    key("reply", Slot::Choice { names: REPLY, get: |s| s.source.reply.name(), set: set_reply }),
+    key("rows", Slot::Choice { names: ROWS, get: |s| s.source.rows.name(), set: set_rows }),
+    key("ttl", Slot::Span(Duration::from_secs(1)..=YEAR, |s| &mut s.source.ttl)),
+    key("negative_ttl", Slot::Span(ZERO..=YEAR, |s| &mut s.source.negative_ttl)),
+    key("watch", Slot::Texts(A_WATCH, |s| &mut s.watch)),
+];
 
-/// To say of a tier of later versions that it is off is true, and therefore accepted.
-pub(super) static OFF_SWITCHES: [&str; 1] = ["l4.enabled"];
+/// What later versions will know, so that nothing of it is ignored in silence.
+pub(super) static LATER: &[&str] = &["server.admin", "warm"];
 
 /// The same for one `[[policy]]`.
 pub(super) static POLICY_LATER: &[&str] = &[];
@@ -213,6 +276,8 @@ const LATENCY: std::ops::RangeInclusive<Duration> = Duration::from_micros(1)..=H
 const EVICTION: &[&str] = &["s3-fifo", "lru"];
 const COMPRESSION: &[&str] = &["off", "zstd"];
 const ADMIN_COMMANDS: &[&str] = &["read", "deny", "pass"];
+const REPLY: &[&str] = &["value", "json", "hash"];
+const ROWS: &[&str] = &["one", "many"];
 const MGET: &[&str] = &["atomic", "per-key"];
 
 fn set_eviction(raw: &mut Raw, name: &str) {
@@ -229,6 +294,15 @@ fn set_compression(raw: &mut Raw, name: &str) {
     raw.config.l3.compression = if zstd { Compression::Zstd } else { Compression::Off };
 }
 
+fn set_reply(raw: &mut RawSource, name: &str) {
+    let all = [Reply::Value, Reply::Json, Reply::Hash];
+    raw.source.reply = all.into_iter().find(|reply| reply.name() == name).unwrap_or_default();
+}
+
+fn set_rows(raw: &mut RawSource, name: &str) {
+    raw.source.rows = if name == Rows::Many.name() { Rows::Many } else { Rows::One };
+}
+
 fn set_mget(policy: &mut Policy, name: &str) {
     policy.mget = if name == Mget::PerKey.name() { Mget::PerKey } else { Mget::Atomic };
 }
@@ -242,8 +316,10 @@ pub(super) enum Named {
     Policies,
     /// The list of users.
     Users,
-    /// This one of the names of later versions, or something in it.
-    Later(&'static str),
+    /// The list of sources.
+    Sources,
+    /// One of the names of later versions, or something in it.
+    Later,
     Unknown,
 }
 
@@ -254,10 +330,11 @@ pub(super) fn find(path: &str) -> Named {
     match path {
         "policy" => return Named::Policies,
         "user" => return Named::Users,
+        "l4.source" => return Named::Sources,
         _ => {}
     }
-    if let Some(later) = LATER.iter().find(|later| path == **later || is_under(path, later)) {
-        return Named::Later(later);
+    if LATER.iter().any(|later| path == *later || is_under(path, later)) {
+        return Named::Later;
     }
     match KEYS.iter().any(|key| is_under(key.name, path)) {
         true => Named::Table,
@@ -271,11 +348,13 @@ fn is_under(path: &str, table: &str) -> bool {
 
 /// Every path that has a meaning: keys, tables, and what later versions know.
 pub(super) fn paths() -> impl Iterator<Item = &'static str> {
-    const TABLES: [&str; 10] = [
+    const TABLES: [&str; 12] = [
         "server",
         "l1",
         "l2",
         "l3",
+        "l4",
+        "l4.source",
         "cluster",
         "targets",
         "targets.hit_rate",
@@ -352,6 +431,7 @@ mod tests {
         let names = |setting| match setting {
             Setting::Key { key, .. } => vec![key.name],
             Setting::Policies(list) => list[0].settings.iter().map(|(key, ..)| key.name).collect(),
+            Setting::Sources(list) => list[0].settings.iter().map(|(key, ..)| key.name).collect(),
             Setting::Users(list) => list[0].settings.iter().map(|(key, ..)| key.name).collect(),
         };
         let mut names: Vec<_> = settings.into_iter().flat_map(names).collect();
@@ -376,5 +456,6 @@ mod tests {
         };
         assert_eq!(example("[[policy]]"), sorted(POLICY_KEYS));
         assert_eq!(example("[[user]]"), sorted(USER_KEYS));
+        assert_eq!(example("[[l4.source]]"), sorted(SOURCE_KEYS));
     }
 }

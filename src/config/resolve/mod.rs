@@ -1,6 +1,7 @@
 //! From settings to the configuration in force: values are put in place in rising order, then what
 //! must be seen together is checked. Nothing stops at the first error.
 
+mod l4;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use super::error::{ConfigError, ConfigErrors, Origin};
 use super::layers::{Section, Setting, section_path};
 use super::model::{Config, Policy};
 use super::raw::{A_PATTERN, MAX_PATTERN, Raw};
-use super::{MAX_POLICIES, Secret, users};
+use super::{MAX_POLICIES, Secret, sources, users};
 
 /// Bytes of a password in a file.
 const MAX_PASSWORD: u64 = 4096;
@@ -30,6 +31,7 @@ pub(super) fn resolve(
     }
     resolver.check_server();
     resolver.check_tiers();
+    resolver.check_l4();
     resolver.raw.config
 }
 
@@ -62,6 +64,7 @@ impl Resolver<'_> {
                 }
             },
             Setting::Policies(list) => self.apply_policies(list),
+            Setting::Sources(list) => self.raw.config.l4.sources = sources::sources(list, self.errors),
             Setting::Users(list) => self.raw.config.users = users::users(list, self.variables, self.errors),
         }
     }

@@ -17,9 +17,9 @@ use bytes::Bytes;
 use foldhash::quality::RandomState;
 
 use super::{Client, Message, Proxy, Shared, failure_text};
-use crate::backend::breaker::Unreachable;
 use crate::backend::lane::{Failure, Reply};
 use crate::backend::subscriptions::{Batch, Event, Post, Space};
+use crate::breaker::Unreachable;
 use crate::clock;
 use crate::resp::{Proto, encode};
 

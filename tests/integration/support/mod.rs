@@ -5,6 +5,8 @@ mod client;
 #[allow(dead_code, reason = "what tests of a home of several servers stand on")]
 mod cluster;
 mod port;
+#[allow(dead_code, reason = "what tests of the database below home stand on")]
+mod postgres;
 mod process;
 mod redis;
 mod relay;
@@ -23,6 +25,8 @@ pub(crate) use client::{Client, Endpoint, encode};
 #[allow(unused_imports, reason = "what tests of a home of several servers stand on")]
 pub(crate) use cluster::{Cluster, Shape, slot_of};
 pub(crate) use port::Port;
+#[allow(unused_imports, reason = "what tests of the database below home stand on")]
+pub(crate) use postgres::Postgres;
 pub(crate) use process::Process;
 pub(crate) use redis::{RedisServer, is_redis_7_0, skip};
 pub(crate) use relay::{Direction, Part, Relay};
