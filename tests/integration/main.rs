@@ -14,6 +14,7 @@ mod sentinel;
 mod service;
 mod several;
 mod support;
+mod through;
 mod tracking;
 mod transactions;
 mod users;

@@ -18,7 +18,7 @@ use crate::backend::lane::Reply;
 use crate::clock;
 use crate::command::{Command, KeyRef, id};
 use crate::proxy::{Ask, Client, Effects, LaneKey, Proxy, error_reply};
-use crate::resp::{Request, encode, reply, with_request};
+use crate::resp::{encode, reply, with_request};
 use crate::router::Effect;
 use crate::source::Match;
 use crate::tier::listeners::Notice;
