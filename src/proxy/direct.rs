@@ -101,7 +101,7 @@ impl Proxy {
             called: self.called(ask),
         };
         if let Some(called) = &direct.called {
-            self.provide_script(way, ask.own, called.name(), ask.now);
+            self.provide_script(way, ask.own.map(|own| &**own), called.name(), ask.now);
         }
         if let Some(copies) = copies {
             direct.fence_before(copies);

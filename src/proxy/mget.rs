@@ -199,7 +199,9 @@ impl Mget {
         let absent = reply::is_absent(element);
         let life = expiry
             .filter(|e| absent == (*e == Expiry::Absent) && !self.strayed.get())
-            .filter(|_| !absent || !self.proxy.may_have_row(u32::from(kind_database(flight.kind)), &flight.key))
+            .filter(|_| {
+                !absent || !self.proxy.may_have_row(u32::from(kind_database(flight.kind)), &flight.key)
+            })
             .and_then(|e| self.copies.policies().life(&flight.key, absent, e, flight.begun, Some(took)));
         self.copies.land(flight, life.map(|life| (Bytes::copy_from_slice(element), life)));
     }

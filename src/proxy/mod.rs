@@ -217,7 +217,7 @@ pub struct Ask<'a> {
     /// Since when.
     pub lane_since: u64,
     /// Its own connection, by which everything goes while it has one.
-    pub own: Option<&'a Own>,
+    pub own: Option<&'a Rc<Own>>,
     /// Its keys are in requests of this client that home has not answered: nothing older may answer it.
     pub follows: bool,
     /// The command.

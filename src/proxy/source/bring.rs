@@ -70,7 +70,6 @@ impl Proxy {
     async fn load(self: &Rc<Self>, l4: &Arc<L4>, mine: Vec<(Match, Load)>) -> Result<bool, Arc<str>> {
         let (mut any, mut failure) = (false, None);
         let since: Vec<_> = mine.iter().map(|(wanted, _)| l4.nothing.since(&wanted.key)).collect();
-        let following = l4.sources.state().follower.trouble.is_none();
         let asked = clock::now();
         let rows = ask(l4, &mine).await;
         let mut coming = Vec::new();
@@ -89,8 +88,10 @@ impl Proxy {
                 Ok(None) => {
                     l4.figures.nothing.fetch_add(1, Relaxed);
                     let life = l4.sources.negative_ttl(wanted.source);
-                    // Nobody says now that there is one.
-                    let life = if following { life } else { life.min(l4.sources.load_lease()) };
+                    // While changes are not followed nobody says that there is one now.
+                    let follows = || l4.sources.state().follower.trouble.is_none();
+                    let lease = l4.sources.load_lease();
+                    let life = if life <= lease || follows() { life } else { lease };
                     let until = asked.saturating_add(clock::nanos(life));
                     l4.nothing.remember(&wanted.key, wanted.source, until, since);
                     duty.end(Ok(Brought::Nothing));
@@ -144,7 +145,9 @@ impl Proxy {
         if ends > 0 {
             l4.figures.rows.fetch_add(1, Relaxed);
             let (proxy, l4) = (self.clone(), l4.clone());
-            tokio::task::spawn_local(async move { proxy.settle(&l4, &wanted, &mark, &snapshot, ends, ttl).await });
+            tokio::task::spawn_local(
+                async move { proxy.settle(&l4, &wanted, &mark, &snapshot, ends, ttl).await },
+            );
         } else {
             l4.figures.late.fetch_add(1, Relaxed);
         }

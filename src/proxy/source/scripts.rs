@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_mark_is_in_the_slot_of_its_key() {
-        let name = |key: &str| mark_of(key.as_bytes(), true).map(|mark| String::from_utf8_lossy(&mark).into_owned());
+        let name =
+            |key: &str| mark_of(key.as_bytes(), true).map(|mark| String::from_utf8_lossy(&mark).into_owned());
         assert_eq!(name("user:1").as_deref(), Some("strata:l4:{user:1}"));
         assert_eq!(name("{a}b").as_deref(), Some("strata:l4={a}b"));
         assert_eq!(name("a{").as_deref(), Some("strata:l4:{a{}"));
@@ -172,7 +173,8 @@ mod tests {
     #[test]
     fn no_two_keys_have_the_same_mark() {
         let keys = ["x", "{x}", ":{x}", "={x}", "x}", "{x", "{}x", "{{x}}"];
-        let marks: std::collections::HashSet<_> = keys.iter().map(|key| mark_of(key.as_bytes(), false)).collect();
+        let marks: std::collections::HashSet<_> =
+            keys.iter().map(|key| mark_of(key.as_bytes(), false)).collect();
         assert_eq!(marks.len(), keys.len());
     }
 }

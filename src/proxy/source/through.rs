@@ -17,7 +17,7 @@ use crate::backend::cluster::Redirect;
 use crate::backend::lane::Reply;
 use crate::clock;
 use crate::command::{Command, KeyRef, id};
-use crate::proxy::{Ask, Client, Effects, LaneKey, Proxy, error_reply};
+use crate::proxy::{Ask, Client, Effects, LaneKey, Own, Proxy, error_reply};
 use crate::resp::{encode, reply, with_request};
 use crate::router::Effect;
 use crate::source::Match;
@@ -59,6 +59,8 @@ pub(super) struct Through {
     /// What it is called where replies of others' flights come to.
     number: u64,
     lane: LaneKey,
+    /// What home is to know of the client's reads it knows by this connection.
+    own: Option<Rc<Own>>,
     follows: bool,
     manner: Manner,
     command: &'static Command,
@@ -69,33 +71,23 @@ pub(super) struct Through {
     /// When it was sent last.
     sent: Cell<u64>,
     rounds: Cell<u32>,
+    /// Its keys were found to be there.
+    there: Cell<bool>,
 }
 
 impl Proxy {
     /// Has a read waited for that may find keys absent of which there are rows. False: there are none.
     #[inline]
-    pub(in crate::proxy) fn through(
-        self: &Rc<Self>,
-        ask: &Ask<'_>,
-        manner: Manner,
-        keys: &[KeyRef],
-    ) -> bool {
+    pub(in crate::proxy) fn through(self: &Rc<Self>, ask: &Ask<'_>, manner: Manner, keys: &[KeyRef]) -> bool {
         match &self.shared.l4 {
             None => false,
             Some(l4) => self.goes_through(l4, ask, manner, keys),
         }
     }
 
-    fn goes_through(
-        self: &Rc<Self>,
-        l4: &Arc<L4>,
-        ask: &Ask<'_>,
-        manner: Manner,
-        keys: &[KeyRef],
-    ) -> bool {
+    fn goes_through(self: &Rc<Self>, l4: &Arc<L4>, ask: &Ask<'_>, manner: Manner, keys: &[KeyRef]) -> bool {
         let Some(command) = ask.command else { return false };
-        // Who watches keys, or has home say what others change, reads home and nothing else.
-        if is_reader(ask.session) || ask.own.is_some() || ask.lane.db != l4.database {
+        if is_reader(ask.session) || ask.lane.db != l4.database {
             return false;
         }
         let arg = |key: &KeyRef| ask.request.arg(key.index as usize).unwrap_or_default();
@@ -114,6 +106,7 @@ impl Proxy {
             slot: ask.slot,
             number: NEXT.fetch_add(1, Relaxed),
             lane: ask.lane,
+            own: ask.own.cloned(),
             follows: ask.follows,
             manner,
             command,
@@ -122,6 +115,7 @@ impl Proxy {
             wanted,
             sent: Cell::new(ask.now),
             rounds: Cell::new(0),
+            there: Cell::new(false),
         });
         self.enter(through.number, through.clone());
         ask.client.look_up(true);
@@ -155,7 +149,7 @@ impl Through {
                 seen,
                 lane: self.lane,
                 lane_since,
-                own: None,
+                own: self.own.as_ref(),
                 follows: self.follows,
                 command: Some(self.command),
                 request,
@@ -170,23 +164,33 @@ impl Through {
         if !may_be_absent(self.command, self.keys.len(), reply.bytes()) {
             return self.release(reply, now);
         }
-        let element = |place| match self.manner {
-            Manner::Many => reply::elements(reply.bytes()).nth(place).is_none_or(reply::is_absent),
-            Manner::Copied | Manner::Straight => true,
+        let shown: Vec<bool> = match self.manner {
+            Manner::Many => {
+                reply::elements(reply.bytes()).map(|element| !reply::is_absent(element)).collect()
+            }
+            Manner::Copied | Manner::Straight => Vec::new(),
         };
-        let suspects: Vec<&Match> =
-            self.wanted.iter().filter(|(place, _)| element(*place)).map(|(_, wanted)| wanted).collect();
-        let unknown = |wanted: &&Match| !self.l4.nothing.knows(&wanted.key, now);
-        let mut absent = suspects.iter().copied().filter(unknown).peekable();
-        if absent.peek().is_none() {
-            self.l4.figures.known_nothing.fetch_add(u64::from(!suspects.is_empty()), Relaxed);
+        let suspects = self.wanted.iter().filter(|(place, _)| shown.get(*place) != Some(&true));
+        let absent: Vec<Match> = suspects.map(|(_, wanted)| wanted.clone()).collect();
+        let unknown = self.unknown(absent, now);
+        if unknown.is_empty() {
             return self.release(reply, now);
         }
         if self.keys.len() == 1 && tells_absence(self.command, reply.bytes()) {
-            let absent = absent.cloned().collect();
-            return self.missing(absent, reply, now);
+            return self.missing(unknown, reply, now);
+        }
+        if self.there.get() {
+            return self.release(reply, now);
         }
         self.send(now, Self::check);
+    }
+
+    /// Those of the keys of which it is not known that there are no rows.
+    fn unknown(&self, mut absent: Vec<Match>, now: u64) -> Vec<Match> {
+        let all = absent.len();
+        absent.retain(|wanted| !self.l4.nothing.knows(&wanted.key, now));
+        self.l4.figures.known_nothing.fetch_add((all - absent.len()) as u64, Relaxed);
+        absent
     }
 
     /// The read again, and which keys there are at the same moment.
@@ -219,11 +223,16 @@ impl Through {
             }
         }
         let Some(last) = elements.next() else { return self.release(reply, now) };
-        absent.retain(|wanted| !self.l4.nothing.knows(&wanted.key, now));
-        if absent.is_empty() {
+        let unknown = self.unknown(absent, now);
+        if !unknown.is_empty() {
+            return self.missing(unknown, Reply::Borrowed(last), now);
+        }
+        if self.own.is_none() {
             return self.release(Reply::Borrowed(last), now);
         }
-        self.missing(absent, Reply::Borrowed(last), now);
+        // The look went by the lane that all share, because EXEC ends a WATCH. What is read by its own connection counts.
+        self.there.set(true);
+        self.send(now, Self::go);
     }
 
     /// These keys are absent at home, and there may be rows of them. If there are none this is the reply.
@@ -232,7 +241,8 @@ impl Through {
         self.rounds.set(self.rounds.get() + 1);
         if self.rounds.get() > MOST_ROUNDS {
             let name = absent.first().map_or("", |wanted| self.l4.sources.name(wanted.source));
-            let text = format!("ERR strata: source {name}: the key vanishes from home as soon as it is loaded");
+            let text =
+                format!("ERR strata: source {name}: the key vanishes from home as soon as it is loaded");
             return self.fail(&text, now);
         }
         let reply = reply.into_bytes();

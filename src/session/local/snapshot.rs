@@ -184,7 +184,8 @@ impl Snapshot {
         if let Some(trouble) = &l4.trouble {
             return Some((State::Unhealthy, vec![format!("the database cannot be reached: {trouble}")]));
         }
-        let follower = l4.follower.trouble.iter().map(|trouble| format!("changes are not followed: {trouble}"));
+        let follower =
+            l4.follower.trouble.iter().map(|trouble| format!("changes are not followed: {trouble}"));
         let unwatched = l4.sources.iter().filter_map(|source| {
             let why = source.unwatched.as_ref()?;
             Some(format!("changes of source {} are not told: {why}", source.name))

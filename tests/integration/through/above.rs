@@ -57,7 +57,10 @@ fn a_key_that_can_have_no_mark_beside_it_is_not_loaded() {
     let mut client = strata.connect();
     assert_eq!(client.call(&["GET", "word:{a}b"]).unwrap(), bulk("tag"));
     let reply = client.call(&["GET", "word:a}b"]).unwrap();
-    assert_eq!(error(&reply), "ERR strata: source words: in a cluster a key with '}' needs a hash tag to be loaded");
+    assert_eq!(
+        error(&reply),
+        "ERR strata: source words: in a cluster a key with '}' needs a hash tag to be loaded"
+    );
     // Where home is one server it is.
     let home = RedisServer::start(&[]);
     let strata = Strata::start_with(&home.tcp().url(), &file, &[]);
@@ -90,7 +93,9 @@ fn a_change_is_gone_from_l2_as_well() {
         };
         assert!(wait_until(LONG, from_l2), "it is never read from L2");
     }
-    scene.postgres.execute("UPDATE factor SET value = 'new' WHERE id = 1; INSERT INTO factor VALUES (5000, 'late')");
+    scene
+        .postgres
+        .execute("UPDATE factor SET value = 'new' WHERE id = 1; INSERT INTO factor VALUES (5000, 'late')");
     for process in 0..2 {
         scene.await_reply(process, &["GET", "factor:1"], &bulk("new"));
         scene.await_reply(process, &["GET", "factor:5000"], &bulk("late"));

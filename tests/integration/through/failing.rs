@@ -49,7 +49,10 @@ fn a_home_that_takes_no_row_is_an_error() {
     let mut client = scene.client(0);
     scene.at_home(&["CONFIG", "SET", "maxmemory", "1"]);
     let reply = client.call(&["GET", "factor:1"]).unwrap();
-    assert!(error(&reply).starts_with("ERR strata: source factors: home did not take the row: OOM"), "{reply:?}");
+    assert!(
+        error(&reply).starts_with("ERR strata: source factors: home did not take the row: OOM"),
+        "{reply:?}"
+    );
     scene.at_home(&["CONFIG", "SET", "maxmemory", "0"]);
     assert_eq!(client.call(&["GET", "factor:1"]).unwrap(), bulk("value 1"));
 }

@@ -121,7 +121,8 @@ impl Scene {
     /// Waits until every process has told home of a change of so many keys.
     fn await_changes(&self, keys: u64) {
         for strata in &self.strata {
-            let told = || field(strata, "l4_changed_keys") >= keys && field(strata, "l4_changes_outstanding") == 0;
+            let told =
+                || field(strata, "l4_changed_keys") >= keys && field(strata, "l4_changes_outstanding") == 0;
             assert!(wait_until(LONG, told), "the change is not heard of");
         }
     }

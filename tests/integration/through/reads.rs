@@ -92,7 +92,11 @@ fn compare(settings: &[(&str, &str)]) {
         // The first round loads, the others find keys at home and copies in L1.
         for round in 0..3 {
             for command in COMMANDS {
-                assert_eq!(ask(&mut client, command), ask(&mut expected, command), "{command} (round {round})");
+                assert_eq!(
+                    ask(&mut client, command),
+                    ask(&mut expected, command),
+                    "{command} (round {round})"
+                );
             }
         }
     }
@@ -173,7 +177,10 @@ fn keys_that_no_policy_lets_be_copied_are_loaded() {
     let mut client = scene.client(0);
     for _ in 0..3 {
         assert_eq!(client.call(&["GET", "factor:1"]).unwrap(), bulk("value 1"));
-        assert_eq!(client.call(&["MGET", "factor:1", "factor:2"]).unwrap().elements().unwrap()[1], bulk("value 2"));
+        assert_eq!(
+            client.call(&["MGET", "factor:1", "factor:2"]).unwrap().elements().unwrap()[1],
+            bulk("value 2")
+        );
     }
     assert_eq!(scene.asked(), 2);
 }
@@ -195,7 +202,9 @@ fn rows_are_compressed_where_a_policy_says_so() {
 fn every_key_is_a_value_and_nothing_else() {
     let scene = Scene::start(1);
     let mut client = scene.client(0);
-    for part in ["1' OR '1'='1", "1; DROP TABLE factor", "\0", "\u{fffd}\\", "1}", "{}1", "99999999999999999999"] {
+    for part in
+        ["1' OR '1'='1", "1; DROP TABLE factor", "\0", "\u{fffd}\\", "1}", "{}1", "99999999999999999999"]
+    {
         let key = format!("factor:{part}");
         assert_eq!(client.call(&["GET", &key]).unwrap(), Value::Nil, "{part:?}");
     }

@@ -46,7 +46,10 @@ fn stats_health_and_info_tell_of_the_database() {
     assert_eq!(said(&mut client, &stats, &["sources", "factors", "misses"]), Value::Integer(1));
     assert_eq!(said(&mut client, &["CACHE", "STATS"], &["l4", "rows"]), Value::Integer(2));
     assert_eq!(said(&mut client, &["CACHE", "HEALTH"], &["l4", "status"]), bulk("healthy"));
-    assert_eq!((field(&scene.strata[0], "l4_loads"), words(&scene.strata[0], "tiers")), (3, "l1,l2,l4".to_owned()));
+    assert_eq!(
+        (field(&scene.strata[0], "l4_loads"), words(&scene.strata[0], "tiers")),
+        (3, "l1,l2,l4".to_owned())
+    );
     scene.postgres.stop();
     let unhealthy = || {
         let _ = client.call(&["GET", "factor:2"]);
