@@ -197,6 +197,7 @@ async fn drop_all_of(
         let mut parts = reply::elements(&page);
         cursor = parts.next().and_then(reply::bulk).unwrap_or(b"0").to_vec();
         let keys = parts.next().into_iter().flat_map(reply::elements).filter_map(reply::bulk);
+        let keys = keys.filter(|key| l4.matching(key).is_some());
         let calls: Vec<_> =
             keys.map(|key| drop_loaded(proxy, l4, key, l4.sources.name(source).as_bytes())).collect();
         for call in calls {

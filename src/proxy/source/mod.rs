@@ -45,7 +45,7 @@ pub struct Figures {
     pub late: AtomicU64,
     /// Keys without a row.
     pub nothing: AtomicU64,
-    /// Reads of keys that were known to have no row.
+    /// Keys asked for that were known to have no row.
     pub known_nothing: AtomicU64,
     /// Reads that waited for a load of others.
     pub joined: AtomicU64,
