@@ -51,7 +51,7 @@ pub async fn follow(proxy: Rc<Proxy>, l4: Arc<L4>) {
                 None => return,
             }
         }
-        while let Ok(change) = changes.try_recv() {
+        while let Some(change) = changes.try_recv() {
             follower.note(change);
         }
         match follower.tell_home().await {

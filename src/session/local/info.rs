@@ -14,7 +14,6 @@ use crate::router::Effect;
 use crate::session::clients::Mark;
 use crate::session::replies::Shape;
 use crate::session::{Context, Session};
-use crate::source::SourceState;
 
 /// Arguments of INFO that ask for strata's section among others.
 const WITH_STRATA: [&str; 4] = ["strata", "default", "all", "everything"];
@@ -133,8 +132,12 @@ fn section(context: &Context) -> String {
     lines.rate(home, snapshot.home_hit_rate());
     lines.rate("overall", snapshot.overall_hit_rate());
     let totals = &snapshot.totals;
-    let of_copies = |tier| tier != "l2" || snapshot.l2.is_some();
-    for (tier, event, count) in totals.events().into_iter().filter(|(tier, ..)| of_copies(*tier)) {
+    let is_there = |tier| match tier {
+        "l2" => snapshot.l2.is_some(),
+        "l4" => snapshot.l4.is_some(),
+        _ => true,
+    };
+    for (tier, event, count) in totals.events().into_iter().filter(|(tier, ..)| is_there(*tier)) {
         let tier = if tier == "home" { home } else { tier };
         lines.add(&format!("{tier}_{event}"), count);
     }
@@ -157,16 +160,11 @@ impl Lines {
 
     fn l4(&mut self, snapshot: &Snapshot, l4: Option<&L4>) {
         let (Some(state), Some(l4)) = (&snapshot.l4, l4) else { return };
-        let sum = |of: fn(&SourceState) -> u64| state.sources.iter().map(of).sum::<u64>();
         self.add("l4_address", &state.place);
         self.add("l4_state", if state.trouble.is_some() { "unreachable" } else { "reachable" });
         self.add("l4_trouble", state.trouble.as_deref().unwrap_or_default());
         self.add("l4_follower", if state.follower.trouble.is_some() { "down" } else { "up" });
         self.add("l4_follower_trouble", state.follower.trouble.as_deref().unwrap_or_default());
-        self.add("l4_loads", sum(|source| source.loads));
-        self.add("l4_rows", sum(|source| source.rows));
-        self.add("l4_misses", sum(|source| source.misses));
-        self.add("l4_errors", sum(|source| source.errors));
         self.add("l4_changed_keys", l4.figures.changes.load(Relaxed));
         self.add("l4_dropped_keys", l4.figures.dropped.load(Relaxed));
         self.add("l4_changes_outstanding", l4.figures.outstanding.load(Relaxed));

@@ -10,7 +10,7 @@ fn over_cluster(cluster: &Cluster, file: &str) -> Strata {
     let strata = Strata::start_with("redis://127.0.0.1:1", file, &settings);
     let known = || !strata.connect().call(&["DBSIZE"]).unwrap().is_error();
     assert!(wait_until(LONG, known), "the nodes are not found");
-    super::await_following(&strata);
+    super::await_following(&strata, file.matches("[[l4.source]]").count());
     strata
 }
 

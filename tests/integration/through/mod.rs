@@ -80,7 +80,7 @@ impl Scene {
 
     fn add(&mut self, settings: &[(&str, &str)]) {
         let strata = Strata::start_with(&self.home.tcp().url(), &self.file, settings);
-        await_following(&strata);
+        await_following(&strata, self.file.matches("[[l4.source]]").count());
         self.strata.push(strata);
     }
 
@@ -152,8 +152,21 @@ fn migrate(file: &str) {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-fn await_following(strata: &Strata) {
-    assert!(wait_until(LONG, || words(strata, "l4_follower") == "up"), "changes are not followed");
+/// What happened before it began is not known: everything of its sources is dropped at first.
+fn await_following(strata: &Strata, sources: usize) {
+    let ready = || {
+        words(strata, "l4_follower") == "up"
+            && stat(strata, "sweeps") >= sources as i64
+            && stat(strata, "changes_outstanding") == 0
+    };
+    assert!(wait_until(LONG, ready), "changes are not followed");
+}
+
+/// What CACHE STATS says of a process' sources.
+fn stat(strata: &Strata, name: &str) -> i64 {
+    let stats = strata.connect().call(&["CACHE", "STATS", "l4"]).unwrap().elements().unwrap();
+    let at = stats.iter().step_by(2).position(|item| *item == bulk(name)).unwrap();
+    stats[at * 2 + 1].integer().unwrap()
 }
 
 /// What INFO says of a process.
