@@ -33,7 +33,7 @@ fn without_the_database_there_is_an_error_and_no_nil() {
 
 #[test]
 fn a_database_that_does_not_answer_is_an_error() {
-    let timeouts = [("l4.statement_timeout", "300ms"), ("l4.connect_timeout", "300ms")];
+    let timeouts = [("l4.statement_timeout", "3s"), ("l4.connect_timeout", "3s")];
     let mut scene = Scene::start_with(1, &[], &timeouts);
     let mut client = scene.client(0);
     scene.postgres.pause(true);

@@ -10,8 +10,10 @@ mod reads;
 mod surface;
 mod transactions;
 
-use std::process::Command;
 use std::time::Duration;
+
+use strata::config::from_toml;
+use strata::source::{self, Migration};
 
 use crate::support::{Client, Postgres, RedisServer, Strata, Value, wait_until};
 
@@ -144,12 +146,9 @@ fn configuration(postgres: &Postgres, sources: &str) -> String {
 }
 
 fn migrate(file: &str) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("config.toml");
-    std::fs::write(&path, file).unwrap();
-    let done = Command::new(env!("CARGO_BIN_EXE_strata")).arg("migrate").arg("--config").arg(&path).output();
-    let done = done.unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let config = from_toml("the test's", file.as_bytes()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(source::migrate(&config.l4, &Migration::default())).unwrap();
 }
 
 /// What happened before it began is not known: everything of its sources is dropped at first.
