@@ -15,3 +15,4 @@ pub mod server;
 pub mod session;
 pub mod source;
 pub mod tier;
+pub mod tls;

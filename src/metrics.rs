@@ -70,6 +70,15 @@ impl Latency {
     }
 }
 
+impl Latency {
+    /// What was noted so far.
+    pub fn summary(&self) -> LatencySummary {
+        let mut summary = LatencySummary::default();
+        summary.absorb(self);
+        summary
+    }
+}
+
 /// A sum of [`Latency`] blocks: what an operator reads.
 #[derive(Debug, Clone)]
 pub struct LatencySummary {
@@ -246,6 +255,14 @@ counters! {
     home_retries => "home", "retries";
     /// Requests sent on to another node of a cluster.
     home_redirects => "home", "redirects";
+    /// Keys looked up in the database below home.
+    l4_loads => "l4", "loads";
+    /// Of these, found.
+    l4_hits => "l4", "hits";
+    /// Of these, not there.
+    l4_misses => "l4", "misses";
+    /// Of these, not answered.
+    l4_failures => "l4", "failures";
     /// Confirmations asked of the guard connection.
     guard_fences => "home", "fences";
     /// Connections made to home.

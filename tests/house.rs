@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Lowest first. A file imports only from lower ranks or its own folder.
 const RANKS: [&[&str]; 9] = [
     &["resp", "config", "error", "metrics", "clock"],
-    &["breaker", "command"],
+    &["breaker", "command", "tls"],
     &["backend", "source"],
     &["tier", "router"],
     &["acl", "proxy"],

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,7 @@ use anyhow::Context;
 use redis_protocol::resp3::decode::complete::decode;
 use redis_protocol::resp3::types::OwnedFrame;
 use rustix::io::Errno;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -22,6 +21,7 @@ use super::password::Password;
 use super::sentinel::Master;
 use crate::config::Tls as TlsSettings;
 use crate::resp::{Proto, ReplyScanner, Scan, encode};
+use crate::tls::client_config;
 
 /// A reply of the opening conversation may be this long.
 const MAX_GREETING: usize = 1 << 20;
@@ -56,41 +56,12 @@ impl Tls {
     /// # Errors
     /// A file that cannot be read or holds nothing of use, with its setting.
     pub fn new(section: &str, settings: &TlsSettings, host: &str) -> anyhow::Result<Self> {
-        let mut roots = rustls::RootCertStore::empty();
-        match &settings.ca_file {
-            Some(file) => {
-                for certificate in read_pem(file, &format!("{section}.ca_file"))? {
-                    roots.add(certificate)?;
-                }
-            }
-            None => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            }
-        }
-        let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
-        let config = match &settings.identity {
-            None => builder.with_no_client_auth(),
-            Some(identity) => {
-                let chain = read_pem(&identity.cert_file, &format!("{section}.cert_file"))?;
-                let key = PrivateKeyDer::from_pem_file(&identity.key_file)
-                    .with_context(|| format!("{section}.key_file: {}", identity.key_file.display()))?;
-                builder.with_client_auth_cert(chain, key)?
-            }
-        };
+        let config = client_config(section, settings)?;
         let name = settings.server_name.as_deref().unwrap_or(host).to_owned();
         let name = ServerName::try_from(name)
             .with_context(|| format!("{section}.server_name (or the host {host}) is no server name"))?;
         Ok(Tls { config: Arc::new(config), name })
     }
-}
-
-fn read_pem(file: &Path, setting: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file)
-        .with_context(|| format!("{setting}: {}", file.display()))?
-        .collect();
-    let certificates = certificates.with_context(|| format!("{setting}: {}", file.display()))?;
-    anyhow::ensure!(!certificates.is_empty(), "{setting}: {} holds no certificate", file.display());
-    Ok(certificates)
 }
 
 impl fmt::Display for Address {

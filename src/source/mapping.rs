@@ -1,7 +1,6 @@
 //! Which keys are of which source, and back: the parts of a key.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -13,8 +12,6 @@ pub const MAX_KEY: usize = 64 << 10;
 /// A source with what is made of its configuration once.
 #[derive(Debug)]
 pub(super) struct Mapping {
-    pub(super) name: String,
-    pub(super) negative_ttl: Duration,
     pub(super) source: Source,
 }
 
@@ -38,7 +35,7 @@ impl Match {
 
 impl Mapping {
     pub(super) fn new(source: &Source) -> Self {
-        Self { name: source.name.clone(), negative_ttl: source.negative_ttl, source: source.clone() }
+        Self { source: source.clone() }
     }
 
     pub(super) fn matching(&self, source: usize, key: &[u8]) -> Option<Match> {

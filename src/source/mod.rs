@@ -3,29 +3,67 @@
 //! It knows nothing of Redis. What is loaded comes with the [`Snapshot`] it was read in; [`Sources::confirm`] says
 //! later whether a change is missing from that, and [`Sources::changes`] tells of every change that is committed.
 
+mod check;
+mod encryption;
 mod failure;
+mod follow;
+mod load;
 mod mapping;
+mod migrate;
+mod outbox;
+mod pool;
+mod recent;
+mod session;
 mod snapshot;
 mod state;
+mod statement;
+mod trigger;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
+pub use check::{Finding, check};
 pub use failure::Failure;
 pub use mapping::{MAX_KEY, Match};
+pub use migrate::{Migrated, Migration, migrate};
+pub use outbox::Changes;
 pub use snapshot::Snapshot;
 pub use state::{FollowerState, SourceState, State};
 
+use crate::clock;
 use crate::config::L4;
 use crate::metrics::Counters;
+use follow::{Followed, Follower};
+use load::Loader;
 use mapping::Mapping;
+use outbox::Outbox;
+use pool::Connections;
+use session::Dialer;
+use state::Figures;
 
-/// All sources of a configuration. Shared by all workers; its own tasks live on the runtime that it was started on.
+/// All sources of a configuration. Shared by all workers; its own tasks live on the runtime that it was started on, and
+/// end with it.
 pub struct Sources {
-    mappings: Vec<Mapping>,
+    mappings: Arc<[Mapping]>,
+    loader: Loader,
+    dialer: Arc<Dialer>,
+    followed: Arc<Followed>,
+    outbox: Arc<Outbox>,
+    figures: Vec<Figures>,
+    counters: Arc<Counters>,
+    place: String,
+    max_connections: usize,
+    load_lease: Duration,
+    follower: AbortHandle,
+}
+
+impl Drop for Sources {
+    fn drop(&mut self) {
+        self.follower.abort();
+    }
 }
 
 /// What a key is made of.
@@ -75,17 +113,31 @@ pub enum Change {
     },
 }
 
-/// Every change in the order of its announcement, for one consumer. None: there will be no more.
-pub type Changes = mpsc::UnboundedReceiver<Change>;
-
 impl Sources {
-    /// Starts what follows the changes, on the present runtime.
+    /// Starts what follows the changes, on the present runtime. Nothing need answer yet.
     ///
     /// # Errors
     /// A file that the configuration names and that is of no use.
-    pub fn start(l4: &L4, _counters: Arc<Counters>) -> anyhow::Result<Arc<Self>> {
-        let mappings = l4.sources.iter().map(Mapping::new).collect();
-        Ok(Arc::new(Self { mappings }))
+    pub fn start(l4: &L4, counters: Arc<Counters>) -> anyhow::Result<Arc<Self>> {
+        let mappings: Arc<[Mapping]> = l4.sources.iter().map(Mapping::new).collect();
+        let dialer = Arc::new(Dialer::new(l4)?);
+        let outbox = Arc::new(Outbox::new(mappings.len()));
+        let followed = Arc::new(Followed::new(mappings.len()));
+        let follower = Follower::new(l4, dialer.clone(), &mappings, followed.clone(), outbox.clone());
+        let follower = dialer.runtime().spawn(follower.run()).abort_handle();
+        Ok(Arc::new(Self {
+            loader: Loader::new(l4, Connections::new(l4, dialer.clone())),
+            figures: mappings.iter().map(|_| Figures::default()).collect(),
+            place: l4.url.clone(),
+            max_connections: l4.max_connections,
+            load_lease: l4.load_lease,
+            mappings,
+            dialer,
+            followed,
+            outbox,
+            counters,
+            follower,
+        }))
     }
 
     /// The first source whose pattern the key matches. Asks nobody.
@@ -97,45 +149,71 @@ impl Sources {
     ///
     /// # Errors
     /// The database did not answer: whether there is a row is not known.
-    pub async fn load(&self, _wanted: &Match) -> Result<Option<Loaded>, Failure> {
-        Err(Failure::Disabled)
+    pub async fn load(&self, wanted: &Match) -> Result<Option<Loaded>, Failure> {
+        let mut outcomes = self.load_many(std::slice::from_ref(wanted)).await;
+        outcomes.pop().unwrap_or(Err(Failure::Unusable("nothing was asked for")))
     }
 
     /// The same of several keys, by one connection. As many results, in the same order.
     pub async fn load_many(&self, wanted: &[Match]) -> Vec<Result<Option<Loaded>, Failure>> {
-        wanted.iter().map(|_| Err(Failure::Disabled)).collect()
+        let began = clock::now();
+        let outcomes = self.loader.load(&self.mappings, wanted).await;
+        let took = clock::now().saturating_sub(began);
+        for (wanted, outcome) in wanted.iter().zip(&outcomes) {
+            self.figures[wanted.source].note(outcome, took);
+            self.counters.l4_loads.bump();
+            match outcome {
+                Ok(Some(_)) => self.counters.l4_hits.bump(),
+                Ok(None) => self.counters.l4_misses.bump(),
+                Err(_) => self.counters.l4_failures.bump(),
+            }
+        }
+        outcomes
     }
 
-    /// Whether a change of the key is missing from the snapshot. Asks the database; waits no longer than `load_lease`.
+    /// Whether a change of the key is missing from the snapshot. Asks the database; waits no longer than
+    /// [`Sources::load_lease`].
     ///
     /// # Errors
-    /// Changes cannot be followed at the moment, or nothing of the source is watched.
-    pub async fn confirm(&self, _wanted: &Match, _snapshot: &Snapshot) -> Result<Confirmed, Failure> {
-        Err(Failure::Disabled)
+    /// Changes cannot be followed at the moment, or those of the source are not told.
+    pub async fn confirm(&self, wanted: &Match, snapshot: &Snapshot) -> Result<Confirmed, Failure> {
+        self.followed.confirm(wanted, snapshot, self.load_lease).await
     }
 
-    /// All changes from now on. There is one consumer: of two calls the first one's receiver ends.
+    /// All changes that were not taken yet, and those to come. There is one consumer. The first of each source is
+    /// [`Change::All`]: what happened before this process began is not known.
     pub fn changes(&self) -> Changes {
-        mpsc::unbounded_channel().1
+        Changes::new(self.outbox.clone())
     }
 
     /// It is remembered for so long that a key has no row.
     pub fn negative_ttl(&self, source: usize) -> Duration {
-        self.mappings.get(source).map_or(Duration::ZERO, |mapping| mapping.negative_ttl)
+        self.mappings.get(source).map_or(Duration::ZERO, |mapping| mapping.source.negative_ttl)
     }
 
     /// What is loaded lives so long until it is confirmed.
     pub fn load_lease(&self) -> Duration {
-        Duration::ZERO
+        self.load_lease
     }
 
     /// The name of a source.
     pub fn name(&self, source: usize) -> &str {
-        self.mappings.get(source).map_or("", |mapping| &mapping.name)
+        self.mappings.get(source).map_or("", |mapping| &mapping.source.name)
     }
 
     /// Figures, for who looks after strata.
     pub fn state(&self) -> State {
-        State::default()
+        let unwatched = self.followed.unwatched();
+        let sources = self.mappings.iter().zip(&self.figures).zip(unwatched);
+        State {
+            place: self.place.clone(),
+            trouble: self.dialer.breaker.trouble(),
+            connections: self.loader.connections.count(),
+            max_connections: self.max_connections,
+            follower: self.followed.state(),
+            sources: sources
+                .map(|((mapping, figures), unwatched)| figures.state(&mapping.source.name, unwatched))
+                .collect(),
+        }
     }
 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::metrics::LatencySummary;
+use parking_lot::Mutex;
+
+use super::Loaded;
+use super::failure::Failure;
+use crate::metrics::{Count, Latency, LatencySummary};
 
 /// All there is to say.
 #[derive(Clone, Debug, Default)]
@@ -53,4 +57,37 @@ pub struct SourceState {
     pub errors: u64,
     /// Time of a load, with the waiting for a connection.
     pub latency: LatencySummary,
+}
+
+/// What is counted of one source.
+#[derive(Default)]
+pub(super) struct Figures {
+    rows: Count,
+    misses: Count,
+    errors: Count,
+    latency: Mutex<Latency>,
+}
+
+impl Figures {
+    pub(super) fn note(&self, outcome: &Result<Option<Loaded>, Failure>, nanos: u64) {
+        match outcome {
+            Ok(Some(_)) => self.rows.bump(),
+            Ok(None) => self.misses.bump(),
+            Err(_) => self.errors.bump(),
+        }
+        self.latency.lock().record(nanos, 1);
+    }
+
+    pub(super) fn state(&self, name: &str, unwatched: Option<String>) -> SourceState {
+        let (rows, misses, errors) = (self.rows.get(), self.misses.get(), self.errors.get());
+        SourceState {
+            name: name.to_owned(),
+            unwatched,
+            loads: rows + misses + errors,
+            rows,
+            misses,
+            errors,
+            latency: self.latency.lock().summary(),
+        }
+    }
 }
