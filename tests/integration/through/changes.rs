@@ -32,7 +32,7 @@ fn changes_are_seen_soon() {
     let mut clients = [scene.client(0), scene.client(1)];
     let (runtime, writer) = scene.postgres.connect();
     let mut times = Vec::new();
-    for round in 0..100 {
+    for round in 0..30 {
         let value = format!("round {round}");
         // Copies are in both.
         clients.iter_mut().for_each(|client| {
@@ -48,7 +48,7 @@ fn changes_are_seen_soon() {
         times.push(committed.elapsed());
     }
     times.sort();
-    println!("from COMMIT to both: p50 {:?}, p99 {:?}", times[50], times[98]);
+    println!("from COMMIT to both: p50 {:?}, the longest {:?}", times[15], times[29]);
 }
 
 /// The query has seen the old row and the change is told before what it brought is at home.

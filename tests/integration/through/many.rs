@@ -43,12 +43,12 @@ fn a_cold_read_takes_its_time() {
     let mut client = scene.client(0);
     client.call(&["GET", "factor:1"]).unwrap();
     let mut times = Vec::new();
-    for n in 2..=1000 {
+    for n in 2..=500 {
         let began = Instant::now();
         assert_eq!(client.call(&["GET", &format!("factor:{n}")]).unwrap(), bulk(&format!("value {n}")));
         times.push(began.elapsed());
     }
     times.sort();
     println!("cold reads: p50 {:?}, p99 {:?}", times[times.len() / 2], times[times.len() * 99 / 100]);
-    assert_eq!(scene.asked(), 1000);
+    assert_eq!(scene.asked(), 500);
 }

@@ -84,8 +84,9 @@ fn ask(client: &mut Client, command: &str) -> Value {
 fn compare(settings: &[(&str, &str)]) {
     let plain = RedisServer::start(&[]);
     same_in(&plain);
+    let scene = Scene::start_with(1, &[], settings);
     for proto in [2, 3] {
-        let scene = Scene::start_with(1, &[], settings);
+        scene.client(0).call(&["FLUSHALL"]).unwrap();
         let (mut expected, mut client) = (plain.connect(), scene.client(0));
         expected.hello(proto).unwrap();
         client.hello(proto).unwrap();

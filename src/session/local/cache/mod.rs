@@ -112,7 +112,7 @@ impl Session {
                 self.answer(&l2.unwrap_or(Value::Nothing));
             }
             Some(tier) if tier.eq_ignore_ascii_case(b"l4") && self.l4().is_some() => {
-                self.answer(&self.l4().map_or(Value::Nothing, |l4| l4::stats(l4)));
+                self.answer(&self.l4().map_or(Value::Nothing, l4::stats));
             }
             Some(tier) => {
                 let l2 = if snapshot.l2.is_some() { ", L2" } else { "" };
