@@ -45,11 +45,8 @@ install_package() {
     have "$program" || fail "$* is installed but $program is not on the PATH"
 }
 
-# install_service PROGRAM PACKAGE...: installs the packages unless the program is there. strata and its tests start
-# servers of their own: the service that comes with the package is neither started now nor at the next boot. A program
-# that was there stays as it is.
-install_service() {
-    have "$1" && return 0
+# without_service COMMAND...: runs what installs packages, none of which may start its service meanwhile.
+without_service() {
     (
         policy=/usr/sbin/policy-rc.d
         if [ ! -e "$policy" ]; then
@@ -58,17 +55,39 @@ install_service() {
             trap 'exit 130' INT TERM
             as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy" || true
         fi
-        install_package "$@"
+        "$@"
     ) || exit
+}
+
+# not_at_boot SERVICE: it is not started at the next boot.
+not_at_boot() {
     if [ -d /run/systemd/system ]; then
         as_root systemctl disable -q "$1" || say "the $1 service could not be disabled"
     fi
+}
+
+# install_service PROGRAM PACKAGE...: installs the packages unless the program is there. strata and its tests start
+# servers of their own: the service that comes with the package is neither started now nor at the next boot. A program
+# that was there stays as it is.
+install_service() {
+    have "$1" && return 0
+    without_service install_package "$@"
+    not_at_boot "$1"
 }
 
 # Installs redis-server and its tools.
 install_redis() {
     install_service redis-server redis-server redis-tools
     install_package redis-cli redis-tools
+}
+
+# Installs PostgreSQL. Debian keeps its programs in a folder of each version.
+install_postgres() {
+    have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && return 0
+    say "PostgreSQL is missing"
+    without_service install_debian postgresql
+    not_at_boot postgresql
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || fail "postgresql is installed but has no initdb"
 }
 
 # Rust, and the C toolchain that links its programs and compiles ring.

@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::acl::Users;
 use crate::config::{self, Config, ConfigErrors, Origin, Sources};
+use crate::source::{Migrated, Migration};
 use crate::tier::compress::TRAINED_DICTIONARY;
 use crate::tier::training::{Trained, Training};
 
@@ -34,6 +35,7 @@ Examples:
   strata --set l1.max_size=50MB --log debug   with more memory, and a log that says more
   strata check --print                        what is in force, is it right, do the backends answer?
   strata train-dictionary --match 'user:*' --out user.dict
+  strata migrate --dry-run                    what PostgreSQL needs so that it tells of changes
 
 Settings, later wins: the defaults, the file, the environment, --set.
   STRATA_<SECTION>_<KEY>  any key of the file: STRATA_L1_MAX_SIZE=10MB is l1.max_size = \"10MB\"
@@ -52,6 +54,9 @@ pub trait Program {
     /// Tries to reach every backend that `config` names, each within its own time limits.
     fn try_backends(&self, config: &Config) -> Vec<Trial>;
 
+    /// Installs what the database below home needs so that it tells of changes, or takes it away.
+    fn migrate(&self, config: &Config, migration: &Migration) -> anyhow::Result<Migrated>;
+
     /// Trains a dictionary on home's values.
     fn train_dictionary(&self, config: &Config, training: &Training) -> anyhow::Result<Trained>;
 }
@@ -61,6 +66,7 @@ enum Task {
     Run,
     Check { print: bool },
     Train(TrainOptions),
+    Migrate(Migration),
 }
 
 /// How a backend did in `strata check`.
@@ -99,6 +105,14 @@ enum Action {
         #[command(flatten)]
         options: Options,
     },
+    /// Install in PostgreSQL what tells strata of changes to the tables that [[l4.source]] watches
+    #[command(after_help = MORE)]
+    Migrate {
+        #[command(flatten)]
+        migration: MigrateOptions,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Validate the configuration and try the backends
     #[command(after_help = MORE)]
     Check {
@@ -121,6 +135,19 @@ struct TrainOptions {
     /// Bytes of the dictionary, at most
     #[arg(long, value_name = "BYTES", default_value_t = TRAINED_DICTIONARY)]
     size: usize,
+}
+
+#[derive(Args, Clone, Debug)]
+struct MigrateOptions {
+    /// Print the statements, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Take everything away again
+    #[arg(long)]
+    undo: bool,
+    /// Give this role what strata needs of it, where strata comes as another role than the one that migrates
+    #[arg(long, value_name = "ROLE", conflicts_with = "undo")]
+    grant: Option<String>,
 }
 
 #[derive(Args, Clone, Debug, Default)]
@@ -184,6 +211,9 @@ pub fn execute(
         None => (Task::Run, Options::default()),
         Some(Action::Run { options }) => (Task::Run, options),
         Some(Action::Check { print, options }) => (Task::Check { print }, options),
+        Some(Action::Migrate { migration: MigrateOptions { dry_run, undo, grant }, options }) => {
+            (Task::Migrate(Migration { dry_run, undo, grant }), options)
+        }
         Some(Action::TrainDictionary { training, options }) => (Task::Train(training), options),
     };
     let options = line.options.join(options);
@@ -201,6 +231,7 @@ pub fn execute(
             Ok(_) => match task {
                 Task::Run => run(config, program, err),
                 Task::Check { print } => check(&config, &sources, print, program, out, err),
+                Task::Migrate(migration) => migrate(&config, &migration, program, out, err),
                 Task::Train(training) => train(&config, training, program, out, err),
             },
         },
@@ -235,6 +266,34 @@ fn exit_code(errors: &ConfigErrors) -> u8 {
 fn run(config: Config, program: &impl Program, err: &mut impl Write) -> io::Result<u8> {
     match program.run(config) {
         Ok(()) => Ok(OK),
+        Err(error) => {
+            writeln!(err, "strata: {error:#}")?;
+            Ok(FAILED)
+        }
+    }
+}
+
+/// Migrates, and says what was done; the statements too, where they are only to be seen.
+fn migrate(
+    config: &Config,
+    migration: &Migration,
+    program: &impl Program,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<u8> {
+    if config.l4.url.is_empty() {
+        writeln!(err, "strata: l4.url is missing: there is no database to migrate")?;
+        return Ok(FAILED);
+    }
+    match program.migrate(config, migration) {
+        Ok(Migrated { said, sql }) => {
+            let shown = if migration.dry_run { "-- " } else { "" };
+            said.iter().try_for_each(|line| writeln!(out, "{shown}{line}"))?;
+            if migration.dry_run {
+                write!(out, "{sql}")?;
+            }
+            Ok(OK)
+        }
         Err(error) => {
             writeln!(err, "strata: {error:#}")?;
             Ok(FAILED)

@@ -7,6 +7,7 @@ use std::time::Instant;
 use strata::cli::{Program, Trial, execute};
 use strata::config::Config;
 use strata::server;
+use strata::source::{Migrated, Migration};
 use strata::tier::training::{Trained, Training};
 use tracing_subscriber::EnvFilter;
 
@@ -28,7 +29,15 @@ impl Program for Strata {
         let home = config.home();
         let began = Instant::now();
         let outcome = server::try_home(config).map_err(|error| format!("{error:#}"));
-        vec![Trial { name: format!("{} {}", home.section, home.topology), took: began.elapsed(), outcome }]
+        let home =
+            Trial { name: format!("{} {}", home.section, home.topology), took: began.elapsed(), outcome };
+        let found = server::try_sources(config).into_iter();
+        let below = found.map(|found| Trial { name: found.name, took: found.took, outcome: found.outcome });
+        std::iter::once(home).chain(below).collect()
+    }
+
+    fn migrate(&self, config: &Config, migration: &Migration) -> anyhow::Result<Migrated> {
+        server::migrate(config, migration)
     }
 
     fn train_dictionary(&self, config: &Config, training: &Training) -> anyhow::Result<Trained> {

@@ -29,6 +29,8 @@ pub(super) enum Slot<T: 'static> {
     Address(fn(&mut T) -> &mut SocketAddr),
     /// A text with what it is; empty: none.
     Text(&'static str, fn(&mut T) -> &mut String),
+    /// A text of several lines, with what it is; empty: none.
+    Statement(&'static str, fn(&mut T) -> &mut String),
     /// A text whose hidden parts are masked when it is shown.
     Url(&'static str, fn(&mut T) -> &mut String),
     /// Hosts with ports; a word has commas between them.
@@ -72,6 +74,7 @@ impl<T> Slot<T> {
             }
             Self::Text(_, at) => *at(target) = value::text(given)?,
             Self::Url(_, at) => *at(target) = value::text(given)?,
+            Self::Statement(_, at) => *at(target) = value::statement(given)?,
             Self::Places(at) => *at(target) = value::places(given)?,
             Self::Files(at) => *at(target) = value::files(given)?,
             Self::Texts(what, at) => *at(target) = value::texts(given, what)?,
@@ -103,7 +106,7 @@ impl<T> Slot<T> {
             Self::Address(_) => {
                 "an address and a port, such as \"127.0.0.1:7379\" or \"[::1]:7379\"".to_owned()
             }
-            Self::Text(what, _) | Self::Url(what, _) => (*what).to_owned(),
+            Self::Text(what, _) | Self::Url(what, _) | Self::Statement(what, _) => (*what).to_owned(),
             Self::Places(_) => A_LIST_OF_PLACES.to_owned(),
             Self::Files(_) => "the path of a file, or a list of such paths".to_owned(),
             Self::Texts(what, _) => (*what).to_owned(),
@@ -128,7 +131,7 @@ impl<T> Slot<T> {
             Self::MaybeSpan(_, at) => quoted(show_span((*at(source))?)),
             Self::Share(at) => format!("{:?}", at(source)),
             Self::Address(at) => quoted(at(source)),
-            Self::Text(_, at) | Self::Filter(at) => quoted(at(source)),
+            Self::Text(_, at) | Self::Filter(at) | Self::Statement(_, at) => quoted(at(source)),
             Self::Places(at) => format!("[{}]", at(source).iter().map(quoted).collect::<Vec<_>>().join(", ")),
             Self::Files(at) if at(source).is_empty() => return None,
             Self::Files(at) => {

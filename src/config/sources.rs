@@ -62,8 +62,6 @@ fn source(index: usize, section: &Section<RawSource>, errors: &mut ConfigErrors)
     }
     if source.query.trim().is_empty() {
         fail("query", "is missing".to_owned(), "a SELECT with a parameter for each part of the pattern");
-    } else if source.query.contains('\0') {
-        fail("query", "contains a NUL".to_owned(), "");
     }
     if source.rows == Rows::Many && source.reply != Reply::Json {
         fail("rows", "is \"many\", which only reply = \"json\" can hold".to_owned(), "");

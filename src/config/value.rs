@@ -14,6 +14,9 @@ use super::tiers::HostPort;
 /// Bytes of a text; longer ones are refused.
 pub(super) const MAX_TEXT: usize = 4096;
 
+/// Bytes of a statement of SQL.
+const MAX_STATEMENT: usize = 64 << 10;
+
 /// Hosts with ports, or files, in one list.
 const MAX_PLACES: usize = 1000;
 
@@ -153,6 +156,18 @@ pub(super) fn text(value: &Value) -> Result<String, String> {
         return Err(format!("is longer than {MAX_TEXT} bytes"));
     }
     match text.contains(char::is_control) {
+        true => Err("holds control characters".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// A text that may have several lines.
+pub(super) fn statement(value: &Value) -> Result<String, String> {
+    let text = value.text().ok_or_else(|| not(value, "a string"))?;
+    if text.len() > MAX_STATEMENT {
+        return Err(format!("is longer than {MAX_STATEMENT} bytes"));
+    }
+    match text.contains(|char: char| char.is_control() && !"\t\r\n".contains(char)) {
         true => Err("holds control characters".to_owned()),
         false => Ok(text.to_owned()),
     }

@@ -1,5 +1,6 @@
 //! The composition root: builds everything from a configuration, accepts clients, and takes it down again.
 
+mod below;
 mod guards;
 mod home;
 mod train;
@@ -19,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
+pub use below::{migrate, try_sources};
 pub use home::try_home;
 pub use train::train_dictionary;
 use worker::{Worker, spawn_workers, worker_count};

@@ -6,11 +6,17 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 
 use super::session::{Dialer, Session, words};
-use super::trigger::{Table, Trigger, digest, identifier, literal, triggers};
+use super::trigger::{Table, digest, identifier, literal, triggers};
 use crate::config::{L4, Source};
 
 /// The change log, to be run any number of times.
 const SCHEMA: &str = include_str!("migrate.sql");
+
+/// What [`SCHEMA`] made, by name: a role that is called strata makes its own tables in this schema unless it says
+/// otherwise, and they stay.
+const REMOVAL: &str = "DROP TABLE IF EXISTS strata.change, strata.watch, strata.source, strata.mark, strata.trimmed;\n\
+    DROP FUNCTION IF EXISTS strata.ring(), strata.is_complete(text), strata.trim(interval);\n\
+    DROP SCHEMA strata;\n";
 
 /// A lock of PostgreSQL that one migration at a time holds.
 const LOCK: &str = "SELECT pg_advisory_lock(1400136052, 3)";
@@ -77,6 +83,7 @@ fn version() -> String {
 }
 
 /// What is there.
+#[derive(Default)]
 struct Installed {
     /// The comment of the schema; None: there is none.
     version: Option<String>,
@@ -84,6 +91,8 @@ struct Installed {
     sources: Vec<(String, String, bool)>,
     /// Triggers with their source and table.
     triggers: Vec<(String, String, String)>,
+    /// All functions of triggers, of tables that are gone too.
+    functions: Vec<String>,
 }
 
 impl Installed {
@@ -93,9 +102,9 @@ impl Installed {
             to_regclass('strata.watch') IS NOT NULL AND to_regprocedure('strata.is_complete(text)') IS NOT NULL \
             WHERE to_regnamespace('strata') IS NOT NULL";
         let Some(row) = client.query_opt(query, &[]).await.map_err(said)? else {
-            return Ok(Self { version: None, sources: Vec::new(), triggers: Vec::new() });
+            return Ok(Self::default());
         };
-        let mut found = Self { version: Some(row.try_get(0)?), sources: Vec::new(), triggers: Vec::new() };
+        let mut found = Self { version: Some(row.try_get(0)?), ..Self::default() };
         if !row.try_get::<_, bool>(1)? {
             if found.version.as_deref().is_some_and(|version| !version.starts_with("strata")) {
                 bail!("there is a schema strata already, and it is not strata's");
@@ -112,6 +121,11 @@ impl Installed {
         for row in client.query(triggers, &[]).await.map_err(said)? {
             found.triggers.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
         }
+        let functions = "SELECT proname::text FROM pg_proc \
+            WHERE pronamespace = to_regnamespace('strata') AND proname LIKE 'note\\_%' ORDER BY 1";
+        for row in client.query(functions, &[]).await.map_err(said)? {
+            found.functions.push(row.try_get(0)?);
+        }
         Ok(found)
     }
 
@@ -123,21 +137,16 @@ impl Installed {
         for (name, ..) in &self.sources {
             self.drop_triggers(name, &mut done.sql);
         }
-        done.sql.push_str("DROP SCHEMA strata CASCADE;\n");
+        for function in &self.functions {
+            let _ = writeln!(done.sql, "DROP FUNCTION IF EXISTS strata.{}();", identifier(function));
+        }
+        done.sql.push_str(REMOVAL);
         done.said.push(format!("removed {} triggers and the schema strata", self.triggers.len()));
     }
 
     fn drop_triggers(&self, source: &str, sql: &mut String) {
         for (_, trigger, table) in self.triggers.iter().filter(|(of, ..)| of == source) {
             let _ = writeln!(sql, "DROP TRIGGER IF EXISTS {} ON {table};", identifier(trigger));
-        }
-        let functions: Vec<_> = self.triggers.iter().filter(|(of, ..)| of == source).collect();
-        let mut names: Vec<_> =
-            functions.iter().filter_map(|(_, trigger, _)| Trigger::function(trigger)).collect();
-        names.sort();
-        names.dedup();
-        for name in names {
-            let _ = writeln!(sql, "DROP FUNCTION IF EXISTS strata.{};", identifier(&name) + "()");
         }
     }
 }

@@ -43,17 +43,6 @@ enum Keys {
     All(String),
 }
 
-/// Names of triggers and their functions.
-pub(super) struct Trigger;
-
-impl Trigger {
-    /// The function of a trigger that was named here.
-    pub(super) fn function(trigger: &str) -> Option<String> {
-        let id = trigger.strip_prefix("strata_")?.split('_').next()?;
-        Some(format!("note_{id}"))
-    }
-}
-
 /// What the tables of a source need.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use strata::cli::{FAILED, OK, Program, Trial, USAGE, execute};
 use strata::config::Config;
+use strata::source::{Migrated, Migration};
 use strata::tier::training::{Trained, Training};
 
 /// Remembers what it was told, and answers what it holds.
@@ -14,6 +15,7 @@ struct Told {
     ran: RefCell<Vec<Config>>,
     failure: Option<&'static str>,
     trials: Vec<Trial>,
+    migrations: RefCell<Vec<Migration>>,
 }
 
 impl Program for Told {
@@ -24,6 +26,12 @@ impl Program for Told {
 
     fn try_backends(&self, _: &Config) -> Vec<Trial> {
         self.trials.clone()
+    }
+
+    fn migrate(&self, _: &Config, migration: &Migration) -> anyhow::Result<Migrated> {
+        self.migrations.borrow_mut().push(migration.clone());
+        self.failure.map_or(Ok(()), |why| Err(anyhow::anyhow!(why).context("cannot migrate")))?;
+        Ok(Migrated { said: vec!["users: by id".to_owned()], sql: "SELECT 1;\n".to_owned() })
     }
 
     fn train_dictionary(&self, _: &Config, training: &Training) -> anyhow::Result<Trained> {
@@ -49,6 +57,28 @@ impl Told {
         let code = execute(arguments, variables, self, &mut out, &mut err).expect("a vector takes all");
         (code, String::from_utf8(out).expect("text"), String::from_utf8(err).expect("text"))
     }
+}
+
+#[test]
+fn migrates_what_it_is_told_to() {
+    let told = Told::default();
+    let url = "--set l4.url=postgres://app@db/app";
+    let done = (OK, "users: by id\n".to_owned(), String::new());
+    assert_eq!(told.execute(&format!("strata migrate {url}"), &[]), done);
+    assert_eq!(told.execute(&format!("strata migrate --grant app {url}"), &[]), done);
+    let seen = (OK, "-- users: by id\nSELECT 1;\n".to_owned(), String::new());
+    assert_eq!(told.execute(&format!("strata migrate --undo --dry-run {url}"), &[]), seen);
+    let wish =
+        |dry_run, undo, grant: Option<&str>| Migration { dry_run, undo, grant: grant.map(str::to_owned) };
+    let expected = [wish(false, false, None), wish(false, false, Some("app")), wish(true, true, None)];
+    assert_eq!(*told.migrations.borrow(), expected);
+    let (code, _, wrong) = told.execute("strata migrate", &[]);
+    assert_eq!((code, &*wrong), (FAILED, "strata: l4.url is missing: there is no database to migrate\n"));
+    let (code, ..) = told.execute(&format!("strata migrate --undo --grant app {url}"), &[]);
+    assert_eq!(code, USAGE);
+    let broken = Told { failure: Some("no answer"), ..Told::default() };
+    let (code, _, wrong) = broken.execute(&format!("strata migrate {url}"), &[]);
+    assert_eq!((code, &*wrong), (FAILED, "strata: cannot migrate: no answer\n"));
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn unknown_keys_are_named_with_what_was_meant() {
         ),
         (
             "colour = 'red'",
-            "colour (f:1): is not known; accepted: the sections server, l1, l2, l3, targets, policy and user",
+            "colour (f:1): is not known; accepted: the sections server, l1, l2, l3, l4, targets, policy and user",
         ),
         (
             "[targets.hit_rate]\nl9999 = 1",

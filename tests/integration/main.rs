@@ -13,6 +13,7 @@ mod rules;
 mod sentinel;
 mod service;
 mod several;
+mod source;
 mod support;
 mod through;
 mod tracking;

@@ -252,7 +252,7 @@ pub(super) static USER_KEYS: &[Key<RawUser>] = &[
 pub(super) static SOURCE_KEYS: &[Key<RawSource>] = &[
     key("name", Slot::Text("a name of 1 to 256 bytes", |s| &mut s.source.name)),
     key("match", Slot::Text(pattern::ACCEPTED, |s| &mut s.pattern)),
-    key("query", Slot::Text("a SELECT with a parameter for each part of the pattern", |s| &mut s.source.query)),
+    key("query", Slot::Statement("a SELECT with a parameter for each part of the pattern", |s| &mut s.source.query)),
     key("reply", Slot::Choice { names: REPLY, get: |s| s.source.reply.name(), set: set_reply }),
     key("rows", Slot::Choice { names: ROWS, get: |s| s.source.rows.name(), set: set_rows }),
     key("ttl", Slot::Span(Duration::from_secs(1)..=YEAR, |s| &mut s.source.ttl)),
