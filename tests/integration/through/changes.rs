@@ -114,7 +114,7 @@ fn what_a_client_sets_is_not_deleted_by_a_change() {
 
 #[test]
 fn a_row_that_comes_after_none_was_found_is_seen() {
-    let scene = Scene::start(2);
+    let scene = Scene::start_with(2, &[], &[("l1.negative_ttl", "1h"), ("l1.rest", "false")]);
     for process in 0..2 {
         for _ in 0..3 {
             assert_eq!(scene.client(process).call(&["GET", "factor:5000"]).unwrap(), Value::Nil);
