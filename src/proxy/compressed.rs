@@ -61,6 +61,12 @@ impl Proxy {
         }
     }
 
+    /// What home keeps of a value that is set from elsewhere than a request. None: the value itself.
+    pub(super) fn packed_value(&self, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+        let compressed = self.compressed.as_ref()?;
+        compressed.encode(value, compressed.packings.of(key)?)
+    }
+
     /// Whether there are keys whose values home keeps compressed.
     pub fn compresses(&self) -> bool {
         self.compressed.is_some()

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::compressed::Shown;
 use super::known_scripts::{Called, Digest};
+use super::source::Manner;
 use super::{Ask, Client, Counted, Proxy, Receiver, Shows, Ticket, Way, error_reply, failure_text};
 use crate::backend::cluster::Redirect;
 use crate::backend::lane::{Outcome, Reply};
@@ -52,6 +53,9 @@ pub struct Direct {
 impl Proxy {
     /// Sends a command home, fenced as its effect demands. `keys` are its keys.
     pub fn direct(self: &Rc<Self>, ask: &Ask<'_>, effect: Effect, keys: &[KeyRef]) {
+        if effect == Effect::Reads && self.through(ask, Manner::Straight, keys) {
+            return;
+        }
         match self.way(ask, keys) {
             Ok(way) => self.direct_by(ask, way, effect, keys),
             Err(_) => self.cross(ask, effect, keys),
@@ -97,7 +101,7 @@ impl Proxy {
             called: self.called(ask),
         };
         if let Some(called) = &direct.called {
-            self.provide_script(way, ask.own, called.name(), ask.now);
+            self.provide_script(way, ask.own.map(|own| &**own), called.name(), ask.now);
         }
         if let Some(copies) = copies {
             direct.fence_before(copies);

@@ -70,7 +70,7 @@ impl KnownScripts {
     }
 }
 
-fn name_of(body: &[u8]) -> Digest {
+pub(super) fn name_of(body: &[u8]) -> Digest {
     let mut name = [0; 40];
     for (pair, byte) in name.chunks_exact_mut(2).zip(digest(&SHA1_FOR_LEGACY_USE_ONLY, body).as_ref()) {
         let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble & 15)];

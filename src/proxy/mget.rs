@@ -8,12 +8,13 @@ use bytes::Bytes;
 
 use super::compressed::Shown;
 use super::read::expiry_of;
+use super::source::Manner;
 use super::{Ask, Client, Proxy, Receiver, Shows, Ticket, Way, error_reply, failure_text};
 use crate::backend::lane::{Failure, Outcome, Reply};
 use crate::command::{KeyRef, id};
 use crate::resp::{encode, reply};
 use crate::router::Effect;
-use crate::tier::copies::{Copies, kind};
+use crate::tier::copies::{Copies, kind, kind_database};
 use crate::tier::flight::{Flight, Identity};
 use crate::tier::l1::Reader;
 use crate::tier::policy::Expiry;
@@ -76,6 +77,9 @@ impl Proxy {
 
     /// Reads all keys at home in one request; those without a copy get one.
     pub fn multi_get(self: &Rc<Self>, ask: &Ask<'_>, keys: &[KeyRef]) {
+        if self.through(ask, Manner::Many, keys) {
+            return;
+        }
         let kind = kind(id::GET, ask.lane.proto, ask.lane.db);
         let Ok(way) = self.way(ask, keys) else {
             return self.cross(ask, Effect::Reads, keys);
@@ -195,6 +199,9 @@ impl Mget {
         let absent = reply::is_absent(element);
         let life = expiry
             .filter(|e| absent == (*e == Expiry::Absent) && !self.strayed.get())
+            .filter(|_| {
+                !absent || !self.proxy.may_have_row(u32::from(kind_database(flight.kind)), &flight.key)
+            })
             .and_then(|e| self.copies.policies().life(&flight.key, absent, e, flight.begun, Some(took)));
         self.copies.land(flight, life.map(|life| (Bytes::copy_from_slice(element), life)));
     }

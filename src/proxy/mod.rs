@@ -33,6 +33,7 @@ mod ready;
 mod receiver;
 mod scripts;
 pub mod slow_log;
+pub mod source;
 mod spread;
 mod subscribers;
 mod ticket;
@@ -111,6 +112,8 @@ pub struct Shared {
     pub copies: Option<Arc<Copies>>,
     /// L2, where it holds copies; None: it is home, or off.
     pub l2: Option<Arc<l2::L2>>,
+    /// What is below home; None: nothing.
+    pub l4: Option<Arc<source::L4>>,
     /// Home; where that is a cluster, the first node that was named.
     pub node: Arc<Node>,
     /// The nodes of home; None: it is no cluster.
@@ -214,7 +217,7 @@ pub struct Ask<'a> {
     /// Since when.
     pub lane_since: u64,
     /// Its own connection, by which everything goes while it has one.
-    pub own: Option<&'a Own>,
+    pub own: Option<&'a Rc<Own>>,
     /// Its keys are in requests of this client that home has not answered: nothing older may answer it.
     pub follows: bool,
     /// The command.

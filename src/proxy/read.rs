@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::compressed::Shown;
 use super::courier::Courier;
 use super::l2::Claim;
+use super::source::Manner;
 use super::{Ask, Client, Proxy, Receiver, Shows, Ticket, Way, error_reply, failure_text, is_outage};
 use crate::backend::lane::{Failure, Outcome, Reply};
 use crate::clock;
@@ -43,6 +44,8 @@ pub struct Read {
     shown: Option<Box<Shown>>,
     /// Another node of a cluster answered than the guard of its keys.
     strayed: Cell<bool>,
+    /// An absent key may have a row in a source.
+    sourced: bool,
     state: RefCell<State>,
 }
 
@@ -59,6 +62,9 @@ struct State {
 impl Proxy {
     /// Reads what has no copy. `keys` are the request's keys, the first names the copy.
     pub fn read(self: &Rc<Self>, ask: &Ask<'_>, command: &Command, keys: &[KeyRef]) {
+        if self.through(ask, Manner::Copied, keys) {
+            return;
+        }
         let Ok(way) = self.way(ask, keys) else {
             return self.cross(ask, Effect::Reads, keys);
         };
@@ -197,6 +203,7 @@ impl Proxy {
             request: outgoing.raw.into(),
             claim: Cell::new(claim),
             strayed: Cell::new(false),
+            sourced: keys.iter().any(|k| self.may_have_row(ask.lane.db, arg(k))),
             shown: outgoing.shown,
             state: RefCell::new(State {
                 outstanding: 1 + if lives { keys.len() } else { 0 },
@@ -266,7 +273,9 @@ impl Read {
     pub(super) fn expiry(self: Rc<Self>, outcome: Outcome<'_>, now: u64) {
         {
             let mut state = self.state.borrow_mut();
-            state.expiry = match (state.expiry, expiry_of(&outcome)) {
+            // That a row came to be is announced by nobody: no copy may say that there is none.
+            let expiry = expiry_of(&outcome).filter(|e| !self.sourced || *e != Expiry::Absent);
+            state.expiry = match (state.expiry, expiry) {
                 (Some(a), Some(b)) => Some(a.first(b)),
                 _ => None,
             };

@@ -13,9 +13,12 @@ use crate::backend::node::Node;
 use crate::backend::sentinel::{Master, Sentinels, Watch};
 use crate::backend::steward::{Steward, Wishes};
 use crate::config::{Config, Endpoint, Topology, Upstream};
+use crate::metrics::Metrics;
 use crate::proxy::Shared;
 use crate::proxy::l2::L2;
+use crate::proxy::source::L4;
 use crate::resp::Proto;
+use crate::source::Sources;
 use crate::tier::packing::Packings;
 
 /// Tries what `strata check` promises: that home answers. Returns what it is.
@@ -64,6 +67,18 @@ pub(super) async fn embedded(config: &Config) -> anyhow::Result<Option<Embedded>
         }
         _ => Ok(None),
     }
+}
+
+/// What is below home, if anything is; its tasks live on the present runtime.
+///
+/// # Errors
+/// A file that the configuration names and that is of no use.
+pub(super) fn sources(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Arc<L4>>> {
+    if !config.l4.enabled {
+        return Ok(None);
+    }
+    let sources = Sources::start(&config.l4, metrics.block())?;
+    Ok(Some(Arc::new(L4::new(sources, &config.l4, config.home().database))))
 }
 
 /// Whether home is a child of strata's own.

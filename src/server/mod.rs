@@ -102,9 +102,11 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let facts = Arc::new(Facts::default());
     let l2 = home::copies(&config, embedded.as_ref())?;
     let copies = config.l1.enabled.then(|| Arc::new(copies(&config, &guards, &counters, l2.as_deref())));
+    let l4 = home::sources(&config, &metrics)?;
     let shared = Arc::new(Shared {
         copies: copies.clone(),
         l2,
+        l4,
         node: node.clone(),
         cluster,
         scripts: Scripts::new(worker_count(&config)),
@@ -335,6 +337,9 @@ fn banner(
     eprintln!("  L1  {l1}");
     if let Some(l2) = &shared.l2 {
         eprintln!("  L2  {}: copies, at most {:?}", l2.node.dial.address, config.l2.ttl);
+    }
+    if let Some(l4) = &shared.l4 {
+        eprintln!("  L4  {}: {} sources", l4.sources.state().place, config.l4.sources.len());
     }
     let (home, address) = (config.home(), &shared.node.dial.address);
     eprintln!("  {}  {address}{child}: home, serving lease {:?}", home.section.to_uppercase(), home.lease);

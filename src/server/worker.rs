@@ -20,6 +20,7 @@ use crate::backend::node::Node;
 use crate::backend::subscriptions::{Batch, Link};
 use crate::clock;
 use crate::config::Config;
+use crate::proxy::source::follow;
 use crate::proxy::{Inbox, Message, Proxy, Shared, l2};
 use crate::session::clients::{ClientInfo, Clients, Mark};
 use crate::session::{Context, Scratch, serve};
@@ -111,6 +112,9 @@ fn work(
         if let Some(l2) = shared.l2.clone() {
             let (counters, metrics) = (shared.metrics.block(), shared.metrics.clone());
             tasks.spawn_local(l2::link::Link { l2, counters, metrics }.run());
+        }
+        if let Some(l4) = shared.l4.clone() {
+            tasks.spawn_local(follow(context.proxy.clone(), l4));
         }
         match shared.cluster.clone() {
             None => drop(tasks.spawn_local(guard(config, shared, NodeId::FIRST))),

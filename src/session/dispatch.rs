@@ -275,7 +275,7 @@ impl Session {
         run: impl FnOnce(&Ask<'_>) -> R,
     ) -> R {
         run(&Ask {
-            own: own.map(|own| &**own),
+            own,
             client: &self.client,
             session: self.info.id,
             slot,

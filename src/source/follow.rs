@@ -303,7 +303,8 @@ impl Follower {
 async fn prepared(session: Session, heard: Arc<Notify>) -> Result<Line, String> {
     // First it listens: what is committed from now on is heard of, or is there to be read. The log is always read by
     // its index: plans are made once, when it may be empty.
-    let opening = "LISTEN strata; SET enable_seqscan = off";
+    // And it is not compiled: a scan that is not wanted costs so much on paper that JIT would take half a second a poll.
+    let opening = "LISTEN strata; SET enable_seqscan = off; SET jit = off";
     session.client.batch_execute(opening).await.map_err(|error| words(&error))?;
     let installed = async {
         let poll = session.client.prepare(POLL).await?;

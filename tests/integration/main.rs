@@ -15,6 +15,7 @@ mod service;
 mod several;
 mod source;
 mod support;
+mod through;
 mod tracking;
 mod transactions;
 mod users;

@@ -14,6 +14,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::source::Manner;
 use super::{Ask, Client, Proxy, error_reply};
 use crate::backend::cluster::{Cluster, NodeId, slot};
 use crate::backend::lane::Reply;
@@ -100,7 +101,7 @@ impl Proxy {
             let ask = Ask { client: &client, slot: part as u64, request: &request, own: None, ..*ask };
             if split == Split::Values {
                 self.multi_get(&ask, &keys);
-            } else {
+            } else if effect != Effect::Reads || !self.through(&ask, Manner::Straight, &keys) {
                 let way = self.way_of_slot(ask.lane, Some(parts.slot(part)));
                 self.direct_by(&ask, way, effect, &keys);
             }

@@ -1,12 +1,14 @@
 //! INFO: home's sections, and strata's own after them.
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::cluster;
 use super::snapshot::Snapshot;
 use super::value::micros;
 use crate::command::Command;
 use crate::metrics::LatencySummary;
+use crate::proxy::source::L4;
 use crate::resp::{Proto, Request, encode, reply};
 use crate::router::Effect;
 use crate::session::clients::Mark;
@@ -99,7 +101,8 @@ fn section(context: &Context) -> String {
     lines.add("connected_clients", context.clients.len());
     let home = snapshot.home;
     let above = [snapshot.l1.as_ref().map(|_| "l1,"), snapshot.l2.as_ref().map(|_| "l2,")];
-    lines.add("tiers", above.into_iter().flatten().collect::<String>() + home);
+    let below = if snapshot.l4.is_some() { ",l4" } else { "" };
+    lines.add("tiers", above.into_iter().flatten().collect::<String>() + home + below);
     if let Some(l1) = &snapshot.l1 {
         lines.add("l1_bytes", l1.bytes);
         lines.add("l1_max_bytes", l1.max_bytes);
@@ -126,12 +129,17 @@ fn section(context: &Context) -> String {
     lines.add(&format!("{home}_state"), if snapshot.trouble.is_some() { "unreachable" } else { "reachable" });
     lines.add(&format!("{home}_trouble"), snapshot.trouble.as_deref().unwrap_or_default());
     lines.add(&format!("{home}_health"), snapshot.home_verdict().0.name());
+    lines.l4(&snapshot, shared.l4.as_deref());
     lines.rate("l1", snapshot.l1_hit_rate());
     lines.rate(home, snapshot.home_hit_rate());
     lines.rate("overall", snapshot.overall_hit_rate());
     let totals = &snapshot.totals;
-    let of_copies = |tier| tier != "l2" || snapshot.l2.is_some();
-    for (tier, event, count) in totals.events().into_iter().filter(|(tier, ..)| of_copies(*tier)) {
+    let is_there = |tier| match tier {
+        "l2" => snapshot.l2.is_some(),
+        "l4" => snapshot.l4.is_some(),
+        _ => true,
+    };
+    for (tier, event, count) in totals.events().into_iter().filter(|(tier, ..)| is_there(*tier)) {
         let tier = if tier == "home" { home } else { tier };
         lines.add(&format!("{tier}_{event}"), count);
     }
@@ -150,6 +158,19 @@ impl Lines {
         let value = value.to_string().replace(['\r', '\n'], " ");
         // Writing to a string cannot fail.
         let _ = write!(self.0, "strata_{name}:{value}\r\n");
+    }
+
+    fn l4(&mut self, snapshot: &Snapshot, l4: Option<&L4>) {
+        let (Some(state), Some(l4)) = (&snapshot.l4, l4) else { return };
+        self.add("l4_address", &state.place);
+        self.add("l4_state", if state.trouble.is_some() { "unreachable" } else { "reachable" });
+        self.add("l4_trouble", state.trouble.as_deref().unwrap_or_default());
+        self.add("l4_follower", if state.follower.trouble.is_some() { "down" } else { "up" });
+        self.add("l4_follower_trouble", state.follower.trouble.as_deref().unwrap_or_default());
+        self.add("l4_changed_keys", l4.figures.changes.load(Relaxed));
+        self.add("l4_dropped_keys", l4.figures.dropped.load(Relaxed));
+        self.add("l4_changes_outstanding", l4.figures.outstanding.load(Relaxed));
+        self.times("l4_load", &snapshot.l4_times());
     }
 
     fn rate(&mut self, tier: &str, rate: Option<f64>) {

@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::backend::confirmations::Guarding;
 use crate::backend::health::{Checkup, State};
 use crate::clock;
-use crate::metrics::Totals;
+use crate::metrics::{LatencySummary, Totals};
 use crate::proxy::Shared;
 use crate::proxy::l2::L2;
+use crate::source;
 use crate::tier::l1::L1Stats;
 
 /// See the module's text.
@@ -22,6 +23,8 @@ pub(super) struct Snapshot {
     pub(super) l1: Option<L1Stats>,
     /// L2 where it holds copies; None: it is home, or off.
     pub(super) l2: Option<L2Figures>,
+    /// What is below home; None: nothing.
+    pub(super) l4: Option<source::State>,
     /// Flights under way.
     pub(super) flights: usize,
     /// What is left of the serving lease.
@@ -115,6 +118,7 @@ impl Snapshot {
             totals: shared.metrics.totals(),
             l1: copies.map(|c| c.l1().stats()),
             l2: shared.l2.as_deref().map(L2Figures::of),
+            l4: shared.l4.as_deref().map(|l4| l4.sources.state()),
             flights: copies.map_or(0, |c| c.flights()),
             lease_left: Duration::from_nanos(copies.map_or(0, |c| c.lease_left(now))),
             guarding: shared.guarding(),
@@ -172,6 +176,29 @@ impl Snapshot {
     /// None: L2 holds no copies.
     pub(super) fn l2_verdict(&self) -> Option<Verdict> {
         self.l2.as_ref().map(|l2| l2.verdict(self.guarding))
+    }
+
+    /// None: nothing is below home.
+    pub(super) fn l4_verdict(&self) -> Option<Verdict> {
+        let l4 = self.l4.as_ref()?;
+        if let Some(trouble) = &l4.trouble {
+            return Some((State::Unhealthy, vec![format!("the database cannot be reached: {trouble}")]));
+        }
+        let follower =
+            l4.follower.trouble.iter().map(|trouble| format!("changes are not followed: {trouble}"));
+        let unwatched = l4.sources.iter().filter_map(|source| {
+            let why = source.unwatched.as_ref()?;
+            Some(format!("changes of source {} are not told: {why}", source.name))
+        });
+        let reasons: Vec<String> = follower.chain(unwatched).collect();
+        Some((if reasons.is_empty() { State::Healthy } else { State::Degraded }, reasons))
+    }
+
+    /// Time of a load from any source.
+    pub(super) fn l4_times(&self) -> LatencySummary {
+        let mut times = LatencySummary::default();
+        self.l4.iter().flat_map(|l4| &l4.sources).for_each(|source| times.merge(&source.latency));
+        times
     }
 
     pub(super) fn home_verdict(&self) -> Verdict {

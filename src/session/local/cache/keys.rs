@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{SYNTAX, Value, l2, text};
+use super::{SYNTAX, Value, l2, l4, text};
 use crate::clock;
 use crate::command::all;
 use crate::config::Config;
@@ -37,6 +37,9 @@ impl Session {
             let mut tiers = vec![("l1".to_owned(), l1)];
             tiers.extend(l2.map(|l2| ("l2".to_owned(), l2)));
             tiers.push((proxy.shared.node.section.to_owned(), home));
+            if let Some(l4) = proxy.shared.l4.clone() {
+                tiers.push(("l4".to_owned(), l4::origin(&proxy, &l4, lane, &key).await));
+            }
             tiers.push(("policy".to_owned(), policy_of(&config, &key)));
             Value::Map(tiers).encoded(lane.proto)
         });

@@ -2,6 +2,7 @@
 
 mod keys;
 mod l2;
+mod l4;
 mod tiers;
 mod values;
 
@@ -9,6 +10,7 @@ use super::snapshot::{L2Figures, Snapshot};
 use super::value::{Value, text};
 use super::{NOT_AN_INTEGER, SYNTAX, about};
 use crate::command::Unknown;
+use crate::proxy::source::L4;
 use crate::resp::{Request, encode, parse_i64};
 use crate::session::Session;
 use crate::tier::hotkeys;
@@ -38,7 +40,7 @@ const HELP: &[&str] = &[
     "SLOWLOG [<count>]",
     "    Report the last requests that took long to answer (default: 10, -1 means",
     "    all), and which tier answered.",
-    "STATS [L1|L2|L3]",
+    "STATS [L1|L2|L3|L4]",
     "    Report what each tier was asked and how it answered.",
     "TARGETS",
     "    Report each target with what was measured: met, missed or no data.",
@@ -93,10 +95,14 @@ impl Session {
         Snapshot::of(&self.context.proxy.shared)
     }
 
+    fn l4(&self) -> Option<&L4> {
+        self.context.proxy.shared.l4.as_deref()
+    }
+
     fn cache_stats(&self, tier: Option<&[u8]>) {
         let snapshot = self.snapshot();
         match tier {
-            None => self.answer(&tiers::stats(&snapshot)),
+            None => self.answer(&tiers::stats(&snapshot, self.l4())),
             Some(tier) if tier.eq_ignore_ascii_case(b"l1") => self.answer(&tiers::l1_stats(&snapshot)),
             Some(tier) if tier.eq_ignore_ascii_case(snapshot.home.as_bytes()) => {
                 self.answer(&tiers::home_stats(&snapshot));
@@ -105,9 +111,16 @@ impl Session {
                 let l2 = snapshot.l2.as_ref().map(|l2| tiers::l2_stats(&snapshot, l2));
                 self.answer(&l2.unwrap_or(Value::Nothing));
             }
+            Some(tier) if tier.eq_ignore_ascii_case(b"l4") && self.l4().is_some() => {
+                self.answer(&self.l4().map_or(Value::Nothing, l4::stats));
+            }
             Some(tier) => {
                 let l2 = if snapshot.l2.is_some() { ", L2" } else { "" };
-                let known = format!("'. Tiers are L1{l2} and {}.", snapshot.home.to_uppercase());
+                let home = snapshot.home.to_uppercase();
+                let known = match self.l4() {
+                    None => format!("'. Tiers are L1{l2} and {home}."),
+                    Some(_) => format!("'. Tiers are L1{l2}, {home} and L4."),
+                };
                 self.reply_error(about("ERR unknown tier '", tier, &known));
             }
         }

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use super::{L2Figures, Snapshot, Value, text};
+use super::{L2Figures, Snapshot, Value, l4, text};
 use crate::backend::health::{Checkup, State};
 use crate::clock;
 use crate::config::Targets;
 use crate::metrics::LatencySummary;
 use crate::proxy::Shared;
+use crate::proxy::source::L4;
 use crate::session::local::value::{micros, times};
 
-pub(super) fn stats(snapshot: &Snapshot) -> Value {
+pub(super) fn stats(snapshot: &Snapshot, l4: Option<&L4>) -> Value {
     let totals = &snapshot.totals;
     let flights = Value::map([
         ("under_way", snapshot.flights.into()),
@@ -25,7 +26,9 @@ pub(super) fn stats(snapshot: &Snapshot) -> Value {
     ]);
     let mut tiers = vec![("l1", l1_stats(snapshot))];
     tiers.extend(snapshot.l2.as_ref().map(|l2| ("l2", l2_stats(snapshot, l2))));
-    tiers.extend([(snapshot.home, home_stats(snapshot)), ("flights", flights), ("overall", overall)]);
+    tiers.push((snapshot.home, home_stats(snapshot)));
+    tiers.extend(l4.map(|l4| ("l4", l4::stats(l4))));
+    tiers.extend([("flights", flights), ("overall", overall)]);
     Value::Map(tiers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
@@ -155,6 +158,11 @@ pub(super) fn health(snapshot: &Snapshot, shared: &Shared) -> Value {
     let differs = shared.health.differs.all().into_iter().map(text).collect();
     pairs.push(("differs".into(), Value::List(differs)));
     tiers.push((snapshot.home.to_owned(), Value::Map(pairs)));
+    if let (Some(verdict), Some(state)) = (snapshot.l4_verdict(), &snapshot.l4) {
+        let mut pairs = status(verdict);
+        pairs.extend(l4::health(state));
+        tiers.push(("l4".to_owned(), Value::Map(pairs)));
+    }
     Value::Map(tiers)
 }
 
@@ -198,11 +206,12 @@ pub(super) fn targets(snapshot: &Snapshot, targets: &Targets) -> Value {
         ("l3", targets.hit_rate.l3, of("l3").and(snapshot.home_hit_rate())),
         ("overall", targets.hit_rate.overall, snapshot.overall_hit_rate()),
     ];
+    let l4 = snapshot.l4_times();
     let times = [
         ("l1", targets.latency.l1, &snapshot.totals.l1_get),
         ("l2", targets.latency.l2, of("l2").unwrap_or(&snapshot.totals.l2_get)),
         ("l3", targets.latency.l3, of("l3").unwrap_or(&none)),
-        ("l4", targets.latency.l4, &none),
+        ("l4", targets.latency.l4, &l4),
     ];
     let rates =
         rates.into_iter().map(|(tier, wanted, is)| (format!("hit_rate.{tier}"), rate_target(wanted, is)));
