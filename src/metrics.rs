@@ -21,7 +21,9 @@ pub use latency::{Latency, LatencySummary};
 pub struct Count(AtomicU64);
 
 impl Count {
-    const ZERO: Self = Count(AtomicU64::new(0));
+    const fn zero() -> Self {
+        Count(AtomicU64::new(0))
+    }
 
     /// Adds `n`; only the owning thread may call this.
     pub fn add(&self, n: u64) {

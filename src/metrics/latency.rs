@@ -14,7 +14,7 @@ pub struct Latency {
 
 impl Default for Latency {
     fn default() -> Self {
-        Latency { buckets: [const { Count::ZERO }; BUCKETS], sum: Count::default() }
+        Latency { buckets: [const { Count::zero() }; BUCKETS], sum: Count::default() }
     }
 }
 
