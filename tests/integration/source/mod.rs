@@ -2,6 +2,7 @@
 
 mod follow;
 mod hostile;
+mod latency;
 mod load;
 mod migrate;
 
