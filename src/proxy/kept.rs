@@ -55,7 +55,7 @@ impl Proxy {
         encode::bulk(&mut reply, value);
         let reply = Bytes::from(reply);
         let hash = copies.l1().hash(key);
-        let lane = LaneKey { proto: Proto::Resp2, db, scripts: false };
+        let lane = LaneKey { proto: Proto::Resp2, db, scripts: false, of: 0 };
         let node = self.way_of_slot(lane, Some(slot(key))).node;
         copies.fence(hash);
         let identity = |proto| Some(Identity { hash, key, kind: kind(id::GET, proto, db)?, tail: b"" });

@@ -16,6 +16,7 @@ mod counted;
 mod courier;
 mod direct;
 mod ear;
+mod ears;
 mod errand;
 mod failure;
 mod held;
@@ -42,7 +43,7 @@ mod unpacked;
 pub mod watch;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -78,6 +79,7 @@ use compressed::Compressed;
 pub use counted::{Counted, Counting};
 pub use direct::Direct;
 pub use ear::{Ear, Tracked};
+pub use ears::Listening;
 pub use errand::Errand;
 use failure::{error_reply, failure_text, is_outage};
 pub use held::Confirmed;
@@ -197,6 +199,15 @@ pub struct LaneKey {
     /// Scripts have lanes of their own: home does not read on by a connection whose script it runs, and others are to
     /// hear that it is busy.
     pub scripts: bool,
+    /// The session that has it for itself ([`Proxy::keep_lanes`]); 0: it is shared.
+    pub of: u64,
+}
+
+impl LaneKey {
+    /// The lane for what runs a script, or does not. Who has lanes for itself needs no other for scripts.
+    pub fn for_scripts(self, scripts: bool) -> Self {
+        LaneKey { scripts: scripts && self.of == 0, ..self }
+    }
 }
 
 /// One request of one client.
@@ -236,6 +247,8 @@ pub struct Proxy {
     this: Weak<Proxy>,
     /// By node.
     lanes: RefCell<Vec<Lanes>>,
+    /// Sessions that have lanes for themselves.
+    keepers: RefCell<HashSet<u64>>,
     /// None: home is no cluster.
     ways: Option<Ways>,
     clients: RefCell<HashMap<u64, Rc<dyn Client>>>,
@@ -265,6 +278,7 @@ impl Proxy {
             counters,
             this: this.clone(),
             lanes: RefCell::default(),
+            keepers: RefCell::default(),
             ways,
             clients: RefCell::default(),
             held: RefCell::default(),
@@ -363,6 +377,7 @@ impl Proxy {
     pub fn tick(&self, now: u64) {
         let lanes: Lanes = self.lanes.borrow().iter().flatten().cloned().collect();
         lanes.iter().for_each(|(_, lane)| lane.tick(now));
+        self.end_left_lanes();
         self.tick_l2(now);
         self.tick_ways(now);
         self.tick_leases(now);

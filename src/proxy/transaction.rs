@@ -7,7 +7,7 @@ use super::held::Shows;
 use super::known_scripts::Digest;
 use super::lease::Own;
 use super::{
-    Ask, Client, Counting, Crossed, LaneKey, Proxy, Receiver, Ticket, Way, error_reply, failure_text,
+    Ask, Client, Counting, Crossed, Proxy, Receiver, Ticket, Way, error_reply, failure_text,
 };
 use crate::backend::cluster::NodeId;
 use crate::backend::lane::{Outcome, Reply};
@@ -221,7 +221,7 @@ impl Proxy {
         commands: u32,
         mut effects: Effects,
     ) {
-        let lane = LaneKey { scripts: effects.scripts, ..ask.lane };
+        let lane = ask.lane.for_scripts(effects.scripts);
         let Ok(slot) = effects.slot() else { return self.refuse_crossing(ask) };
         let way = self.way_of_slot(lane, slot);
         effects.pack();

@@ -98,7 +98,7 @@ impl Proxy {
             let index = |index| KeyRef { index: index as u32, access: first.access };
             keys.extend((1..request.len()).step_by(step).map(index));
             let ask = Ask { client: &client, slot: part as u64, request: &request, own: None, ..*ask };
-            if split == Split::Values {
+            if split == Split::Values && ask.lane.of == 0 {
                 self.multi_get(&ask, &keys);
             } else {
                 let way = self.way_of_slot(ask.lane, Some(parts.slot(part)));

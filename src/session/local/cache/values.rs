@@ -48,7 +48,7 @@ impl Session {
         let (now, command) = (clock::now(), by_id(id::GET));
         let copies = context.proxy.shared.copies.as_deref();
         // Who watches keys reads from where they are watched.
-        let reader = copies.map(|c| c.l1().reader()).filter(|_| self.own().is_none());
+        let reader = copies.map(|c| c.l1().reader()).filter(|_| !self.passes_copies());
         let hash = copies.zip(get.arg(1)).map(|(c, key)| c.l1().hash(key));
         let (mut tally, mut keys) = (Tally::default(), Vec::<KeyRef>::new());
         let hit = hash.zip(reader.as_ref()).is_some_and(|(hash, r)| self.hit(get, command, hash, r, now));
