@@ -42,7 +42,11 @@ impl Proxy {
     /// A session has lanes for itself (`keeps`: [`LaneKey::of`] is its number), or needs them no more.
     pub fn keep_lanes(&self, session: u64, keeps: bool) {
         let mut keepers = self.keepers.borrow_mut();
-        if keeps { keepers.insert(session) } else { keepers.remove(&session) };
+        if keeps {
+            keepers.insert(session)
+        } else {
+            keepers.remove(&session)
+        };
     }
 
     /// Ends the lanes of sessions that need them no more, once everything is answered.

@@ -6,9 +6,7 @@ use super::compressed::Shown;
 use super::held::Shows;
 use super::known_scripts::Digest;
 use super::lease::Own;
-use super::{
-    Ask, Client, Counting, Crossed, Proxy, Receiver, Ticket, Way, error_reply, failure_text,
-};
+use super::{Ask, Client, Counting, Crossed, Proxy, Receiver, Ticket, Way, error_reply, failure_text};
 use crate::backend::cluster::NodeId;
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Command, KeyRef};
@@ -320,7 +318,7 @@ impl Transaction {
         let told =
             || (self.effects.writes() && !proxy.shared.listeners.is_empty()).then(|| Shows::Keys([].into()));
         match copies.and_then(|copies| self.effects.must_wait(copies)).or_else(told) {
-            None if heard => proxy.after_messages(self.client, self.slot, reply.into_bytes()),
+            None if heard => proxy.after_messages(self.client, self.slot, reply.into_bytes(), None),
             Some(shows) => {
                 let receiver = match heard {
                     true => Receiver::AfterMessages(self.client, self.slot),

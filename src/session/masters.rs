@@ -289,11 +289,10 @@ impl Keeper {
     ) -> String {
         loop {
             let Wanted { lane, options, version } = self.wanted.borrow_and_update().clone();
-            let (mut ear, connection) =
-                match self.proxy.track_lane(listening, lane, &refs(&options)).await {
-                    Ok(tracked) => tracked,
-                    Err(error) => return error,
-                };
+            let (mut ear, connection) = match self.proxy.track_lane(listening, lane, &refs(&options)).await {
+                Ok(tracked) => tracked,
+                Err(error) => return error,
+            };
             let before = self.state.tracked.borrow_mut().insert(node, (lane, connection));
             match before {
                 // It was tracked for until the other is.

@@ -128,9 +128,14 @@ impl Proxy {
                 self.ask_masters(ask, &requests, effect, masters.clone(), Plan::AnyKey { masters, draw });
             }
             _ => {
+                let known = ask.command.filter(|command| command.id == id::SCRIPT_EXISTS);
+                let known = known.map(|_| self.shared.known_scripts.knows(ask.request.iter().skip(2)));
                 let writes =
                     ask.command.is_some_and(|c| c.flags.contains(Flags::WRITE)) || rule == Merge::Done;
-                let plan = Plan::Every { rule, masters: masters.clone(), writes };
+                let plan = match known {
+                    Some(known) => Plan::Scripts { masters: masters.clone(), known },
+                    None => Plan::Every { rule, masters: masters.clone(), writes },
+                };
                 let whole = Made::of(ask.request.iter());
                 self.ask_masters(ask, &[whole], effect, masters, plan);
             }
