@@ -32,6 +32,7 @@ mod overheard;
 mod read;
 mod ready;
 mod receiver;
+mod replicas;
 mod scripts;
 pub mod slow_log;
 mod spread;

@@ -138,6 +138,10 @@ impl Session {
                 Some(Next::Settled) => self.run_parked(&parked),
                 Some(Next::Leased(Ok(own))) => self.launch(parked, own),
                 Some(Next::Leased(Err(text))) => self.conclude(parked.slot, |s| s.reply_error(text)),
+                Some(Next::Told(answer)) if parked.waits() => self.conclude(parked.slot, |s| match answer {
+                    Ok(reply) => s.say(|out, _| out.extend_from_slice(&reply)),
+                    Err(text) => s.reply_error(text),
+                }),
                 Some(Next::Told(answer)) => self.vetted(parked, answer),
                 Some(Next::Done) => {}
                 Some(Next::Elsewhere(own)) => self.go_elsewhere(parked, own),
@@ -178,6 +182,9 @@ impl Session {
             with_request(&parked.raw, |request| self.run_subscription(request, parked.slot, false));
             return Stage::Confirming;
         }
+        if let Some(Some(waiting)) = with_request(&parked.raw, |request| self.waits_everywhere(request)) {
+            return Stage::Asking(waiting);
+        }
         if let What::Vet(None) = parked.what {
             return Stage::Asking(Task::start(async move { proxy.ask_home(lane, &[b"PING"]).await }));
         }
@@ -209,6 +216,18 @@ impl Session {
                 Stage::Leasing(Task::start(async move { proxy.lease(purpose, way, anywhere).await }))
             }
         }
+    }
+
+    /// A WAIT that several nodes are asked.
+    fn waits_everywhere(&self, request: &Request<'_>) -> Option<Task<Result<Bytes, String>>> {
+        let command = self.resolve(request).ok()?;
+        if command.id != id::WAIT || !self.context.proxy.is_cluster() {
+            return None;
+        }
+        let (proxy, lane) = (self.context.proxy.clone(), self.lane);
+        let words: Vec<Vec<u8>> = request.iter().map(<[u8]>::to_vec).collect();
+        let longest = longest_wait(command, request);
+        Some(Task::start(async move { proxy.wait_everywhere(lane, &words, longest).await }))
     }
 
     /// Runs a command that only had to wait for what came before it.

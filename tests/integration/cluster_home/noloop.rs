@@ -38,11 +38,8 @@ fn everything() -> Value {
 fn told(client: &mut Client, writer: &mut Client, end: &str) -> Vec<Value> {
     let mut seen = Vec::new();
     ask(client, end);
-    loop {
-        match client.read().expect("a reply") {
-            told @ Value::Push(_) => seen.push(told),
-            _ => break,
-        }
+    while let told @ Value::Push(_) = client.read().expect("a reply") {
+        seen.push(told);
     }
     good(writer, &["INCR", end]);
     loop {
