@@ -182,7 +182,10 @@ impl Session {
             with_request(&parked.raw, |request| self.run_subscription(request, parked.slot, false));
             return Stage::Confirming;
         }
-        if let Some(Some(waiting)) = with_request(&parked.raw, |request| self.waits_everywhere(request)) {
+        if parked.waits()
+            && proxy.is_cluster()
+            && let Some(Some(waiting)) = with_request(&parked.raw, |request| self.waits_everywhere(request))
+        {
             return Stage::Asking(waiting);
         }
         if let What::Vet(None) = parked.what {
@@ -221,7 +224,7 @@ impl Session {
     /// A WAIT that several nodes are asked.
     fn waits_everywhere(&self, request: &Request<'_>) -> Option<Task<Result<Bytes, String>>> {
         let command = self.resolve(request).ok()?;
-        if command.id != id::WAIT || !self.context.proxy.is_cluster() {
+        if command.id != id::WAIT {
             return None;
         }
         let (proxy, lane) = (self.context.proxy.clone(), self.lane);

@@ -327,15 +327,13 @@ impl<P: Post> Life<'_, P> {
         let Some(branches) = &mut self.branches else { return };
         let mut refused = Vec::new();
         for Homeless { name, place, since } in std::mem::take(&mut branches.homeless) {
-            let wanted = {
-                let mut register = self.link.register.register.lock();
-                register.entry(Space::Shards, &name).is_some_and(|entry| {
-                    (entry.confirmed, entry.asked) = (false, true);
-                    entry.wanted > 0
-                })
-            };
+            let housed = branches.count(Space::Shards, &name) > 0;
+            let mut register = self.link.register.register.lock();
+            let wanted = register.entry(Space::Shards, &name).filter(|entry| !housed && entry.wanted > 0);
+            let waits = wanted.map(|entry| (entry.confirmed, entry.asked) = (false, true)).is_some();
+            drop(register);
             let owner = branches.cluster.owner(slot(&name));
-            if !wanted || branches.count(Space::Shards, &name) > 0 {
+            if !waits {
                 place.into_iter().for_each(|place| self.asked.answered(place));
             } else if owner != NodeId::NONE && branches.branch(owner).is_some() {
                 branches.subscribe(owner, Space::Shards, &name, place);
