@@ -27,6 +27,7 @@ mod told;
 mod tracking;
 mod transaction;
 mod unsettled;
+mod vet;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
