@@ -229,6 +229,10 @@ counters! {
     home_hits => "home", "hits";
     /// Reads that home answered with "absent".
     home_misses => "home", "misses";
+    /// Reads that a replica answered.
+    replica_reads => "home", "replica_reads";
+    /// Reads that policies leave to replicas, and that the master had to answer.
+    replica_misses => "home", "replica_misses";
     /// Commands that write, sent home.
     home_sets => "home", "sets";
     /// Of these, commands that delete.

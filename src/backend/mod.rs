@@ -14,6 +14,7 @@ pub mod lane;
 pub mod node;
 pub mod password;
 pub mod pool;
+pub mod replicas;
 pub mod sentinel;
 pub mod steward;
 pub mod subscriptions;

@@ -30,7 +30,13 @@ impl Node {
             Credentials { username: upstream.username.clone(), password: upstream.password.clone().into() };
         Node {
             section: upstream.section,
-            dial: Dial { address, credentials, timeout: upstream.connect_timeout, run: None },
+            dial: Dial {
+                address,
+                credentials,
+                timeout: upstream.connect_timeout,
+                run: None,
+                readonly: false,
+            },
             breaker: Breaker::new(upstream.backoff_min, upstream.backoff_max),
             request_timeout: upstream.request_timeout,
             role: "home",
@@ -41,6 +47,12 @@ impl Node {
     /// The node, called so in the log.
     pub fn called(self, role: &'static str) -> Self {
         Node { role, ..self }
+    }
+
+    /// The node as a replica in a cluster, which answers only who says that replicas are good enough.
+    pub fn for_reading(mut self) -> Self {
+        self.dial.readonly = true;
+        self
     }
 
     /// The same node, as long as it is this run of its server (`run_id` of INFO), with another bound on one request.

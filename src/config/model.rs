@@ -224,12 +224,34 @@ pub struct Policy {
     pub mget: Mget,
     /// These keys are never copied.
     pub no_cache: bool,
+    /// Who is asked for what these keys hold.
+    pub read_from: ReadFrom,
     /// Hot copies are renewed before they end.
     pub refresh_ahead: bool,
     /// Whether home keeps string values compressed; false: those that are, are read. None: as `[l3]` says.
     pub compress: Option<bool>,
     /// Files of zstd dictionaries: the first one is for new values, all are for reading.
     pub dictionary: Vec<PathBuf>,
+}
+
+/// Who is read from, where a key has no copies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// Who has the truth.
+    #[default]
+    Master,
+    /// A replica, which may be behind; then there are no copies.
+    Replica,
+}
+
+impl ReadFrom {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Master => "master",
+            Self::Replica => "replica",
+        }
+    }
 }
 
 /// How MGET is answered from copies.

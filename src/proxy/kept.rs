@@ -19,7 +19,7 @@ use crate::tier::policy::Expiry;
 const NOT_NOW: &str =
     "ERR strata: L1 keeps nothing now, because home announces no changes to it (see CACHE HEALTH)";
 const NO_L1: &str = "ERR strata: there is no L1 (l1.enabled = false)";
-const NOT_COPIED: &str = "ERR strata: a policy says no_cache of this key";
+const NOT_COPIED: &str = "ERR strata: a policy keeps copies from this key (no_cache, or read_from = replica)";
 const NOT_KEPT: &str =
     "ERR strata: L1 did not keep the value: it is too large, or the key was changed meanwhile";
 

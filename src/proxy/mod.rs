@@ -31,6 +31,7 @@ mod overheard;
 mod read;
 mod ready;
 mod receiver;
+mod replica;
 mod scripts;
 pub mod slow_log;
 mod spread;
@@ -93,6 +94,8 @@ pub use mget::Mget;
 pub use overheard::Overheard;
 pub use read::Read;
 use receiver::Receiver;
+use replica::ReplicaLanes;
+pub use replica::{FromReplica, Replicated};
 pub use scripts::Scripts;
 use slow_log::SlowLog;
 pub use spread::Walks;
@@ -149,6 +152,8 @@ pub struct Shared {
     pub known_scripts: KnownScripts,
     /// Whether writes of keys in several slots are refused.
     pub strict: bool,
+    /// Replicas, and what is read from them; None: nothing is.
+    pub replicated: Option<Replicated>,
     /// Whose values home keeps compressed; None: nobody's.
     pub packings: Option<Arc<Packings>>,
     /// The workers' doors.
@@ -185,6 +190,8 @@ pub trait Client {
     fn look_up(&self, begins: bool);
     /// When it last had a reply from home.
     fn seen(&self) -> u64;
+    /// Whether it keeps a cache of its own, which what it reads must not be behind.
+    fn tracks(&self) -> bool;
 }
 
 /// Which lane.
@@ -236,6 +243,7 @@ pub struct Proxy {
     this: Weak<Proxy>,
     /// By node.
     lanes: RefCell<Vec<Lanes>>,
+    replica_lanes: ReplicaLanes,
     /// None: home is no cluster.
     ways: Option<Ways>,
     clients: RefCell<HashMap<u64, Rc<dyn Client>>>,
@@ -265,6 +273,7 @@ impl Proxy {
             counters,
             this: this.clone(),
             lanes: RefCell::default(),
+            replica_lanes: ReplicaLanes::default(),
             ways,
             clients: RefCell::default(),
             held: RefCell::default(),
@@ -363,6 +372,7 @@ impl Proxy {
     pub fn tick(&self, now: u64) {
         let lanes: Lanes = self.lanes.borrow().iter().flatten().cloned().collect();
         lanes.iter().for_each(|(_, lane)| lane.tick(now));
+        self.tick_replicas(now);
         self.tick_l2(now);
         self.tick_ways(now);
         self.tick_leases(now);

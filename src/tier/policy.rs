@@ -8,7 +8,7 @@ use foldhash::quality::RandomState;
 use super::flight::Life;
 use super::glob;
 use crate::clock;
-use crate::config::{L1 as L1Config, Mget, Policy as Rule};
+use crate::config::{L1 as L1Config, Mget, Policy as Rule, ReadFrom};
 
 /// Copies that are renewed are so at this share of their life before its end, on the average.
 const AHEAD_SHARE: u64 = 16;
@@ -92,7 +92,13 @@ impl Policies {
 
     /// Whether copies of this key may be kept at all.
     pub fn cacheable(&self, key: &[u8]) -> bool {
-        self.rules.is_empty() || !self.rule(key).is_some_and(|r| r.no_cache)
+        self.rules.is_empty()
+            || !self.rule(key).is_some_and(|r| r.no_cache || r.read_from == ReadFrom::Replica)
+    }
+
+    /// Whether a replica of home may be asked for this key.
+    pub fn from_replica(&self, key: &[u8]) -> bool {
+        self.rule(key).is_some_and(|r| r.read_from == ReadFrom::Replica)
     }
 
     /// Whether an MGET of this key may be put together from copies of different moments.
@@ -222,6 +228,16 @@ mod tests {
         let life = |key: &[u8]| p.l2_life(key, false, Expiry::Never).map(|life| life.as_secs());
         assert_eq!([life(b"never:k"), life(b"long:k"), life(b"k")], [None, Some(900), Some(300)]);
         assert_eq!([&b"never:k"[..], b"long:k", b"k"].map(|key| p.in_l2(key)), [false, true, true]);
+    }
+
+    #[test]
+    fn what_is_read_from_replicas_is_never_copied() {
+        let p =
+            policies(vec![Rule { pattern: "far:*".into(), read_from: ReadFrom::Replica, ..Rule::default() }]);
+        assert_eq!(
+            [&b"far:k"[..], b"k"].map(|key| (p.from_replica(key), p.cacheable(key))),
+            [(true, false), (false, true)]
+        );
     }
 
     #[test]

@@ -158,6 +158,14 @@ impl Proxy {
         }
     }
 
+    /// The same way as it is now.
+    pub(super) fn way_again(&self, way: Way) -> Way {
+        match way.slot {
+            Course::NO_SLOT | Course::HERE => way,
+            slot => self.way_of_slot(way.lane, Some(slot)),
+        }
+    }
+
     /// The way to where a redirection points. None: it cannot be used.
     pub fn way_by(&self, lane: LaneKey, redirect: &Redirect) -> Option<Way> {
         let (Redirect::Moved { slot, to } | Redirect::Ask { slot, to }) = redirect else { return None };

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod compression;
+mod replicas;
 mod values;
 
 use crate::support::{Client, RedisServer, Strata, Value};

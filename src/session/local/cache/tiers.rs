@@ -91,6 +91,8 @@ pub(super) fn home_stats(snapshot: &Snapshot) -> Value {
         ("misses", totals.home_misses.into()),
         ("hit_rate", Value::share(snapshot.home_hit_rate())),
         ("reads", totals.home_reads.into()),
+        ("replica_reads", totals.replica_reads.into()),
+        ("replica_misses", totals.replica_misses.into()),
         ("sets", totals.home_sets.into()),
         ("deletes", totals.home_deletes.into()),
         // It is home: nobody tells it what changed.
