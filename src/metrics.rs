@@ -87,7 +87,8 @@ impl Default for LatencySummary {
 }
 
 impl LatencySummary {
-    fn absorb(&mut self, latency: &Latency) {
+    /// Adds what a block has noted.
+    pub fn absorb(&mut self, latency: &Latency) {
         for (total, bucket) in self.counts.iter_mut().zip(&latency.buckets) {
             *total += bucket.get();
             self.count += bucket.get();

@@ -11,6 +11,7 @@ pub mod facts;
 pub mod guards;
 pub mod health;
 pub mod lane;
+pub mod load;
 pub mod node;
 pub mod password;
 pub mod pool;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::breaker::Breaker;
 use super::connection::{Address, Credentials, Dial, DialError};
+use super::load::Loads;
 use crate::config::Upstream;
 
 /// A node: how to reach it, its breaker and its bounds.
@@ -18,6 +19,8 @@ pub struct Node {
     pub breaker: Breaker,
     /// Bound on one request.
     pub request_timeout: Duration,
+    /// What lanes ask of it.
+    pub load: Loads,
     /// What it is to strata, for the log.
     role: &'static str,
     complained: AtomicBool,
@@ -40,6 +43,7 @@ impl Node {
             breaker: Breaker::new(upstream.backoff_min, upstream.backoff_max),
             request_timeout: upstream.request_timeout,
             role: "home",
+            load: Loads::default(),
             complained: AtomicBool::new(false),
         }
     }
@@ -63,6 +67,7 @@ impl Node {
             breaker: Breaker::new(Duration::from_millis(50), Duration::from_secs(1)),
             request_timeout,
             role: self.role,
+            load: Loads::default(),
             complained: AtomicBool::new(false),
         }
     }

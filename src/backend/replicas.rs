@@ -53,6 +53,11 @@ impl Replica {
 pub struct Replicas(RwLock<Vec<Arc<Replica>>>);
 
 impl Replicas {
+    /// Those that are known.
+    pub fn all(&self) -> Vec<Arc<Replica>> {
+        self.0.read().clone()
+    }
+
     /// One that follows this master; the same for the same `by`, as long as the same ones do. None: none does.
     pub fn pick(&self, master: NodeId, by: u64, now: u64) -> Option<Arc<Replica>> {
         let all = self.0.read();

@@ -158,6 +158,11 @@ impl Proxy {
         }
     }
 
+    /// The way of what is about this key.
+    pub(super) fn way_of_key(&self, lane: LaneKey, key: &[u8]) -> Way {
+        self.way_of_slot(lane, Some(slot(key)))
+    }
+
     /// The same way as it is now.
     pub(super) fn way_again(&self, way: Way) -> Way {
         match way.slot {

@@ -9,6 +9,7 @@ mod over_cluster;
 mod rules;
 mod stampede;
 mod surface;
+mod values;
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{L2Figures, Snapshot, Value, text};
+use super::{L2Figures, NodeFigures, Snapshot, Value, text};
 use crate::backend::health::{Checkup, State};
 use crate::clock;
 use crate::config::Targets;
@@ -111,7 +111,23 @@ pub(super) fn home_stats(snapshot: &Snapshot) -> Value {
         ("decompressed", totals.unpacked.into()),
         ("decompress_cpu_usec", (totals.unpacking_nanos / 1_000).into()),
     ];
-    with_times(pairs, &totals.home_get, &totals.home_set)
+    let Value::Map(mut all) = with_times(pairs, &totals.home_get, &totals.home_set) else {
+        return Value::Nothing;
+    };
+    all.push(("nodes".to_owned(), Value::Map(snapshot.nodes.iter().map(node_stats).collect())));
+    Value::Map(all)
+}
+
+/// What was asked of a server of home, by its address.
+fn node_stats(node: &NodeFigures) -> (String, Value) {
+    let pairs = [
+        ("role", text(node.role)),
+        ("requests", node.load.requests.into()),
+        ("errors", node.load.errors.into()),
+        ("in_flight", node.load.in_flight.into()),
+    ];
+    let counted = pairs.into_iter().map(|(name, value)| (name.to_owned(), value));
+    (node.address.clone(), Value::Map(counted.chain(times("reply", &node.load.latency)).collect()))
 }
 
 /// How many bytes of values one that is kept stands for.
