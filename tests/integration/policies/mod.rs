@@ -1,6 +1,7 @@
 //! What policies say of keys: compression at home, renewal, and where values are kept.
 
 mod ahead;
+mod compressed_cluster;
 mod compression;
 mod replicas;
 mod values;
