@@ -51,7 +51,7 @@ pub(in crate::session) fn compose(context: &Context, home: &[u8], with_strata: b
 
 /// What Redis says of its clients, of strata's: to home strata itself is a few clients. And what clients are connected
 /// to, whatever home is.
-fn figures(context: &Context) -> [(&'static [u8], String); 8] {
+fn figures(context: &Context) -> [(&'static [u8], String); 9] {
     let shared = &context.proxy.shared;
     let (keys, items, prefixes) = shared.listeners.figures();
     let clients = context.clients.list();
@@ -66,6 +66,8 @@ fn figures(context: &Context) -> [(&'static [u8], String); 8] {
         (b"tracking_total_items:", items.to_string()),
         (b"tracking_total_prefixes:", prefixes.to_string()),
         (b"redis_mode:", cluster::mode(facade).to_owned()),
+        // Valkey's name for it.
+        (b"server_mode:", cluster::mode(facade).to_owned()),
         (b"cluster_enabled:", u8::from(facade).to_string()),
     ]
 }

@@ -319,9 +319,9 @@ impl Talk {
         self.heard()?;
         self.waiting[speaker] = false;
         self.settle_waiting();
-        let expected = self.reference.subscribed()?;
-        let mut got = Vec::new();
+        let (mut expected, mut got) = (Vec::new(), Vec::new());
         let gone = wait_until(self.patience, || {
+            expected = self.reference.subscribed().unwrap_or_default();
             got = self.target.subscribed().unwrap_or_default();
             got == expected
         });
@@ -340,17 +340,21 @@ impl Talk {
         Ok(Ok(()))
     }
 
-    /// Returns once as many wait at home as at the bare server.
+    /// Returns once as many wait at either server as should: neither sees at once that a client has gone.
     fn settle_waiting(&mut self) {
-        let expected = waiting_at(&mut self.reference.aside).expect("redis answers");
-        let settled = wait_until(LONG, || waiting_at(&mut self.home).is_ok_and(|now| now == expected));
+        let due = self.waiting.iter().filter(|waits| **waits).count();
+        let mut servers = [&mut self.reference.aside, &mut self.home];
+        let settled = wait_until(LONG, || {
+            let seen = servers.each_mut().map(|server| waiting_at(server).unwrap_or_default());
+            seen.iter().all(|seen| *seen == format!("blocked_clients:{due}\r").as_bytes())
+        });
         if !settled {
             let list = |client: &mut Client| {
                 let list = client.call(&["CLIENT", "LIST"]).expect("a server says who is there");
                 String::from_utf8_lossy(list.bytes().unwrap_or_default()).into_owned()
             };
             panic!(
-                "{expected:?} wait at the bare server:\n{}at home:\n{}at strata:\n{}",
+                "{due} should wait; at the bare server:\n{}at home:\n{}at strata:\n{}",
                 list(&mut self.reference.aside),
                 list(&mut self.home),
                 list(&mut self.target.aside)

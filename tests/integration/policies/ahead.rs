@@ -22,16 +22,21 @@ fn who_reads_all_the_time_never_waits_for_home() {
     assert!(warm, "the copy never answers");
     let count = |client: &mut _| [statistic(client, "l1", "misses"), statistic(client, "l1", "renewed")];
     let [misses, renewed] = count(&mut client);
-    let end = Instant::now() + Duration::from_secs(3);
-    while Instant::now() < end {
-        assert_eq!(call(&mut client, "GET hot:a"), bulk("v"));
-        thread::sleep(Duration::from_micros(500));
-    }
-    let [missed, renewals] = count(&mut client);
+    let begin = Instant::now();
+    let renewed_often = crate::support::wait_until(Duration::from_secs(60), || {
+        let end = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < end {
+            assert_eq!(call(&mut client, "GET hot:a"), bulk("v"));
+            thread::sleep(Duration::from_micros(500));
+        }
+        count(&mut client)[1] - renewed >= 8
+    });
+    assert!(renewed_often, "copies that live 400 ms are hardly ever renewed");
+    let (elapsed, [missed, renewals]) = (begin.elapsed(), count(&mut client));
     let renewals = renewals - renewed;
     // A machine that stands still for long enough lets a copy end.
-    assert!(missed - misses <= 2, "{} misses", missed - misses);
-    assert!((5..=30).contains(&renewals), "{renewals} renewals in 3 s of copies that live 400 ms");
+    assert!(missed - misses <= renewals / 2, "{} misses, {renewals} renewals", missed - misses);
+    assert!(renewals as u128 <= elapsed.as_millis() / 100, "{renewals} renewals in {elapsed:?}");
     // What is renewed is as true as any copy.
     home.connect().call(&["SET", "hot:a", "w"]).expect("home answers");
     let seen =

@@ -1,7 +1,7 @@
 //! Rules that change while clients are there: what was queued, who is subscribed, and the password of home.
 
 use super::{LONG, Stage, call, ok, raw, replies};
-use crate::support::{Client, Endpoint, Value, wait_until};
+use crate::support::{Client, Endpoint, Value, is_redis_7_0, skip, wait_until};
 
 const PASS: &[(&str, &str)] = &[("server.admin_commands", "pass"), ("server.workers", "2")];
 
@@ -20,6 +20,9 @@ fn denials(admin: &mut Client) -> Vec<String> {
 
 #[test]
 fn what_was_queued_is_asked_about_again_at_exec() {
+    if !is_redis_7_0() {
+        return skip("denials word for word");
+    }
     let stage = Stage::new(&[("u", "on nopass ~* &* +@all"), ("admin", "on nopass ~* &* +@all")], PASS);
     for change in [
         "-set",
@@ -79,10 +82,7 @@ fn a_queue_that_is_still_allowed_goes_on_as_it_was() {
         let mut admin = Client::connect(&endpoint).unwrap();
         let mut client = Client::connect(&endpoint).unwrap();
         let seen = ["AUTH u x", "WATCH a", "MULTI", "INCR a", "GET b", "INCR a"].map(|c| raw(&mut client, c));
-        assert_eq!(
-            seen[4],
-            "-NOPERM this user has no permissions to access one of the keys used as arguments\r\n"
-        );
+        assert!(seen[4].starts_with("-NOPERM "), "{}", seen[4]);
         call(&mut admin, "ACL SETUSER u +get");
         assert!(raw(&mut client, "EXEC").starts_with("-EXECABORT "));
         for command in ["WATCH a", "MULTI", "INCR a"] {
