@@ -96,6 +96,17 @@ impl LatencySummary {
         self.sum += latency.sum.get();
     }
 
+    /// What was noted after `before` was taken of the same blocks.
+    pub fn since(&self, before: &Self) -> Self {
+        let mut since = self.clone();
+        for (count, before) in since.counts.iter_mut().zip(&before.counts) {
+            *count = count.saturating_sub(*before);
+        }
+        since.count = since.counts.iter().sum();
+        since.sum = self.sum.saturating_sub(before.sum);
+        since
+    }
+
     /// Mean in nanoseconds, 0 without events.
     pub fn mean(&self) -> u64 {
         self.sum.checked_div(self.count).unwrap_or(0)

@@ -6,6 +6,7 @@ mod copies;
 mod faults;
 mod late;
 mod over_cluster;
+mod pace;
 mod rules;
 mod stampede;
 mod surface;
