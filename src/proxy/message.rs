@@ -1,9 +1,13 @@
 //! What comes to a worker by its inbox.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::backend::subscriptions::{Batch, Space};
 use crate::tier::flight::Waiter;
@@ -46,4 +50,43 @@ pub struct Revoked {
     pub may: Box<May>,
     /// Dropped by every worker that has cut its clients.
     pub done: tokio::sync::mpsc::Sender<()>,
+}
+
+/// What has come to a worker and was not looked at yet.
+pub struct Inbox {
+    door: RefCell<UnboundedReceiver<Message>>,
+    /// What came before anything that is still at the door, and is no notice.
+    aside: RefCell<VecDeque<Message>>,
+}
+
+impl Inbox {
+    /// Messages come by this door.
+    pub fn new(door: UnboundedReceiver<Message>) -> Self {
+        Inbox { door: RefCell::new(door), aside: RefCell::default() }
+    }
+
+    /// Waits for the next message; None: nobody can send any more.
+    pub async fn next(&self) -> Option<Message> {
+        if let Some(message) = self.aside.borrow_mut().pop_front() {
+            return Some(message);
+        }
+        poll_fn(|cx| self.door.borrow_mut().poll_recv(cx)).await
+    }
+
+    /// The next message, if it is there.
+    pub fn take(&self) -> Option<Message> {
+        let first = self.aside.borrow_mut().pop_front();
+        first.or_else(|| self.door.borrow_mut().try_recv().ok())
+    }
+
+    /// The next notices, out of turn.
+    pub fn take_notices(&self) -> Option<Vec<(u64, Notice)>> {
+        while let Ok(message) = self.door.borrow_mut().try_recv() {
+            match message {
+                Message::Notices(notices) => return Some(notices),
+                other => self.aside.borrow_mut().push_back(other),
+            }
+        }
+        None
+    }
 }

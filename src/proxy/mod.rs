@@ -89,7 +89,7 @@ use known_scripts::LoadedScripts;
 use lanes::Lanes;
 use lease::Leases;
 pub use lease::{Farewell, Follow, Own, turns};
-pub use message::{May, Message, Revoked};
+pub use message::{Inbox, May, Message, Revoked};
 pub use mget::Mget;
 pub use overheard::Overheard;
 pub use read::Read;

@@ -20,7 +20,7 @@ use crate::backend::node::Node;
 use crate::backend::subscriptions::{Batch, Link};
 use crate::clock;
 use crate::config::Config;
-use crate::proxy::{Message, Proxy, Shared, l2};
+use crate::proxy::{Inbox, Message, Proxy, Shared, l2};
 use crate::session::clients::{ClientInfo, Clients, Mark};
 use crate::session::{Context, Scratch, serve};
 
@@ -101,6 +101,7 @@ fn work(
         config,
         scratch: RefCell::new(Scratch::default()),
         draining: Cell::new(false),
+        inbox: Inbox::new(inbox),
     });
     let tasks = LocalSet::new();
     if index == 0 {
@@ -123,26 +124,26 @@ fn work(
         tasks.spawn_local(link.run());
     }
     // As a task of its own: what is blocked on is polled at every turn of the set.
-    let attending = tasks.spawn_local(attend(context, inbox));
+    let attending = tasks.spawn_local(attend(context));
     if let Err(e) = tasks.block_on(&runtime, attending) {
         tracing::error!("worker {index} failed: {e}");
     }
 }
 
-async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
+async fn attend(context: Rc<Context>) {
     let confirmed = context.proxy.shared.guards.listen();
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            message = inbox.recv() => match message {
+            message = context.inbox.next() => match message {
                 None => return,
                 Some(message) => receive(&context, message).await,
             },
-            () = confirmed.notified() => release(&context, &mut inbox).await,
+            () = confirmed.notified() => release(&context).await,
             _ = ticks.tick() => {
                 // Those, too, whose confirmations will not come.
-                release(&context, &mut inbox).await;
+                release(&context).await;
                 let now = clock::now();
                 context.proxy.tick(now);
                 context.proxy.shared.expire_coverage();
@@ -163,9 +164,9 @@ async fn attend(context: Rc<Context>, mut inbox: UnboundedReceiver<Message>) {
 
 /// Releases replies that wait for confirmations: behind what was announced before these, which is in the inbox when they
 /// have come. What is confirmed while the inbox is read has to wait for the next time.
-async fn release(context: &Rc<Context>, inbox: &mut UnboundedReceiver<Message>) {
+async fn release(context: &Rc<Context>) {
     let confirmed = context.proxy.take_confirmed(clock::now());
-    while let Ok(message) = inbox.try_recv() {
+    while let Some(message) = context.inbox.take() {
         receive(context, message).await;
     }
     context.proxy.release_confirmed(confirmed, clock::now());
@@ -186,13 +187,7 @@ async fn receive(context: &Rc<Context>, message: Message) {
     match message {
         Message::Heard(batch) => hear(context, batch).await,
         Message::Answer(waiters, reply) => context.proxy.answer(waiters, &reply, clock::now()),
-        Message::Notices(notices) => {
-            for (session, notice) in notices {
-                if let Some(client) = context.proxy.session(session) {
-                    client.notice(&notice);
-                }
-            }
-        }
+        Message::Notices(notices) => context.pass_on(notices),
         Message::Push(session, bytes) => {
             if let Some(client) = context.proxy.session(session) {
                 client.push(&bytes);

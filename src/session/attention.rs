@@ -34,6 +34,12 @@ impl Session {
 
     /// Looks, before a group of commands, whether something of the process concerns every session.
     pub(super) fn look_around(&mut self) {
+        // Whoever changed something has had his answer by now: as by Redis, this client hears of it before its next.
+        if self.core.tracking.get().is_some() {
+            while let Some(notices) = self.context.inbox.take_notices() {
+                self.context.pass_on(notices);
+            }
+        }
         let watch = &self.context.proxy.shared.watch;
         self.alert = watch.any() || self.monitoring;
         self.one_by_one = self.hurried || self.alert && watch.has(Reason::Pause);

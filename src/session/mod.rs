@@ -40,8 +40,9 @@ use tokio::net::TcpStream;
 
 use crate::acl::Users;
 use crate::config::Config;
-use crate::proxy::{Client, LaneKey, Message, Proxy, Revoked};
+use crate::proxy::{Client, Inbox, LaneKey, Message, Proxy, Revoked};
 use crate::resp::{Limits, Proto, RequestParser};
+use crate::tier::listeners::Notice;
 use access::Access;
 use clients::{ClientInfo, Clients};
 use elsewhere::Elsewhere;
@@ -71,9 +72,20 @@ pub struct Context {
     pub scratch: RefCell<Scratch>,
     /// The worker finishes: idle sessions end.
     pub draining: Cell<bool>,
+    /// What the worker has been told.
+    pub inbox: Inbox,
 }
 
 impl Context {
+    /// Tells sessions of this worker what changed.
+    pub fn pass_on(&self, notices: Vec<(u64, Notice)>) {
+        for (session, notice) in notices {
+            if let Some(client) = self.proxy.session(session) {
+                client.notice(&notice);
+            }
+        }
+    }
+
     /// Ends this worker's clients that hear what their user may no longer hear.
     pub fn cut_revoked(&self, revoked: &Revoked) {
         for client in self.clients.list().iter().filter(|client| client.worker == self.proxy.worker) {

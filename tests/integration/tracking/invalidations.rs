@@ -1,6 +1,6 @@
 //! What a client that tracks is told, and when, beside a bare server.
 
-use super::{Pair, bulk, call, connect, frames, raw, resp3, surplus};
+use super::{Pair, bulk, call, connect, frames, invalidation, raw, resp3, surplus};
 use crate::support::{Client, Endpoint, Value};
 
 /// A client that tracks with these options, and another that writes.
@@ -154,6 +154,24 @@ fn own_writes_are_told_behind_their_replies() {
         seen.extend(surplus(&mut client));
         seen
     });
+}
+
+/// Whichever worker is whose: all have the announcement before the writer has its reply.
+#[test]
+fn what_was_acknowledged_is_told_before_the_next_reply() {
+    let pair = Pair::start();
+    let endpoint = pair.strata.endpoint();
+    let mut listeners: Vec<Client> = ["", "BCAST", "", "BCAST"].map(|how| two(&endpoint, how).0).into();
+    let mut writer = connect(&endpoint);
+    for round in 0..500 {
+        listeners.iter_mut().for_each(|client| drop(call(client, "GET k")));
+        call(&mut writer, "INCR k");
+        for client in &mut listeners {
+            client.send_raw(&crate::support::encode(&["PING"])).unwrap();
+            let seen = [client.read().unwrap(), client.read().unwrap()];
+            assert_eq!(seen, [invalidation(&["k"]), Value::Simple("PONG".into())], "round {round}");
+        }
+    }
 }
 
 #[test]
