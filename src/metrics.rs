@@ -4,6 +4,8 @@
 //! cache line shared with another writer). [`Metrics`] sums the blocks and is a `prometheus` collector, so the
 //! registry, STATS and INFO read the same numbers.
 
+mod latency;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -11,6 +13,8 @@ use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts};
+
+pub use latency::{Latency, LatencySummary};
 
 /// A number with one writing thread and any number of readers.
 #[derive(Debug, Default)]
@@ -30,87 +34,6 @@ impl Count {
     /// The value now.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
-    }
-}
-
-/// Buckets of [`Latency`]: four a power of two, from 64 ns to about 70 s.
-const BUCKETS: usize = 124;
-
-/// A latency distribution with a relative error of at most 19 %.
-#[derive(Debug)]
-pub struct Latency {
-    buckets: [Count; BUCKETS],
-    sum: Count,
-}
-
-impl Default for Latency {
-    fn default() -> Self {
-        Latency { buckets: [const { Count(AtomicU64::new(0)) }; BUCKETS], sum: Count::default() }
-    }
-}
-
-fn bucket_of(nanos: u64) -> usize {
-    let n = nanos.max(64);
-    let log = 63 - n.leading_zeros() as usize;
-    let quarter = (n >> (log - 2)) as usize & 3;
-    ((log - 6) * 4 + quarter).min(BUCKETS - 1)
-}
-
-/// The largest duration that falls into a bucket, in nanoseconds.
-fn upper_bound(bucket: usize) -> u64 {
-    let (log, quarter) = (bucket / 4 + 6, (bucket % 4) as u64);
-    (1u64 << log) + (quarter + 1) * (1u64 << (log - 2))
-}
-
-impl Latency {
-    /// Notes `times` events of `nanos` each.
-    pub fn record(&self, nanos: u64, times: u64) {
-        self.buckets[bucket_of(nanos)].add(times);
-        self.sum.add(nanos.saturating_mul(times));
-    }
-}
-
-/// A sum of [`Latency`] blocks: what an operator reads.
-#[derive(Debug, Clone)]
-pub struct LatencySummary {
-    counts: [u64; BUCKETS],
-    /// Events noted.
-    pub count: u64,
-    /// Sum of all durations in nanoseconds.
-    pub sum: u64,
-}
-
-impl Default for LatencySummary {
-    fn default() -> Self {
-        LatencySummary { counts: [0; BUCKETS], count: 0, sum: 0 }
-    }
-}
-
-impl LatencySummary {
-    fn absorb(&mut self, latency: &Latency) {
-        for (total, bucket) in self.counts.iter_mut().zip(&latency.buckets) {
-            *total += bucket.get();
-            self.count += bucket.get();
-        }
-        self.sum += latency.sum.get();
-    }
-
-    /// Mean in nanoseconds, 0 without events.
-    pub fn mean(&self) -> u64 {
-        self.sum.checked_div(self.count).unwrap_or(0)
-    }
-
-    /// The duration in nanoseconds that a share `q` (0 to 1) of the events did not exceed.
-    pub fn quantile(&self, q: f64) -> u64 {
-        let wanted = (self.count as f64 * q).ceil() as u64;
-        let mut seen = 0;
-        for (bucket, count) in self.counts.iter().enumerate() {
-            seen += count;
-            if seen >= wanted && seen > 0 {
-                return upper_bound(bucket);
-            }
-        }
-        0
     }
 }
 
@@ -229,6 +152,10 @@ counters! {
     home_hits => "home", "hits";
     /// Reads that home answered with "absent".
     home_misses => "home", "misses";
+    /// Reads that a replica answered.
+    replica_reads => "home", "replica_reads";
+    /// Reads that policies leave to replicas, and that the master had to answer.
+    replica_misses => "home", "replica_misses";
     /// Commands that write, sent home.
     home_sets => "home", "sets";
     /// Of these, commands that delete.
@@ -355,15 +282,6 @@ impl Collector for Exporter {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn buckets_hold_what_they_say() {
-        for nanos in [0u64, 64, 79, 80, 1_000, 123_456, 1_000_000_000, 60_000_000_000] {
-            let bound = upper_bound(bucket_of(nanos));
-            assert!(bound > nanos, "{nanos} is above its bucket's bound {bound}");
-            assert!(bound as f64 <= nanos.max(64) as f64 * 1.26, "{nanos} is far below {bound}");
-        }
-    }
 
     #[test]
     fn sums_are_over_all_blocks() {

@@ -28,7 +28,8 @@ use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use model::{
-    AdminCommands, Cluster, Config, Eviction, HitRates, L1, Latencies, Mget, Policy, Server, Targets, User,
+    AdminCommands, Cluster, Config, Eviction, HitRates, L1, Latencies, Mget, Policy, ReadFrom, Server,
+    Targets, Tier, User,
 };
 pub use secret::{MASK, Rules, Secret, mask_url};
 pub use tiers::{Compression, Endpoint, HostPort, Identity, L2, L3, Tls, Topology, Upstream};

@@ -32,7 +32,7 @@ mod overheard;
 mod read;
 mod ready;
 mod receiver;
-mod replicas;
+mod replica;
 mod scripts;
 pub mod slow_log;
 mod spread;
@@ -41,6 +41,7 @@ mod ticket;
 mod touch;
 mod transaction;
 mod unpacked;
+mod wait;
 pub mod watch;
 
 use std::cell::{Cell, RefCell};
@@ -96,6 +97,8 @@ pub use mget::Mget;
 pub use overheard::Overheard;
 pub use read::Read;
 use receiver::Receiver;
+use replica::ReplicaLanes;
+pub use replica::{FromReplica, Replicated};
 pub use scripts::Scripts;
 use slow_log::SlowLog;
 pub use spread::Walks;
@@ -152,6 +155,8 @@ pub struct Shared {
     pub known_scripts: KnownScripts,
     /// Whether writes of keys in several slots are refused.
     pub strict: bool,
+    /// Replicas, and what is read from them; None: nothing is.
+    pub replicated: Option<Replicated>,
     /// Whose values home keeps compressed; None: nobody's.
     pub packings: Option<Arc<Packings>>,
     /// The workers' doors.
@@ -188,6 +193,8 @@ pub trait Client {
     fn look_up(&self, begins: bool);
     /// When it last had a reply from home.
     fn seen(&self) -> u64;
+    /// Whether it keeps a cache of its own, which what it reads must not be behind.
+    fn tracks(&self) -> bool;
 }
 
 /// Which lane.
@@ -250,6 +257,7 @@ pub struct Proxy {
     lanes: RefCell<Vec<Lanes>>,
     /// Sessions that have lanes for themselves.
     keepers: RefCell<HashSet<u64>>,
+    replica_lanes: ReplicaLanes,
     /// None: home is no cluster.
     ways: Option<Ways>,
     clients: RefCell<HashMap<u64, Rc<dyn Client>>>,
@@ -280,6 +288,7 @@ impl Proxy {
             this: this.clone(),
             lanes: RefCell::default(),
             keepers: RefCell::default(),
+            replica_lanes: ReplicaLanes::default(),
             ways,
             clients: RefCell::default(),
             held: RefCell::default(),
@@ -379,6 +388,7 @@ impl Proxy {
         let lanes: Lanes = self.lanes.borrow().iter().flatten().cloned().collect();
         lanes.iter().for_each(|(_, lane)| lane.tick(now));
         self.end_left_lanes();
+        self.tick_replicas(now);
         self.tick_l2(now);
         self.tick_ways(now);
         self.tick_leases(now);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::batch::Tally;
 use super::elsewhere::Elsewhere;
-use super::inside::Working;
+use super::inside::{Plainly, Working};
 use super::queue::Queue;
 use super::replies::Shape;
 use super::socket::poll_into;
@@ -322,7 +322,7 @@ enum Next {
     Done,
     Answered(Rc<Own>),
     Elsewhere(Rc<Own>),
-    Worked(Bytes),
+    Worked(Plainly),
 }
 
 impl<T> Task<T> {

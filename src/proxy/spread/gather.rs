@@ -256,4 +256,8 @@ impl Client for Gather {
     fn seen(&self) -> u64 {
         self.client.seen()
     }
+
+    fn tracks(&self) -> bool {
+        self.client.tracks()
+    }
 }

@@ -3,6 +3,7 @@
 mod copies;
 mod failover;
 mod leases;
+mod load;
 mod members;
 mod messages;
 mod moving;
