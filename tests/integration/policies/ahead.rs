@@ -35,7 +35,7 @@ fn who_reads_all_the_time_never_waits_for_home() {
     let (elapsed, [missed, renewals]) = (begin.elapsed(), count(&mut client));
     let renewals = renewals - renewed;
     // A machine that stands still for long enough lets a copy end.
-    assert!(missed - misses <= renewals / 2, "{} misses, {renewals} renewals", missed - misses);
+    assert!(missed - misses <= renewals, "{} misses, {renewals} renewals", missed - misses);
     assert!(renewals as u128 <= elapsed.as_millis() / 500, "{renewals} renewals in {elapsed:?}");
     // What is renewed is as true as any copy.
     home.connect().call(&["SET", "hot:a", "w"]).expect("home answers");
