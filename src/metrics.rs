@@ -4,6 +4,8 @@
 //! cache line shared with another writer). [`Metrics`] sums the blocks and is a `prometheus` collector, so the
 //! registry, STATS and INFO read the same numbers.
 
+mod latency;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -11,8 +13,6 @@ use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts};
-
-mod latency;
 
 pub use latency::{Latency, LatencySummary};
 
@@ -156,6 +156,10 @@ counters! {
     home_hits => "home", "hits";
     /// Reads that home answered with "absent".
     home_misses => "home", "misses";
+    /// Reads that a replica answered.
+    replica_reads => "home", "replica_reads";
+    /// Reads that policies leave to replicas, and that the master had to answer.
+    replica_misses => "home", "replica_misses";
     /// Commands that write, sent home.
     home_sets => "home", "sets";
     /// Of these, commands that delete.

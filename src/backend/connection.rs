@@ -101,6 +101,8 @@ pub struct Dial {
     pub timeout: Duration,
     /// The one run of a server (`run_id` of INFO) that is meant; None: whichever answers.
     pub run: Option<Arc<str>>,
+    /// It is a replica in a cluster, and is to answer reads as what it is.
+    pub readonly: bool,
 }
 
 /// What a connection is to be.
@@ -214,6 +216,9 @@ impl Dial {
         let mut control = Control::new(stream);
         let greeted = control.greet(&self.credentials, opening).await;
         greeted.inspect_err(|error| self.credentials.password.review(error))?;
+        if self.readonly {
+            control.demand(&[b"READONLY"]).await?;
+        }
         if let Some(run) = &self.run {
             control.demand_run(run).await?;
         }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::connection::{Address, Credentials, Dial, DialError};
+use super::load::Loads;
 use crate::breaker::Breaker;
 use crate::config::Upstream;
 
@@ -18,6 +19,8 @@ pub struct Node {
     pub breaker: Breaker,
     /// Bound on one request.
     pub request_timeout: Duration,
+    /// What lanes ask of it.
+    pub load: Loads,
     /// What it is to strata, for the log.
     role: &'static str,
     complained: AtomicBool,
@@ -30,10 +33,17 @@ impl Node {
             Credentials { username: upstream.username.clone(), password: upstream.password.clone().into() };
         Node {
             section: upstream.section,
-            dial: Dial { address, credentials, timeout: upstream.connect_timeout, run: None },
+            dial: Dial {
+                address,
+                credentials,
+                timeout: upstream.connect_timeout,
+                run: None,
+                readonly: false,
+            },
             breaker: Breaker::new(upstream.backoff_min, upstream.backoff_max),
             request_timeout: upstream.request_timeout,
             role: "home",
+            load: Loads::default(),
             complained: AtomicBool::new(false),
         }
     }
@@ -41,6 +51,12 @@ impl Node {
     /// The node, called so in the log.
     pub fn called(self, role: &'static str) -> Self {
         Node { role, ..self }
+    }
+
+    /// The node as a replica in a cluster, which answers only who says that replicas are good enough.
+    pub fn for_reading(mut self) -> Self {
+        self.dial.readonly = true;
+        self
     }
 
     /// The same node, as long as it is this run of its server (`run_id` of INFO), with another bound on one request.
@@ -51,6 +67,7 @@ impl Node {
             breaker: Breaker::new(Duration::from_millis(50), Duration::from_secs(1)),
             request_timeout,
             role: self.role,
+            load: Loads::default(),
             complained: AtomicBool::new(false),
         }
     }

@@ -32,7 +32,8 @@ use std::path::{Path, PathBuf};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use l4::{Columns, L4, Reply, Rows, Source, Watch};
 pub use model::{
-    AdminCommands, Cluster, Config, Eviction, HitRates, L1, Latencies, Mget, Policy, Server, Targets, User,
+    AdminCommands, Cluster, Config, Eviction, HitRates, L1, Latencies, Mget, Policy, ReadFrom, Server,
+    Targets, Tier, User,
 };
 pub use pattern::{MAX_PARTS, Pattern};
 pub use secret::{MASK, Rules, Secret, mask_url};

@@ -227,12 +227,66 @@ pub struct Policy {
     pub mget: Mget,
     /// These keys are never copied.
     pub no_cache: bool,
+    /// The deepest tier that keeps what strata itself puts somewhere; what clients write is home's.
+    pub tier: Tier,
+    /// Who is asked for what these keys hold.
+    pub read_from: ReadFrom,
     /// Hot copies are renewed before they end.
     pub refresh_ahead: bool,
     /// Whether home keeps string values compressed; false: those that are, are read. None: as `[l3]` says.
     pub compress: Option<bool>,
     /// Files of zstd dictionaries: the first one is for new values, all are for reading.
     pub dictionary: Vec<PathBuf>,
+}
+
+/// A tier, the deepest last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// The memory of the process.
+    L1,
+    /// The Redis of the node; home, where there is no L3.
+    L2,
+    /// Home, whichever it is.
+    #[default]
+    L3,
+}
+
+impl Tier {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::L1 => "l1",
+            Self::L2 => "l2",
+            Self::L3 => "l3",
+        }
+    }
+
+    /// The tier of this name, in any case.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        [Self::L1, Self::L2, Self::L3]
+            .into_iter()
+            .find(|tier| name.eq_ignore_ascii_case(tier.name().as_bytes()))
+    }
+}
+
+/// Who is read from, where a key has no copies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// Who has the truth.
+    #[default]
+    Master,
+    /// A replica, which may be behind; then there are no copies.
+    Replica,
+}
+
+impl ReadFrom {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Master => "master",
+            Self::Replica => "replica",
+        }
+    }
 }
 
 /// How MGET is answered from copies.

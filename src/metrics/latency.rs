@@ -1,4 +1,4 @@
-//! Latencies: noted in buckets, and summed for who reads.
+//! How long something takes, as a distribution that one thread notes and any may read.
 
 use super::Count;
 
@@ -63,7 +63,8 @@ impl Default for LatencySummary {
 }
 
 impl LatencySummary {
-    pub(super) fn absorb(&mut self, latency: &Latency) {
+    /// Adds what a block has noted.
+    pub fn absorb(&mut self, latency: &Latency) {
         for (total, bucket) in self.counts.iter_mut().zip(&latency.buckets) {
             *total += bucket.get();
             self.count += bucket.get();
@@ -76,6 +77,17 @@ impl LatencySummary {
         self.counts.iter_mut().zip(&other.counts).for_each(|(total, count)| *total += count);
         self.count += other.count;
         self.sum += other.sum;
+    }
+
+    /// What was noted after `before` was taken of the same blocks.
+    pub fn since(&self, before: &Self) -> Self {
+        let mut since = self.clone();
+        for (count, before) in since.counts.iter_mut().zip(&before.counts) {
+            *count = count.saturating_sub(*before);
+        }
+        since.count = since.counts.iter().sum();
+        since.sum = self.sum.saturating_sub(before.sum);
+        since
     }
 
     /// Mean in nanoseconds, 0 without events.
@@ -119,5 +131,21 @@ mod tests {
         sum.merge(&b.summary());
         assert_eq!((sum.count, sum.sum), (10, 1_009_000));
         assert!((1_000_000..1_300_000).contains(&sum.quantile(0.99)));
+    }
+
+    #[test]
+    fn what_was_noted_before_is_taken_out() {
+        let latency = Latency::default();
+        let summary = || {
+            let mut summary = LatencySummary::default();
+            summary.absorb(&latency);
+            summary
+        };
+        latency.record(1_000, 10);
+        let before = summary();
+        latency.record(1_000_000, 3);
+        let since = summary().since(&before);
+        assert_eq!((since.count, since.mean()), (3, 1_000_000));
+        assert!(since.quantile(0.01) >= 1_000_000);
     }
 }

@@ -51,6 +51,14 @@ impl Counting {
         })
     }
 
+    /// The shard channel that it is about.
+    fn shard(&self) -> Option<&[u8]> {
+        match self {
+            Counting::Received(Space::Shards, channel) => Some(channel),
+            _ => None,
+        }
+    }
+
     /// Bytes it takes.
     pub(super) fn size(&self) -> usize {
         let named = match self {
@@ -82,7 +90,7 @@ impl Counted {
             }
         };
         match proxy.counted(&what, reply) {
-            (reply, true) => proxy.after_messages(client, slot, reply.into_bytes()),
+            (reply, true) => proxy.after_messages(client, slot, reply.into_bytes(), what.shard()),
             (reply, false) => client.deliver(slot, reply, now),
         }
     }
@@ -109,7 +117,7 @@ impl Proxy {
             }
             Counting::Patterns => {
                 let unknown = register.unknown_at_home(Space::Patterns).len();
-                Reply::Owned(corrected(reply.bytes(), 0, unknown))
+                Reply::Owned(corrected(reply.bytes(), register.patterns_again(), unknown))
             }
         };
         (counted, false)

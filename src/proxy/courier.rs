@@ -50,6 +50,10 @@ impl Client for Courier {
     fn close(&self) {}
     fn wake(&self) {}
     fn look_up(&self, _begins: bool) {}
+    // Nobody keeps what it brings.
+    fn tracks(&self) -> bool {
+        false
+    }
     // Whatever there was.
     fn seen(&self) -> u64 {
         clock::now()

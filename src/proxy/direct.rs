@@ -64,6 +64,7 @@ impl Proxy {
 
     /// The same by this way.
     pub fn direct_by(self: &Rc<Self>, ask: &Ask<'_>, way: Way, effect: Effect, keys: &[KeyRef]) {
+        let replica = self.replica_for(ask, way, effect, keys);
         let copies = self.fenced_copies();
         let keys = match copies {
             Some(copies) if effect != Effect::None => {
@@ -108,9 +109,10 @@ impl Proxy {
         }
         let counted = if effect == Effect::None { Counted::of(self, ask) } else { None };
         let ticket = counted.map_or(Ticket::Direct(direct), Ticket::Counted);
-        match ask.own {
-            Some(own) if own.takes(way) => own.send(&outgoing.raw, 0, ticket, ask.now),
-            _ => self.send(way, &outgoing.raw, ticket, ask.now),
+        match (ask.own, replica) {
+            (Some(own), _) if own.takes(way) => own.send(&outgoing.raw, 0, ticket, ask.now),
+            (_, Some(lane)) => self.send_to_replica(&lane, way, &outgoing.raw, ticket, ask.now),
+            (_, None) => self.send(way, &outgoing.raw, ticket, ask.now),
         }
         if ask.lane.scripts {
             self.note_scripts();
@@ -181,6 +183,11 @@ impl Direct {
 
     pub(super) fn goes_elsewhere(&self, redirect: &Redirect) -> bool {
         self.client.goes_elsewhere(self.slot, redirect)
+    }
+
+    /// It goes another way than was thought.
+    pub(super) fn turn(&mut self, way: Way) {
+        self.way = way;
     }
 
     pub(super) fn strayed(&mut self) {

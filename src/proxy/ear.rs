@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::lease::Own;
-use super::{Client, LaneKey, Proxy, Purpose};
+use super::{Client, LaneKey, Proxy, Purpose, Way};
 use crate::clock;
 use crate::resp::{Proto, reply};
 use crate::tier::listeners::Notice;
@@ -30,7 +30,10 @@ pub struct Tracked {
 /// The connection by which home says what others change.
 pub struct Ear {
     own: Rc<Own>,
-    tracked: Tracked,
+    /// Home's number of the connection that it tracks for.
+    number: i64,
+    /// Whether that one is not lost yet.
+    lives: Box<dyn Fn() -> bool>,
     /// When the last answered probe was sent: what was acknowledged before has been heard.
     proven: u64,
 }
@@ -47,18 +50,9 @@ impl Proxy {
         lane: LaneKey,
         options: &[&[u8]],
     ) -> Result<(Tracked, Ear), String> {
-        let hears = LaneKey { proto: Proto::Resp3, ..lane };
-        let ear = self.lease(Purpose::Track, self.way_of_slot(hears, None), true).await?;
+        let ear = self.lease_ear(client, self.way_of_slot(lane, None)).await?;
         let own = self.lease(Purpose::Track, self.way_of_slot(lane, None), false).await?;
-        ear.spoil();
         own.spoil();
-        let told = Rc::downgrade(client);
-        ear.lane().on_push(Rc::new(move |push| {
-            if let (Some(client), Some(notice)) = (told.upgrade(), notice(push)) {
-                client.notice(&notice);
-            }
-            true
-        }));
         // Its client knows nothing of the ear.
         own.lane().on_push(Rc::new(|push| {
             reply::elements(push).next().and_then(reply::bulk) == Some(b"tracking-redir-broken")
@@ -66,7 +60,28 @@ impl Proxy {
         let proven = clock::now();
         let tracked = Tracked { own, lane, ear: ear.tag().id };
         self.track(&tracked, options).await?;
-        Ok((tracked.clone(), Ear { own: ear, tracked, proven }))
+        let by = tracked.own.clone();
+        let number = by.tag().id;
+        Ok((tracked, Ear::new(ear, number, Box::new(move || !by.is_gone()), proven)))
+    }
+
+    /// Leases a connection to the node of `way` on which home's pushes reach `client`.
+    pub(super) async fn lease_ear(
+        self: &Rc<Self>,
+        client: &Rc<dyn Client>,
+        way: Way,
+    ) -> Result<Rc<Own>, String> {
+        let lane = LaneKey { proto: Proto::Resp3, scripts: false, of: 0, ..way.lane };
+        let ear = self.lease(Purpose::Track, Way { lane, ..way }, true).await?;
+        ear.spoil();
+        let told = Rc::downgrade(client);
+        ear.lane().on_push(Rc::new(move |push| {
+            if let (Some(client), Some(notice)) = (told.upgrade(), notice(push)) {
+                client.notice(&notice);
+            }
+            true
+        }));
+        Ok(ear)
     }
 
     /// Begins to track on a client's own connection, or changes how.
@@ -82,15 +97,20 @@ impl Proxy {
 }
 
 impl Ear {
+    /// It hears since `proven`.
+    pub(super) fn new(own: Rc<Own>, number: i64, lives: Box<dyn Fn() -> bool>, proven: u64) -> Self {
+        Ear { own, number, lives, proven }
+    }
+
     /// Hears until that can no longer be relied upon: until one of the connections is lost, or home has not said for as
     /// long as `lease` that both are there. A change that was acknowledged before then has been heard.
-    pub async fn hear(mut self, proxy: &Proxy, lease: Duration) {
-        let number = self.tracked.own.tag().id.to_string();
+    pub async fn hear(&mut self, proxy: &Proxy, lease: Duration) {
+        let (number, node) = (self.number.to_string(), proxy.node(self.own.node()));
         let probe: [&[u8]; 4] = [b"CLIENT", b"LIST", b"ID", number.as_bytes()];
         loop {
             tokio::time::sleep(self.left(lease).min(lease / 4)).await;
             let sent = clock::now();
-            let answer = self.own.ask(&proxy.shared.node, &probe);
+            let answer = self.own.ask(&node, &probe);
             match timeout(self.left(lease), answer).await {
                 // Home knows of the client's own connection, and the ear is open.
                 Ok(Ok(line)) if reply::bulk(&line).is_some_and(|line| !line.is_empty()) => self.proven = sent,
@@ -100,7 +120,7 @@ impl Ear {
                 Ok(Err(e)) if e.starts_with("NOPERM") => self.proven = sent,
                 Ok(_) | Err(_) => return,
             }
-            if self.tracked.own.is_gone() || self.own.is_gone() {
+            if !(self.lives)() || self.own.is_gone() {
                 return;
             }
         }

@@ -45,16 +45,7 @@ impl Proxy {
     /// Whether a command works on the bytes that home has of keys whose values it may keep compressed.
     pub fn inside(&self, command: &Command, request: &Request<'_>, keys: &mut Vec<KeyRef>) -> Option<Inside> {
         let compressed = self.compressed.as_ref().filter(|_| command.works_inside())?;
-        let inside = compressed.inside(command, request, keys)?;
-        if !self.is_cluster() {
-            return Some(inside);
-        }
-        // A client has no connection of its own to one node of many.
-        Some(Inside::Refused(format!(
-            "ERR strata: {} works inside values that {} keeps compressed, which it cannot over a cluster yet",
-            command.name.to_uppercase(),
-            compressed.packings.any(),
-        )))
+        compressed.inside(command, request, keys)
     }
 }
 

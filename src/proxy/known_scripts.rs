@@ -61,6 +61,14 @@ impl KnownScripts {
         *known = Known { epoch: known.epoch + 1, ..Known::default() };
     }
 
+    /// Which of these there are, by their digests as Redis takes them.
+    pub(super) fn knows<'a>(&self, names: impl Iterator<Item = &'a [u8]>) -> Vec<bool> {
+        let known = self.0.lock();
+        let is_known =
+            |name: &[u8]| name.try_into().is_ok_and(|name: Digest| known.bodies.contains_key(&name));
+        names.map(|name| is_known(&name.to_ascii_lowercase())).collect()
+    }
+
     fn epoch(&self) -> u64 {
         self.0.lock().epoch
     }

@@ -39,6 +39,25 @@ impl Proxy {
         lane
     }
 
+    /// A session has lanes for itself (`keeps`: [`LaneKey::of`] is its number), or needs them no more.
+    pub fn keep_lanes(&self, session: u64, keeps: bool) {
+        let mut keepers = self.keepers.borrow_mut();
+        if keeps {
+            keepers.insert(session)
+        } else {
+            keepers.remove(&session)
+        };
+    }
+
+    /// Ends the lanes of sessions that need them no more, once everything is answered.
+    pub(super) fn end_left_lanes(&self) {
+        let keepers = self.keepers.borrow();
+        let left = |key: &LaneKey| key.of != 0 && !keepers.contains(&key.of);
+        for lanes in self.lanes.borrow_mut().iter_mut() {
+            lanes.retain(|(key, lane)| !left(key) || lane.depth() > 0);
+        }
+    }
+
     pub(super) fn lanes_of(&self, node: NodeId) -> Lanes {
         self.lanes.borrow().get(node.index()).cloned().unwrap_or_default()
     }

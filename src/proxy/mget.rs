@@ -84,6 +84,9 @@ impl Proxy {
         let Ok(way) = self.way(ask, keys) else {
             return self.cross(ask, Effect::Reads, keys);
         };
+        if self.is_for_replicas(ask, Effect::Reads, keys) {
+            return self.direct_by(ask, way, Effect::Reads, keys);
+        }
         let copies = self.shared.copies.clone().filter(|_| self.shared.guards.guarded(way.node));
         let (Some(copies), Some(kind)) = (copies, kind) else {
             return self.direct_by(ask, way, Effect::Reads, keys);

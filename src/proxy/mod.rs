@@ -16,6 +16,7 @@ mod counted;
 mod courier;
 mod direct;
 mod ear;
+mod ears;
 mod errand;
 mod failure;
 mod held;
@@ -31,6 +32,7 @@ mod overheard;
 mod read;
 mod ready;
 mod receiver;
+mod replica;
 mod scripts;
 pub mod slow_log;
 pub mod source;
@@ -40,10 +42,11 @@ mod ticket;
 mod touch;
 mod transaction;
 mod unpacked;
+mod wait;
 pub mod watch;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -79,6 +82,7 @@ use compressed::Compressed;
 pub use counted::{Counted, Counting};
 pub use direct::Direct;
 pub use ear::{Ear, Tracked};
+pub use ears::Listening;
 pub use errand::Errand;
 use failure::{error_reply, failure_text, is_outage};
 pub use held::Confirmed;
@@ -94,6 +98,8 @@ pub use mget::Mget;
 pub use overheard::Overheard;
 pub use read::Read;
 use receiver::Receiver;
+use replica::ReplicaLanes;
+pub use replica::{FromReplica, Replicated};
 pub use scripts::Scripts;
 use slow_log::SlowLog;
 pub use spread::Walks;
@@ -152,6 +158,8 @@ pub struct Shared {
     pub known_scripts: KnownScripts,
     /// Whether writes of keys in several slots are refused.
     pub strict: bool,
+    /// Replicas, and what is read from them; None: nothing is.
+    pub replicated: Option<Replicated>,
     /// Whose values home keeps compressed; None: nobody's.
     pub packings: Option<Arc<Packings>>,
     /// The workers' doors.
@@ -188,6 +196,8 @@ pub trait Client {
     fn look_up(&self, begins: bool);
     /// When it last had a reply from home.
     fn seen(&self) -> u64;
+    /// Whether it keeps a cache of its own, which what it reads must not be behind.
+    fn tracks(&self) -> bool;
 }
 
 /// Which lane.
@@ -200,6 +210,15 @@ pub struct LaneKey {
     /// Scripts have lanes of their own: home does not read on by a connection whose script it runs, and others are to
     /// hear that it is busy.
     pub scripts: bool,
+    /// The session that has it for itself ([`Proxy::keep_lanes`]); 0: it is shared.
+    pub of: u64,
+}
+
+impl LaneKey {
+    /// The lane for what runs a script, or does not. Who has lanes for itself needs no other for scripts.
+    pub fn for_scripts(self, scripts: bool) -> Self {
+        LaneKey { scripts: scripts && self.of == 0, ..self }
+    }
 }
 
 /// One request of one client.
@@ -239,6 +258,9 @@ pub struct Proxy {
     this: Weak<Proxy>,
     /// By node.
     lanes: RefCell<Vec<Lanes>>,
+    /// Sessions that have lanes for themselves.
+    keepers: RefCell<HashSet<u64>>,
+    replica_lanes: ReplicaLanes,
     /// None: home is no cluster.
     ways: Option<Ways>,
     clients: RefCell<HashMap<u64, Rc<dyn Client>>>,
@@ -268,6 +290,8 @@ impl Proxy {
             counters,
             this: this.clone(),
             lanes: RefCell::default(),
+            keepers: RefCell::default(),
+            replica_lanes: ReplicaLanes::default(),
             ways,
             clients: RefCell::default(),
             held: RefCell::default(),
@@ -366,6 +390,8 @@ impl Proxy {
     pub fn tick(&self, now: u64) {
         let lanes: Lanes = self.lanes.borrow().iter().flatten().cloned().collect();
         lanes.iter().for_each(|(_, lane)| lane.tick(now));
+        self.end_left_lanes();
+        self.tick_replicas(now);
         self.tick_l2(now);
         self.tick_ways(now);
         self.tick_leases(now);

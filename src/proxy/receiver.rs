@@ -24,7 +24,7 @@ impl Proxy {
     pub(super) fn hand(&self, receiver: Receiver, reply: &Bytes, now: u64) {
         match receiver {
             Receiver::Client(client, slot) => client.deliver(slot, Reply::Owned(reply.clone()), now),
-            Receiver::AfterMessages(client, slot) => self.after_messages(client, slot, reply.clone()),
+            Receiver::AfterMessages(client, slot) => self.after_messages(client, slot, reply.clone(), None),
             Receiver::Waiters(waiters) => self.answer(waiters, reply, now),
             Receiver::Behind(nodes, client, slot) => self.pass(nodes, client, slot, reply, now),
         }

@@ -47,7 +47,7 @@ impl Proxy {
     /// Scripts of this worker were sent, or answered.
     pub(super) fn note_scripts(&self) {
         let lanes = self.lanes.borrow();
-        let scripts = lanes.iter().flatten().filter(|(key, _)| key.scripts);
+        let scripts = lanes.iter().flatten().filter(|(key, _)| key.scripts || key.of != 0);
         self.shared.scripts.note(self.worker, scripts.filter_map(|(_, lane)| lane.oldest()).min());
     }
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::known_scripts::Digest;
-use super::{Counted, Direct, Errand, Farewell, Follow, Mget, Read, Transaction};
+use super::{Counted, Direct, Errand, Farewell, Follow, FromReplica, Mget, Read, Transaction};
 use crate::backend::cluster::Redirect;
 use crate::backend::lane::{Outcome, Ticket as LaneTicket};
 
@@ -11,6 +11,8 @@ use crate::backend::lane::{Outcome, Ticket as LaneTicket};
 pub enum Ticket {
     /// One reply for one client.
     Direct(Direct),
+    /// One that a replica was asked for.
+    Replica(Box<FromReplica>),
     /// A flight's reply.
     Read(Rc<Read>),
     /// The lifetime of a flight's key.
@@ -86,6 +88,7 @@ impl LaneTicket for Ticket {
     fn complete(self, outcome: Outcome<'_>, now: u64) {
         match self {
             Ticket::Direct(direct) => direct.complete(outcome, now),
+            Ticket::Replica(read) => read.complete(outcome, now),
             Ticket::Read(read) => read.replied(outcome, now),
             Ticket::ReadExpiry(read) => read.expiry(outcome, now),
             Ticket::Mget(mget) => mget.replied(outcome, now),

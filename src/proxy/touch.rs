@@ -15,7 +15,7 @@ impl Proxy {
         while let Some(&(db, _)) = touched.first() {
             let (here, rest): (Vec<_>, Vec<_>) = touched.into_iter().partition(|(d, _)| *d == db);
             touched = rest;
-            let lane = LaneKey { proto: Proto::Resp2, db, scripts: false };
+            let lane = LaneKey { proto: Proto::Resp2, db, scripts: false, of: 0 };
             let keys: Vec<&[u8]> = here.iter().map(|(_, key)| &**key).collect();
             // In a cluster keys of different slots cannot be named together.
             let together = if self.is_cluster() { 1 } else { keys.len() };

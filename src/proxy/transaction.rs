@@ -6,9 +6,7 @@ use super::compressed::Shown;
 use super::held::Shows;
 use super::known_scripts::Digest;
 use super::lease::Own;
-use super::{
-    Ask, Client, Counting, Crossed, LaneKey, Proxy, Receiver, Ticket, Way, error_reply, failure_text,
-};
+use super::{Ask, Client, Counting, Crossed, Proxy, Receiver, Ticket, Way, error_reply, failure_text};
 use crate::backend::cluster::NodeId;
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Command, KeyRef};
@@ -221,7 +219,7 @@ impl Proxy {
         commands: u32,
         mut effects: Effects,
     ) {
-        let lane = LaneKey { scripts: effects.scripts, ..ask.lane };
+        let lane = ask.lane.for_scripts(effects.scripts);
         let Ok(slot) = effects.slot() else { return self.refuse_crossing(ask) };
         let way = self.way_of_slot(lane, slot);
         effects.pack();
@@ -320,7 +318,7 @@ impl Transaction {
         let told =
             || (self.effects.writes() && !proxy.shared.listeners.is_empty()).then(|| Shows::Keys([].into()));
         match copies.and_then(|copies| self.effects.must_wait(copies)).or_else(told) {
-            None if heard => proxy.after_messages(self.client, self.slot, reply.into_bytes()),
+            None if heard => proxy.after_messages(self.client, self.slot, reply.into_bytes(), None),
             Some(shows) => {
                 let receiver = match heard {
                     true => Receiver::AfterMessages(self.client, self.slot),

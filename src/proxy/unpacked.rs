@@ -12,6 +12,7 @@
 //! for a compressed one is escaped then.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -19,7 +20,7 @@ use tokio::sync::oneshot;
 use super::compressed::unreadable_text;
 use super::courier::Courier;
 use super::lease::Own;
-use super::{Ask, Effects, LaneKey, Proxy, Touched, error_reply};
+use super::{Ask, Effects, LaneKey, Proxy, Purpose, Touched, error_reply};
 use crate::clock;
 use crate::resp::{Request, Span, encode, reply};
 use crate::tier::compress::{MARK, Packing, Value};
@@ -27,6 +28,8 @@ use crate::tier::compress::{MARK, Packing, Value};
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 const NAME_OF_EXEC: [Span; 1] = [Span { start: 8, end: 12 }];
+/// Before keys are looked for again that were on their way from one node to another.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Attempts after which a key is given up that others change all the time.
 const ATTEMPTS: usize = 100;
 const REFUSED: &[u8] = b"-EXECABORT Transaction discarded because of: ";
@@ -48,6 +51,16 @@ pub struct Job {
     pub watching: bool,
 }
 
+/// What an attempt has come to.
+enum Attempt<'j> {
+    /// The reply, and keys whose values are to be escaped.
+    Done(Bytes, Vec<&'j [u8]>),
+    /// Somebody changed a key meanwhile.
+    Changed,
+    /// An error, and nothing was done.
+    Failed(Bytes),
+}
+
 /// A value that is made plain.
 struct Packed {
     key: Box<[u8]>,
@@ -56,30 +69,93 @@ struct Packed {
 }
 
 impl Proxy {
-    /// Runs commands by a client's own connection; returns the reply.
-    pub async fn run_plain(self: &Rc<Self>, own: &Rc<Own>, lane: LaneKey, job: &Job) -> Bytes {
-        for _ in 0..ATTEMPTS {
-            let packed = match self.make_plain(own, &job.touched.plain).await {
-                Ok(packed) => packed,
-                Err(text) => {
-                    own.send_aside(&[b"UNWATCH"], clock::now());
-                    return error_reply(&text);
+    /// Runs commands by a client's own connection; returns it, or the one in its place if the keys have moved, and the
+    /// reply.
+    pub async fn run_plain(
+        self: &Rc<Self>,
+        mut own: Rc<Own>,
+        lane: LaneKey,
+        job: &Job,
+    ) -> (Option<Rc<Own>>, Bytes) {
+        let until = clock::now().saturating_add(clock::nanos(self.shared.node.request_timeout));
+        let mut attempts = 0;
+        loop {
+            match self.attempt(&own, lane, job).await {
+                Attempt::Done(reply, marked) => {
+                    let own = self.escape_all(own, lane, job, marked, until).await;
+                    return (own, reply);
                 }
+                Attempt::Changed if !own.is_astray() => {
+                    attempts += 1;
+                    if attempts == ATTEMPTS {
+                        return (Some(own), restless(job));
+                    }
+                    continue;
+                }
+                // Keys that are watched and move count as changed.
+                Attempt::Failed(_) if own.is_astray() && job.watching => {
+                    let mut nothing = Vec::new();
+                    encode::null_array(&mut nothing, lane.proto);
+                    return (Some(own), nothing.into());
+                }
+                Attempt::Failed(error) if !own.is_astray() || clock::now() >= until => {
+                    return (Some(own), error);
+                }
+                Attempt::Changed if clock::now() >= until => return (Some(own), restless(job)),
+                Attempt::Changed | Attempt::Failed(_) => {}
+            }
+            own = match self.follow_keys(own, lane, job).await {
+                Ok(own) => own,
+                Err(text) => return (None, error_reply(&text)),
             };
-            let reply = self.transact_by(own, lane, job, &packed).await;
-            if matches!(&reply[..], b"*-1\r\n" | b"_\r\n") && !job.watching {
-                continue;
-            }
-            let (reply, marked) = without_checks(reply, job);
-            for key in marked {
-                self.escape(own, key).await;
-            }
-            return if job.whole { reply } else { only(&reply) };
         }
-        let key = job.touched.plain.first().map(|key| key.escape_ascii().to_string()).unwrap_or_default();
-        error_reply(&format!(
-            "ERR strata: the value of '{key}' is kept compressed, and was changed {ATTEMPTS} times before it was plain"
-        ))
+    }
+
+    /// A connection to where the keys are now, in the place of one to where they were.
+    async fn follow_keys(self: &Rc<Self>, own: Rc<Own>, lane: LaneKey, job: &Job) -> Result<Rc<Own>, String> {
+        self.give_back(own, true);
+        // While a slot moves its keys are neither here nor there.
+        tokio::time::sleep(PAUSE).await;
+        let slot = job.effects.slot().unwrap_or_default();
+        self.lease(Purpose::State, self.way_of_slot(lane, slot), false).await
+    }
+
+    async fn attempt<'j>(self: &Rc<Self>, own: &Own, lane: LaneKey, job: &'j Job) -> Attempt<'j> {
+        let packed = match self.make_plain(own, &job.touched.plain).await {
+            Ok(packed) => packed,
+            Err(text) => {
+                own.send_aside(&[b"UNWATCH"], clock::now());
+                return Attempt::Failed(error_reply(&text));
+            }
+        };
+        let reply = self.transact_by(own, lane, job, &packed).await;
+        if matches!(&reply[..], b"*-1\r\n" | b"_\r\n") && !job.watching {
+            return Attempt::Changed;
+        }
+        if own.is_astray() && reply::is_error(&reply) {
+            return Attempt::Failed(reply);
+        }
+        let (reply, marked) = without_checks(reply, job);
+        Attempt::Done(if job.whole { reply } else { only(&reply) }, marked)
+    }
+
+    /// Escapes what was left of these keys, wherever they are.
+    async fn escape_all(
+        self: &Rc<Self>,
+        mut own: Rc<Own>,
+        lane: LaneKey,
+        job: &Job,
+        marked: Vec<&[u8]>,
+        until: u64,
+    ) -> Option<Rc<Own>> {
+        for key in marked {
+            self.escape(&own, key).await;
+            while own.is_astray() && clock::now() < until {
+                own = self.follow_keys(own, lane, job).await.ok()?;
+                self.escape(&own, key).await;
+            }
+        }
+        Some(own)
     }
 
     /// Watches the keys. Returns those of their values that are packed.
@@ -89,11 +165,10 @@ impl Proxy {
         }
         let mut watch: Vec<&[u8]> = vec![b"WATCH"];
         watch.extend(keys.iter().map(|key| &**key));
-        let watched = own.ask(&self.shared.node, &watch);
-        let marks: Vec<_> = keys
-            .iter()
-            .map(|key| (key, own.ask(&self.shared.node, &[b"GETRANGE", key, b"0", b"2"])))
-            .collect();
+        let node = self.node(own.node());
+        let watched = own.ask(&node, &watch);
+        let marks: Vec<_> =
+            keys.iter().map(|key| (key, own.ask(&node, &[b"GETRANGE", key, b"0", b"2"]))).collect();
         watched.await?;
         let mut marked = Vec::new();
         for (key, mark) in marks {
@@ -104,7 +179,7 @@ impl Proxy {
         }
         let mut packed = Vec::new();
         for key in marked {
-            let stored = own.ask(&self.shared.node, &[b"GET", key]).await?;
+            let stored = own.ask(&node, &[b"GET", key]).await?;
             packed.extend(self.packed(key, &stored)?);
         }
         Ok(packed)
@@ -125,9 +200,10 @@ impl Proxy {
 
     /// Escapes a value that was left plain and looks compressed. Whoever changed it meanwhile has done so.
     async fn escape(&self, own: &Own, key: &[u8]) {
+        let node = self.node(own.node());
         let read = async {
-            let watched = own.ask(&self.shared.node, &[b"WATCH", key]);
-            let value = own.ask(&self.shared.node, &[b"GET", key]);
+            let watched = own.ask(&node, &[b"WATCH", key]);
+            let value = own.ask(&node, &[b"GET", key]);
             watched.await?;
             value.await
         };
@@ -141,7 +217,7 @@ impl Proxy {
             own.send_aside(command, clock::now());
         }
         // What home says of it changes nothing.
-        let _ = own.ask(&self.shared.node, &[b"EXEC"]).await;
+        let _ = own.ask(&node, &[b"EXEC"]).await;
     }
 
     async fn transact_by(self: &Rc<Self>, own: &Own, lane: LaneKey, job: &Job, packed: &[Packed]) -> Bytes {
@@ -179,6 +255,14 @@ impl Proxy {
         self.transact(&ask, Some(own), &block, job.commands + aside as u32, effects);
         reply.await.unwrap_or_else(|_| error_reply("ERR strata: the connection was given up"))
     }
+}
+
+/// Nobody else may change a key all the time.
+fn restless(job: &Job) -> Bytes {
+    let key = job.touched.plain.first().map(|key| key.escape_ascii().to_string()).unwrap_or_default();
+    error_reply(&format!(
+        "ERR strata: the value of '{key}' is kept compressed, and was changed {ATTEMPTS} times before it was plain"
+    ))
 }
 
 /// The reply to a transaction without those to the checks at its end, and the keys whose values look compressed.

@@ -10,16 +10,18 @@ use crate::backend::cluster::{Cluster, NodeId};
 use crate::backend::connection::{Address, Control, Tls};
 use crate::backend::embedded::Embedded;
 use crate::backend::node::Node;
+use crate::backend::replicas::{self, Scout};
 use crate::backend::sentinel::{Master, Sentinels, Watch};
 use crate::backend::steward::{Steward, Wishes};
-use crate::config::{Config, Endpoint, Topology, Upstream};
+use crate::config::{Config, Endpoint, ReadFrom, Topology, Upstream};
 use crate::metrics::Metrics;
-use crate::proxy::Shared;
 use crate::proxy::l2::L2;
 use crate::proxy::source::L4;
+use crate::proxy::{Replicated, Shared};
 use crate::resp::Proto;
 use crate::source::Sources;
 use crate::tier::packing::Packings;
+use crate::tier::policy::Policies;
 
 /// Tries what `strata check` promises: that home answers. Returns what it is.
 ///
@@ -173,6 +175,23 @@ fn steward_of_home(config: &Config, shared: &Shared) -> Option<Steward<Servers>>
     let wishes = Wishes { section: home.section, max_size, manage, durable };
     let (findings, facts) = (shared.health.differs.clone(), shared.facts.clone());
     Some(Steward { wishes, servers, interval: home.health_interval, findings, facts })
+}
+
+/// What is read from replicas; None: nothing.
+pub(super) fn replicated(config: &Config) -> Option<Replicated> {
+    let wanted = config.policies.iter().any(|policy| policy.read_from == ReadFrom::Replica);
+    let policies = Policies::new(&config.l1, config.policies.clone());
+    wanted.then(|| Replicated { policies, replicas: Arc::default() })
+}
+
+/// Who looks for replicas, if any are to be read from.
+pub(super) fn scout(config: &Config, shared: &Shared) -> Option<Scout> {
+    let replicas = shared.replicated.as_ref()?.replicas.clone();
+    let home = match &shared.cluster {
+        Some(cluster) => replicas::Home::Cluster(cluster.clone()),
+        None => replicas::Home::One(shared.node.clone()),
+    };
+    Some(Scout::new(home, config.home().clone(), replicas))
 }
 
 /// How home is reached.

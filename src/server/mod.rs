@@ -126,6 +126,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         walks: Mutex::default(),
         known_scripts: KnownScripts::default(),
         strict: config.cluster.strict,
+        replicated: home::replicated(&config),
         packings: Packings::new(&config).map_err(anyhow::Error::msg)?.map(Arc::new),
         inboxes: parking_lot::RwLock::default(),
     });
@@ -141,6 +142,9 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     }
     for steward in home::stewards(&config, &shared) {
         tokio::task::spawn_local(steward.run());
+    }
+    if let Some(scout) = home::scout(&config, &shared) {
+        tokio::task::spawn_local(scout.run());
     }
     first_contact(&config, &shared).await;
     banner(&config, &listener, &shared, embedded.as_ref(), workers.len());

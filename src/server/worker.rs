@@ -56,6 +56,7 @@ pub(super) fn spawn_workers(
         // The last one, which is another where there are several, has the subscriptions.
         let link = (index + 1 == count).then(|| Link {
             node: a_node(&shared),
+            cluster: shared.cluster.clone(),
             register: shared.subscriptions.clone(),
             post: shared.clone(),
             counters: shared.metrics.block(),

@@ -83,7 +83,7 @@ impl Session {
             || !self.queue(request, command, keys)
         {
             // Who watches keys reads from where they are watched.
-            let reader = reader.filter(|_| self.own().is_none());
+            let reader = reader.filter(|_| !self.passes_copies());
             self.run_watched(request, command, hash, reader, now, tally, keys);
         }
         if silent {

@@ -168,7 +168,7 @@ impl Session {
         let mut last: Option<&'static Command> = None;
         // Behind a script, in a transaction, on a connection of the client's own, and while clients are paused, each
         // command is looked at by itself: it may have to wait.
-        let alone = self.on_scripts || self.one_by_one || self.transaction.is_some() || self.own().is_some();
+        let alone = self.on_scripts || self.one_by_one || self.transaction.is_some() || self.passes_copies();
         let most = if alone { 1 } else { GROUP };
         let inside = self.context.proxy.compresses();
         while scratch.group.len() < most {

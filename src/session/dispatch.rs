@@ -8,7 +8,7 @@ use super::batch::Tally;
 use super::parked::What;
 use super::replies::Shape;
 use crate::command::{Command, KeyRef, Spread, Unknown, id, lookup};
-use crate::proxy::{Ask, LaneKey, Own};
+use crate::proxy::{Ask, Own};
 use crate::resp::{Request, encode};
 use crate::router::{Effect, Route, route};
 use crate::tier::l1::Reader;
@@ -94,7 +94,7 @@ impl Session {
             Route::Refused => self.reply_error(refused_error(command)),
             Route::Direct(effect) => self.send(request, Some(command), effect, now, keys),
             // Who watches keys reads from where they are watched.
-            Route::Cached | Route::MultiGet if self.own().is_some() => {
+            Route::Cached | Route::MultiGet if self.passes_copies() => {
                 self.send(request, Some(command), Effect::Reads, now, keys);
             }
             Route::Cached => self.run_cached(request, command, reader, now, tally, keys),
@@ -105,7 +105,7 @@ impl Session {
     /// Whether earlier replies have to be here first, because they come by the lane of scripts and this one does not,
     /// or the other way round.
     pub(super) fn must_settle(&mut self, script: bool) -> bool {
-        if self.on_scripts == script || self.own().is_some() {
+        if self.on_scripts == script || self.passes_copies() {
             return false;
         }
         let settled = self.core.replies.borrow().waiting() == 0;
@@ -280,7 +280,7 @@ impl Session {
             session: self.info.id,
             slot,
             seen: self.core.seen.get(),
-            lane: LaneKey { scripts: command.is_some_and(Command::runs_script), ..self.lane },
+            lane: self.lane.for_scripts(command.is_some_and(Command::runs_script)),
             lane_since: self.lane_since,
             follows,
             command,

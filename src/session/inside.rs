@@ -14,10 +14,12 @@ use crate::proxy::{Client, Effects, Inside, Job, Own, Touched};
 use crate::resp::{Request, with_request};
 use crate::router::{Effect, Route, route};
 
+/// A connection, unless it was given up, and the reply.
+pub(super) type Plainly = (Option<Rc<Own>>, bytes::Bytes);
+
 /// Commands under way that were to find plain values.
 pub(super) struct Working {
-    pub(super) task: Task<bytes::Bytes>,
-    own: Rc<Own>,
+    pub(super) task: Task<Plainly>,
     replay: Option<Replay>,
     /// The connection may be lent again.
     reusable: bool,
@@ -49,6 +51,7 @@ impl Session {
             };
             let (mut effects, mut block) = (Effects::default(), Vec::new());
             effects.add(&self.context.proxy, request, Some(command), effect, &keys);
+            effects.at(self.context.proxy.slot_of(Some(command), request, &keys).unwrap_or_default());
             self.context.proxy.pack(Some(command), request, &touched.plain, 0, &mut block, &mut effects);
             Some((effects, block))
         })??;
@@ -81,16 +84,17 @@ impl Session {
     }
 
     fn work(&self, own: Rc<Own>, job: Job, replay: Option<Replay>, reusable: bool) -> Working {
-        let (proxy, lane, by) = (self.context.proxy.clone(), self.lane, own.clone());
-        let task = Task::start(async move { proxy.run_plain(&by, lane, &job).await });
-        Working { task, own, replay, reusable }
+        let (proxy, lane) = (self.context.proxy.clone(), self.lane);
+        let task = Task::start(async move { proxy.run_plain(own, lane, &job).await });
+        Working { task, replay, reusable }
     }
 
     /// Gives the client the reply.
-    pub(super) fn worked(&mut self, slot: u64, working: Working, reply: bytes::Bytes) {
-        let Working { task, own, replay, reusable } = working;
-        drop(task);
-        self.give_back(own, reusable);
+    pub(super) fn worked(&mut self, slot: u64, working: Working, (own, reply): Plainly) {
+        let Working { replay, reusable, .. } = working;
+        if let Some(own) = own {
+            self.give_back(own, reusable);
+        }
         self.replay = replay;
         self.core.deliver(slot, Reply::Owned(reply), clock::now());
     }

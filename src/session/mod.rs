@@ -11,6 +11,7 @@ mod dispatch;
 mod elsewhere;
 mod inside;
 mod local;
+mod masters;
 mod monitor;
 mod noloop;
 mod parked;
@@ -26,6 +27,7 @@ mod told;
 mod tracking;
 mod transaction;
 mod unsettled;
+mod vet;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -46,6 +48,7 @@ use crate::tier::listeners::Notice;
 use access::Access;
 use clients::{ClientInfo, Clients};
 use elsewhere::Elsewhere;
+use masters::AtMasters;
 use noloop::AtHome;
 use parked::Parked;
 use pubsub::Behind;
@@ -184,6 +187,8 @@ struct Session {
     prefixes: PrefixSet,
     /// CLIENT TRACKING NOLOOP: home tracks for the client.
     at_home: Option<AtHome>,
+    /// The same where home is a cluster.
+    at_masters: Option<AtMasters>,
     monitoring: bool,
     /// L2 is asked for reads that the command that its input begins with must not overtake.
     behind_l2: bool,
@@ -241,7 +246,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
     *info.user.lock() = access.user().clone();
     let mut session = Session {
         limits: Limits { max_bulk: server.max_bulk, authenticated, ..Limits::default() },
-        lane: LaneKey { proto: Proto::Resp2, db: context.config.home().database, scripts: false },
+        lane: LaneKey { proto: Proto::Resp2, db: context.config.home().database, scripts: false, of: 0 },
         lane_since: 0,
         turning: false,
         on_scripts: false,
@@ -258,6 +263,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, info: Arc<ClientInfo
         reply_mode: ReplyMode::On,
         prefixes: PrefixSet::new(),
         at_home: None,
+        at_masters: None,
         monitoring: false,
         behind_l2: false,
         held_back: false,
@@ -288,6 +294,7 @@ impl Session {
         self.core.listen(cx);
         self.release_held();
         self.adopt_tracked();
+        self.heed_masters();
         loop {
             if self.info.killed.load(Relaxed) {
                 return Poll::Ready(Ok(()));

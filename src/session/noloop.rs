@@ -20,8 +20,8 @@ use crate::resp::encode;
 use crate::tier::listeners::Notice;
 
 /// A connection that was lost is replaced after so long, and after ever longer if that fails.
-const PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A client for which home tracks.
 pub(super) struct AtHome {
@@ -204,7 +204,7 @@ impl Keeper {
                 (news.options.clone(), news.lane)
             };
             let Some(lane) = lane else { return };
-            let ear = match self.proxy.track_at_home(&client, lane, &refs(&options)).await {
+            let mut ear = match self.proxy.track_at_home(&client, lane, &refs(&options)).await {
                 Ok((tracked, ear)) => {
                     // It may have been changed meanwhile.
                     if self.news.borrow().options != options {
@@ -244,7 +244,7 @@ impl Keeper {
 }
 
 /// What CLIENT TRACKING ON is told at home.
-fn options(mode: Mode, prefixes: &[&[u8]]) -> Vec<Box<[u8]>> {
+pub(super) fn options(mode: Mode, prefixes: &[&[u8]]) -> Vec<Box<[u8]>> {
     let words = [
         (mode.broadcast, &b"BCAST"[..]),
         (mode.opt_in, b"OPTIN"),
@@ -258,11 +258,11 @@ fn options(mode: Mode, prefixes: &[&[u8]]) -> Vec<Box<[u8]>> {
     words.chain(prefixes).map(Box::from).collect()
 }
 
-fn refs(words: &[Box<[u8]>]) -> Vec<&[u8]> {
+pub(super) fn refs(words: &[Box<[u8]>]) -> Vec<&[u8]> {
     words.iter().map(|word| &**word).collect()
 }
 
-fn reply(result: Result<(), String>) -> Vec<u8> {
+pub(super) fn reply(result: Result<(), String>) -> Vec<u8> {
     let mut out = Vec::new();
     match result {
         Ok(()) => encode::simple(&mut out, "OK"),

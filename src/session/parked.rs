@@ -11,16 +11,17 @@ use bytes::Bytes;
 
 use super::batch::Tally;
 use super::elsewhere::Elsewhere;
-use super::inside::Working;
+use super::inside::{Plainly, Working};
 use super::queue::Queue;
 use super::replies::Shape;
 use super::socket::poll_into;
+use super::vet::full_name;
 use super::{ReplyMode, Session};
 use crate::backend::lane::Reply;
 use crate::clock;
 use crate::command::{Flags, Unknown, id, longest_wait};
 use crate::proxy::{Client, Own, Purpose, Touched};
-use crate::resp::{Request, reply, with_request};
+use crate::resp::{Request, with_request};
 use crate::router::{Effect, Route, route};
 
 /// What is to be done with it.
@@ -138,7 +139,7 @@ impl Session {
                 Some(Next::Settled) => self.run_parked(&parked),
                 Some(Next::Leased(Ok(own))) => self.launch(parked, own),
                 Some(Next::Leased(Err(text))) => self.conclude(parked.slot, |s| s.reply_error(text)),
-                Some(Next::Told(answer)) => self.vetted(parked, answer),
+                Some(Next::Told(answer)) => self.told(parked, answer),
                 Some(Next::Done) => {}
                 Some(Next::Elsewhere(own)) => self.go_elsewhere(parked, own),
                 Some(Next::Worked(reply)) => {
@@ -177,6 +178,12 @@ impl Session {
         if let What::Subscription = parked.what {
             with_request(&parked.raw, |request| self.run_subscription(request, parked.slot, false));
             return Stage::Confirming;
+        }
+        if parked.waits()
+            && proxy.is_cluster()
+            && let Some(Some(waiting)) = with_request(&parked.raw, |request| self.waits_everywhere(request))
+        {
+            return Stage::Asking(waiting);
         }
         if let What::Vet(None) = parked.what {
             return Stage::Asking(Task::start(async move { proxy.ask_home(lane, &[b"PING"]).await }));
@@ -276,41 +283,8 @@ impl Session {
         });
     }
 
-    /// Queues the command if home knows it.
-    fn vetted(&mut self, parked: Parked, answer: Result<Bytes, String>) {
-        let What::Vet(unknown) = parked.what else { return };
-        with_request(&parked.raw, |request| {
-            self.conclude(parked.slot, |session| match (answer, unknown) {
-                (Err(text), _) => session.reject(session.resolve(request).ok(), text),
-                (Ok(_), None) => match session.resolve(request) {
-                    Ok(command) if command.id != id::EXEC => {
-                        session.queue_known(request, command, &mut Vec::new());
-                    }
-                    command => session.run_slow(
-                        request,
-                        command,
-                        None,
-                        clock::now(),
-                        &mut Tally::default(),
-                        &mut Vec::new(),
-                    ),
-                },
-                (Ok(reply), Some(unknown)) => match arity(&reply) {
-                    None => session.reject(None, unknown.message(request)),
-                    Some(arity) if fits(arity, request.len()) => {
-                        session.queue_for_home(request, None, Effect::WritesUnnamed, &[]);
-                    }
-                    Some(_) => {
-                        let name = String::from_utf8_lossy(&full_name(request, unknown)).into_owned();
-                        session.reject(None, format!("ERR wrong number of arguments for '{name}' command"));
-                    }
-                },
-            });
-        });
-    }
-
     /// Replies in the place that was kept, which is the last.
-    fn conclude(&mut self, slot: u64, say: impl FnOnce(&mut Self)) {
+    pub(super) fn conclude(&mut self, slot: u64, say: impl FnOnce(&mut Self)) {
         let silent = self.core.replies.borrow().shape(slot) == Some(Shape::Silent);
         self.core.deliver(slot, Reply::Owned(Bytes::new()), clock::now());
         self.core.replies.borrow_mut().set_silent(silent);
@@ -348,7 +322,7 @@ enum Next {
     Done,
     Answered(Rc<Own>),
     Elsewhere(Rc<Own>),
-    Worked(Bytes),
+    Worked(Plainly),
 }
 
 impl<T> Task<T> {
@@ -358,40 +332,5 @@ impl<T> Task<T> {
             Poll::Ready(result) => Some(result),
             Poll::Pending => None,
         }
-    }
-}
-
-/// As COMMAND INFO knows it.
-fn full_name(request: &Request<'_>, unknown: Unknown) -> Vec<u8> {
-    let name = request.name().to_ascii_lowercase();
-    match unknown {
-        Unknown::Command => name,
-        Unknown::Subcommand => {
-            [&name, &b"|"[..], &request.arg(1).unwrap_or_default().to_ascii_lowercase()].concat()
-        }
-    }
-}
-
-/// The arity of the command that a reply to COMMAND INFO describes.
-fn arity(info: &[u8]) -> Option<i64> {
-    reply::parse_integer(reply::elements(reply::elements(info).next()?).nth(1)?)
-}
-
-fn fits(arity: i64, arguments: usize) -> bool {
-    let least = usize::try_from(arity.unsigned_abs()).unwrap_or(usize::MAX);
-    if arity < 0 { arguments >= least } else { arguments == least }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_is_known_by_its_arity() {
-        assert_eq!(arity(b"*1\r\n*3\r\n$3\r\nfoo\r\n:-3\r\n*0\r\n"), Some(-3));
-        for none in [&b"*1\r\n*-1\r\n"[..], b"*1\r\n_\r\n", b"*0\r\n", b"-ERR no\r\n"] {
-            assert_eq!(arity(none), None);
-        }
-        assert!(fits(-2, 2) && fits(-2, 9) && fits(2, 2) && !fits(-2, 1) && !fits(2, 3));
     }
 }

@@ -21,7 +21,6 @@ use crate::command::{Command, id};
 use crate::proxy::{Client, Order};
 use crate::resp::{Request, encode};
 
-const NO_SHARDS: &str = "ERR strata: SSUBSCRIBE is not available where home is a cluster; SUBSCRIBE is";
 /// Redis has an exception for the others.
 const NO_SHARDS_IN_MULTI: &str = "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client";
 
@@ -40,7 +39,6 @@ impl Session {
             if is(space.subscribe()) {
                 let refusal = match space {
                     Space::Shards if at_once => Some(NO_SHARDS_IN_MULTI),
-                    Space::Shards if proxy.is_cluster() => Some(NO_SHARDS),
                     _ => None,
                 };
                 if let Some(text) = refusal {
@@ -63,7 +61,7 @@ impl Session {
         let slot = self.core.replies.borrow_mut().open_always(Shape::Plain);
         self.run_subscription(request, slot, true);
         let slot = self.core.replies.borrow_mut().open_always(Shape::Silent);
-        self.context.proxy.after_messages(self.client.clone(), slot, Bytes::new());
+        self.context.proxy.after_messages(self.client.clone(), slot, Bytes::new(), None);
         self.turning = true;
     }
 

@@ -85,6 +85,10 @@ impl Client for Core {
         self.seen.get()
     }
 
+    fn tracks(&self) -> bool {
+        self.tracking.get().is_some()
+    }
+
     fn look_up(&self, begins: bool) {
         let looking = self.looking.get();
         self.looking.set(if begins { looking + 1 } else { looking.saturating_sub(1) });

@@ -73,6 +73,9 @@ impl Session {
         if let Some(at_home) = &self.at_home {
             return self.remember_at_home(at_home, command, args, keys);
         }
+        if let Some(at_masters) = &self.at_masters {
+            return self.remember_at_masters(at_masters, command, args, keys);
+        }
         let mode = self.core.tracking.get().filter(|mode| mode.wants(command))?;
         extract(command, args, keys).ok()?;
         let names = keys.iter().filter(|k| !k.access.contains(Access::NOT_KEY));
@@ -128,6 +131,7 @@ impl Session {
         if self.core.tracking.take().is_some() {
             self.leave_listeners();
             self.untrack_at_home();
+            self.untrack_at_masters();
             self.prefixes.clear();
             self.core.mark_tracking();
             self.attend();

@@ -365,8 +365,14 @@ impl Session {
         }
     }
 
-    /// The client has gone to another protocol or database: its own connection follows.
+    /// Whether everything of this client goes home by connections of its own.
+    pub(super) fn passes_copies(&self) -> bool {
+        self.lane.of != 0 || self.own().is_some()
+    }
+
+    /// The client has gone to another protocol or database: its own connections follow.
     pub(super) fn follow(&mut self, from: LaneKey) {
+        self.masters_follow();
         if let Some(own) = self.own() {
             self.take_along(own, from);
         }

@@ -8,7 +8,7 @@ use foldhash::quality::RandomState;
 use super::flight::Life;
 use super::glob;
 use crate::clock;
-use crate::config::{L1 as L1Config, Mget, Policy as Rule};
+use crate::config::{L1 as L1Config, Mget, Policy as Rule, ReadFrom, Tier};
 
 /// Copies that are renewed are so at this share of their life before its end, on the average.
 const AHEAD_SHARE: u64 = 16;
@@ -92,7 +92,13 @@ impl Policies {
 
     /// Whether copies of this key may be kept at all.
     pub fn cacheable(&self, key: &[u8]) -> bool {
-        self.rules.is_empty() || !self.rule(key).is_some_and(|r| r.no_cache)
+        self.rules.is_empty()
+            || !self.rule(key).is_some_and(|r| r.no_cache || r.read_from == ReadFrom::Replica)
+    }
+
+    /// Whether a replica of home may be asked for this key.
+    pub fn from_replica(&self, key: &[u8]) -> bool {
+        self.rule(key).is_some_and(|r| r.read_from == ReadFrom::Replica)
     }
 
     /// Whether an MGET of this key may be put together from copies of different moments.
@@ -112,13 +118,17 @@ impl Policies {
 
     /// Whether L2 may have copies of this key.
     pub fn in_l2(&self, key: &[u8]) -> bool {
-        self.rules.is_empty() || self.rule(key).and_then(|r| r.l2_ttl) != Some(Duration::ZERO)
+        let out = |r: &Rule| r.tier == Tier::L1 || r.l2_ttl == Some(Duration::ZERO);
+        self.rules.is_empty() || !self.rule(key).is_some_and(out)
     }
 
     /// How long a reply about `key` may be kept in L2, from the sending of its read on; None: not at all.
     pub fn l2_life(&self, key: &[u8], reply_absent: bool, expiry: Expiry) -> Option<Duration> {
         let rule = self.rule(key);
-        let ttl = rule.and_then(|r| r.l2_ttl).unwrap_or(self.l2_ttl);
+        let ttl = match rule {
+            Some(rule) if rule.tier == Tier::L1 => Duration::ZERO,
+            rule => rule.and_then(|r| r.l2_ttl).unwrap_or(self.l2_ttl),
+        };
         let life = match expiry {
             Expiry::Absent if !reply_absent => return None,
             Expiry::Absent => rule.and_then(|r| r.negative_ttl).unwrap_or(self.negative_ttl).min(ttl),
@@ -218,10 +228,23 @@ mod tests {
             l2_ttl: Some(Duration::from_secs(seconds)),
             ..Rule::default()
         };
-        let p = policies(vec![rule("never:*", 0), rule("long:*", 900)]).with_l2(Duration::from_secs(300));
+        let here = Rule { tier: Tier::L1, ..rule("here:*", 900) };
+        let p =
+            policies(vec![rule("never:*", 0), rule("long:*", 900), here]).with_l2(Duration::from_secs(300));
         let life = |key: &[u8]| p.l2_life(key, false, Expiry::Never).map(|life| life.as_secs());
-        assert_eq!([life(b"never:k"), life(b"long:k"), life(b"k")], [None, Some(900), Some(300)]);
-        assert_eq!([&b"never:k"[..], b"long:k", b"k"].map(|key| p.in_l2(key)), [false, true, true]);
+        let keys = [&b"never:k"[..], b"here:k", b"long:k", b"k"];
+        assert_eq!(keys.map(life), [None, None, Some(900), Some(300)]);
+        assert_eq!(keys.map(|key| p.in_l2(key)), [false, false, true, true]);
+    }
+
+    #[test]
+    fn what_is_read_from_replicas_is_never_copied() {
+        let p =
+            policies(vec![Rule { pattern: "far:*".into(), read_from: ReadFrom::Replica, ..Rule::default() }]);
+        assert_eq!(
+            [&b"far:k"[..], b"k"].map(|key| (p.from_replica(key), p.cacheable(key))),
+            [(true, false), (false, true)]
+        );
     }
 
     #[test]

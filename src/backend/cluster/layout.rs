@@ -3,6 +3,8 @@
 //! Names of nodes are what each node is configured to announce (`cluster-announce-*`,
 //! `cluster-preferred-endpoint-type`). Where it announces none, it is where the node is that was asked.
 
+use std::collections::BTreeSet;
+
 use crate::config::HostPort;
 use crate::resp::reply::{bulk, elements, is_error, parse_integer};
 
@@ -33,13 +35,28 @@ pub fn from_slots(reply: &[u8], asked: &HostPort) -> Option<Vec<Range>> {
 fn slots_row(row: &[u8], asked: &HostPort) -> Option<Range> {
     let mut row = elements(row);
     let (first, last) = (slot_of(row.next()?)?, slot_of(row.next()?)?);
-    let node: Vec<&[u8]> = elements(row.next()?).collect();
+    let node = row.next()?;
+    let id = elements(node).nth(2).and_then(bulk).unwrap_or_default().into();
+    Some(Range { first, last, master: slots_node(node, asked)?, id })
+}
+
+fn slots_node(node: &[u8], asked: &HostPort) -> Option<HostPort> {
+    let node: Vec<&[u8]> = elements(node).collect();
     let host = bulk(node.first()?).filter(|host| !host.is_empty() && *host != b"?");
     // Redis 7.0 adds what else is known of the node.
     let host = host.or_else(|| field(node.get(3)?, b"ip"));
-    let master = HostPort { host: host_text(host, asked)?, port: port_of(node.get(1)?)? };
-    let id = node.get(2).and_then(|id| bulk(id)).unwrap_or_default().into();
-    Some(Range { first, last, master, id })
+    Some(HostPort { host: host_text(host, asked)?, port: port_of(node.get(1)?)? })
+}
+
+/// The replicas in a reply to CLUSTER SLOTS by a node at `asked`, each behind its master.
+pub fn replicas_from_slots(reply: &[u8], asked: &HostPort) -> BTreeSet<(HostPort, HostPort)> {
+    let mut all = BTreeSet::new();
+    for row in elements(reply) {
+        let mut nodes = elements(row).skip(2);
+        let Some(master) = nodes.next().and_then(|node| slots_node(node, asked)) else { continue };
+        all.extend(nodes.filter_map(|node| Some((master.clone(), slots_node(node, asked)?))));
+    }
+    all
 }
 
 /// The same of CLUSTER SHARDS.
@@ -138,6 +155,18 @@ mod tests {
         assert_eq!(host("$1\r\n?\r\n", ip), "10.0.0.1:7001");
         assert_eq!(host("$-1\r\n", ip), "10.0.0.1:7001");
         assert_eq!(host("$4\r\nname\r\n", ip), "name:7001");
+    }
+
+    #[test]
+    fn replicas_stand_behind_their_masters() {
+        let node = |host: &str, port: u16| format!("*3\r\n{host}:{port}\r\n$1\r\nx\r\n");
+        let (none, named) = ("$0\r\n\r\n", "$1\r\nh\r\n");
+        let (first, second) = (node(none, 1), node(named, 2) + &node(none, 3));
+        let rows = format!("*2\r\n*3\r\n:0\r\n:1\r\n{first}*5\r\n:2\r\n:3\r\n{first}{second}");
+        let found = replicas_from_slots(rows.as_bytes(), &at("seed", 9));
+        let expected = [("h", 2), ("seed", 3)].map(|(host, port)| (at("seed", 1), at(host, port)));
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), expected);
+        assert_eq!(replicas_from_slots(b"-ERR x\r\n", &at("seed", 9)).len(), 0);
     }
 
     #[test]

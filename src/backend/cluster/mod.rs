@@ -22,7 +22,7 @@ use crate::config::{HostPort, Tls as TlsSettings, Upstream};
 
 use keeper::Hint;
 pub use keeper::{Keeper, Tenure};
-pub use layout::{Range, from_shards, from_slots};
+pub use layout::{Range, from_shards, from_slots, replicas_from_slots};
 pub use redirect::Redirect;
 pub use slot::{SLOTS, SlotSet, slot};
 

@@ -21,7 +21,7 @@ pub(super) enum Answered<T> {
 
 impl<T: Ticket> Core<T> {
     /// What `reply` is to, the next one; None: to nothing.
-    pub(super) fn next(&self, reply: &[u8]) -> Option<Answered<T>> {
+    pub(super) fn next(&self, reply: &[u8], now: u64) -> Option<Answered<T>> {
         let mut guard = self.state.borrow_mut();
         let state = &mut *guard;
         let first = state.pending.front_mut()?;
@@ -42,6 +42,7 @@ impl<T: Ticket> Core<T> {
         }
         let mut done = state.pending.pop_front()?;
         let begin = std::mem::replace(&mut state.answered, done.end);
+        self.note(&done, reply, now);
         let Some(ticket) = done.ticket.take() else { return Some(Answered::Nobody) };
         if self.onward.is_none() {
             return Some(Answered::Ticket(ticket));
@@ -56,6 +57,22 @@ impl<T: Ticket> Core<T> {
         let Some((why, request)) = stray.flatten() else { return Some(Answered::Ticket(ticket)) };
         let Pending { done: parts, due, course, .. } = done;
         Some(Answered::Stray(Box::new(Stray { ticket, request, parts, due, course, why })))
+    }
+
+    fn note(&self, answered: &Pending<T>, reply: &[u8], now: u64) {
+        self.load.settled.add(1);
+        if reply.first() == Some(&b'-') && !(self.onward.is_some() && Redirect::may_be(reply)) {
+            self.load.errors.add(1);
+        }
+        if answered.sent != 0 {
+            self.load.latency.record(now.saturating_sub(answered.sent), 1);
+        }
+    }
+
+    /// Counts requests that will not be answered.
+    pub(super) fn note_unanswered(&self, requests: usize) {
+        self.load.settled.add(requests as u64);
+        self.load.errors.add(requests as u64);
     }
 
     fn redirect(&self, reply: &[u8]) -> Option<Redirect> {

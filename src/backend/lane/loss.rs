@@ -63,6 +63,7 @@ impl<T: Ticket> Core<T> {
         let failed: Vec<_> = {
             let mut state = self.state.borrow_mut();
             state.phase = Phase::Idle;
+            self.note_unanswered(state.pending.len());
             state.take_all()
         };
         let retry_in = self.node.breaker.check().err().map_or(Duration::ZERO, |u| u.retry_in);
@@ -95,6 +96,7 @@ impl<T: Ticket> Core<T> {
         let left = {
             let mut state = self.state.borrow_mut();
             state.phase = Phase::Idle;
+            self.note_unanswered(state.pending.len());
             state.take_all()
         };
         if left.iter().any(|left| left.begun) {
@@ -114,6 +116,7 @@ impl<T: Ticket> Core<T> {
         let mut failed = Vec::new();
         {
             let mut state = self.state.borrow_mut();
+            let before = state.pending.len();
             let flushed = state.out_start + state.written as u64;
             let (old, old_start) = (std::mem::take(&mut state.out), state.out_start);
             let mut kept = VecDeque::new();
@@ -132,6 +135,7 @@ impl<T: Ticket> Core<T> {
                     }
                 }
             }
+            self.note_unanswered(before - kept.len());
             state.out_start = start;
             state.written = 0;
             let base = state.out_start;
@@ -154,6 +158,8 @@ impl<T: Ticket> Core<T> {
     /// The client that had leased the connection is gone: what it asked is settled, unanswered.
     pub(super) fn abandon(&self) {
         let left = std::mem::take(&mut self.state.borrow_mut().pending);
+        // Nobody wants to know any more.
+        self.load.settled.add(left.len() as u64);
         for ticket in left.into_iter().filter_map(|p| p.ticket) {
             let lost = Failure::Lost("its client left".to_owned());
             ticket.complete(Outcome::Failed(lost), clock::now());

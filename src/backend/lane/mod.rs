@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::load::Load;
 use super::node::Node;
 use super::pool::Lease;
 use crate::clock;
@@ -50,6 +51,8 @@ struct Pending<T> {
     parts: u32,
     /// Those that have come.
     done: u32,
+    /// When it was sent; 0 if it comes from another lane, or may wait at the node.
+    sent: u64,
     /// When its time runs out; rising within a lane, but for what comes from another.
     due: u64,
     /// Position in the stream of requests behind this one's last byte.
@@ -110,6 +113,7 @@ struct Core<T> {
     proto: Proto,
     db: u16,
     counters: Arc<Counters>,
+    load: Arc<Load>,
     /// The connection was lent to one client.
     own: bool,
     /// Takes what is not answered; None: no cluster.
@@ -233,11 +237,14 @@ impl<T: Ticket> Lane<T> {
         }
         state.out.extend_from_slice(requests);
         let end = state.out_start + state.out.len() as u64;
+        let usual = clock::nanos(self.0.node.request_timeout);
+        self.0.load.sent.add(1);
         let parts = parts + u32::from(course.asking);
         state.pending.push_back(Pending {
             ticket: Some(ticket),
             parts,
             done: 0,
+            sent: if course.hops == 0 && due.saturating_sub(now) <= usual { now } else { 0 },
             due,
             end,
             course,
@@ -360,6 +367,7 @@ impl<T> Core<T> {
         };
         let state = RefCell::new(state);
         Rc::new(Core {
+            load: node.load.mine(),
             node,
             proto,
             db,

@@ -217,7 +217,7 @@ impl<T: Ticket> Core<T> {
                         base = end;
                         continue;
                     }
-                    let Some(answered) = self.next(&inbound.buffer[base..end]) else {
+                    let Some(answered) = self.next(&inbound.buffer[base..end], now) else {
                         let shown =
                             String::from_utf8_lossy(&inbound.buffer[base..end.min(base + 120)]).into_owned();
                         return Err(format!("home sent a reply to nothing: {}", shown.trim_end()));

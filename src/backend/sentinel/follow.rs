@@ -65,7 +65,13 @@ impl Sentinels {
 
     fn dial(&self, at: &HostPort) -> Result<Dial, DialError> {
         let address = self.address(at).map_err(|e| DialError::Sentinel(format!("{e:#}")))?;
-        Ok(Dial { address, credentials: self.credentials.clone(), timeout: self.timeout, run: None })
+        Ok(Dial {
+            address,
+            credentials: self.credentials.clone(),
+            timeout: self.timeout,
+            run: None,
+            readonly: false,
+        })
     }
 }
 

@@ -12,12 +12,15 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::runs::{Run, topic};
+use super::asked::Asked;
+use super::branches::Branches;
+use super::runs::{Run, is_key_event, topic};
 use super::{Batch, Event, MOST_QUEUED, Post, Question, Space, Subscriptions, What};
+use crate::backend::cluster::Cluster;
 use crate::backend::connection::Stream;
 use crate::backend::node::Node;
 use crate::metrics::Counters;
-use crate::resp::{Proto, ReplyScanner, Scan, encode, reply};
+use crate::resp::{Proto, ReplyScanner, Scan};
 
 /// A silent connection is asked so often whether it lives, and what home refused is asked for again.
 const PROBE: Duration = Duration::from_secs(1);
@@ -30,6 +33,8 @@ const READ_SPACE: usize = 64 * 1024;
 pub struct Link<P: Post> {
     /// Home, or whichever node of it is well.
     pub node: Box<dyn Fn() -> Arc<Node> + Send>,
+    /// Home, where it is a cluster.
+    pub cluster: Option<Arc<Cluster>>,
     /// What is wanted.
     pub register: Arc<Subscriptions>,
     /// Who is told.
@@ -44,25 +49,24 @@ enum End {
     Lost(String),
 }
 
-struct Sent {
-    question: Question,
-    at: Instant,
-}
-
-/// One connection's life.
-struct Life<'a, P: Post> {
-    link: &'a Link<P>,
-    node: Arc<Node>,
+/// One connection's life, and that of its branches.
+pub(super) struct Life<'a, P: Post> {
+    pub(super) link: &'a Link<P>,
+    pub(super) node: Arc<Node>,
     stream: Box<dyn Stream>,
     buffer: BytesMut,
     scanner: ReplyScanner,
-    sent: VecDeque<Sent>,
+    /// What was asked, by this connection or by branches, and is not answered by all.
+    pub(super) asked: Asked,
+    /// The places in `asked` of what this connection has not answered, and since when.
+    pub(super) sent: VecDeque<(u64, Instant)>,
+    pub(super) branches: Option<Branches>,
     run: Option<Run>,
     /// By worker.
     events: Vec<(Vec<Event>, usize)>,
     /// By worker: the last number it was told.
-    told: Vec<u64>,
-    refused: Vec<(Space, Bytes)>,
+    pub(super) told: Vec<u64>,
+    pub(super) refused: Vec<(Space, Bytes)>,
     next_probe: Instant,
     last_read: Instant,
     last_wanted: Instant,
@@ -159,7 +163,9 @@ impl<'a, P: Post> Life<'a, P> {
             stream,
             buffer: BytesMut::new(),
             scanner: ReplyScanner::new(),
+            asked: Asked::default(),
             sent: VecDeque::new(),
+            branches: link.cluster.clone().map(Branches::of),
             run: None,
             events: Vec::new(),
             told: Vec::new(),
@@ -178,7 +184,13 @@ impl<'a, P: Post> Life<'a, P> {
             let congested = self.link.register.queued.load(Relaxed) > MOST_QUEUED;
             let patience = self.patience();
             let ends = patience.unwrap_or_else(Instant::now);
+            let branches = self.branches.as_mut();
             tokio::select! {
+                heard = Branches::next(branches), if !congested => {
+                    self.hear_branches(heard);
+                    self.finish_run();
+                    self.deliver();
+                }
                 read = self.stream.read_buf(&mut self.buffer), if !congested => {
                     let digested = match read {
                         Ok(0) => Err("home closed the connection".to_owned()),
@@ -203,7 +215,7 @@ impl<'a, P: Post> Life<'a, P> {
 
     /// When the oldest open question will have waited too long, if there is one. Whatever is read shows that home is alive.
     fn patience(&self) -> Option<Instant> {
-        self.sent.front().map(|sent| sent.at.max(self.last_read) + self.node.request_timeout)
+        self.sent.front().map(|(_, at)| (*at).max(self.last_read) + self.node.request_timeout)
     }
 
     async fn send_questions(&mut self) -> Result<(), String> {
@@ -213,17 +225,16 @@ impl<'a, P: Post> Life<'a, P> {
         }
         let (mut out, at) = (Vec::new(), Instant::now());
         for question in questions {
-            match &question.what {
-                What::Subscribe(space, name) => {
-                    encode::command(&mut out, &[space.subscribe().as_bytes(), name]);
-                }
-                What::Unsubscribe(space, name) => {
-                    encode::command(&mut out, &[space.unsubscribe().as_bytes(), name]);
-                }
-                What::Ping => encode::command(&mut out, &[b"ping"]),
+            let here = self.branches.is_none() || question.what.is_for_any_node();
+            if here {
+                question.what.encode(&mut out);
             }
-            self.sent.push_back(Sent { question, at });
+            let place = self.asked.put(question, usize::from(here));
+            self.sent.extend(here.then_some((place, at)));
+            self.ask_branches(place);
         }
+        self.reach();
+        self.deliver();
         match timeout(self.node.request_timeout, self.stream.write_all(&out)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(e)) => Err(e.to_string()),
@@ -249,10 +260,10 @@ impl<'a, P: Post> Life<'a, P> {
                 register.questions.push_back(Question { number: 0, what: What::Subscribe(space, name) });
             }
         }
-        if self.sent.is_empty() && self.last_read + PROBE <= now {
+        if self.asked.is_empty() && self.last_read + PROBE <= now {
             register.questions.push_back(Question { number: 0, what: What::Ping });
         }
-        self.last_wanted + IDLE <= now && self.sent.is_empty()
+        self.last_wanted + IDLE <= now && self.asked.is_empty()
     }
 
     fn digest(&mut self) -> Result<(), String> {
@@ -269,6 +280,8 @@ impl<'a, P: Post> Life<'a, P> {
                 Scan::Error(e) => return Err(format!("home sent what is not RESP: {e}")),
                 Scan::Complete { end } => {
                     match topic(&self.buffer[base..end]) {
+                        // All nodes are heard of it.
+                        Some(_) if self.branches.is_some() && is_key_event(&self.buffer[base..end]) => {}
                         Some((space, name)) => {
                             if !self.run.as_ref().is_some_and(|run| run.takes(space, name)) {
                                 let next = Run::new(space, name);
@@ -296,7 +309,15 @@ impl<'a, P: Post> Life<'a, P> {
         Ok(())
     }
 
-    fn finish_run(&mut self) {
+    /// A message that came by a branch.
+    pub(super) fn take(&mut self, space: Space, name: &[u8], frame: &[u8]) {
+        if !self.run.as_ref().is_some_and(|run| run.takes(space, name)) {
+            self.finish_run();
+        }
+        self.run.get_or_insert_with(|| Run::new(space, name)).add(frame);
+    }
+
+    pub(super) fn finish_run(&mut self) {
         let Some(run) = self.run.take() else { return };
         let (space, name) = run.topic();
         let routes = self.link.register.register.lock().entry(space, name).map(|e| e.routes.clone());
@@ -308,86 +329,18 @@ impl<'a, P: Post> Life<'a, P> {
         }
     }
 
-    fn events_of(&mut self, worker: usize) -> &mut (Vec<Event>, usize) {
+    pub(super) fn events_of(&mut self, worker: usize) -> &mut (Vec<Event>, usize) {
         if self.events.len() <= worker {
             self.events.resize_with(worker + 1, Default::default);
         }
         &mut self.events[worker]
     }
 
-    fn deliver(&mut self) {
+    pub(super) fn deliver(&mut self) {
         for worker in 0..self.events.len() {
             if !self.events[worker].0.is_empty() {
                 let (events, weight) = std::mem::take(&mut self.events[worker]);
                 self.link.send(worker, events, weight);
-            }
-        }
-    }
-
-    /// A frame that is no message: the answer to the oldest question.
-    fn answered(&mut self, frame: &[u8]) -> Result<(), String> {
-        let shown = || String::from_utf8_lossy(&frame[..frame.len().min(120)]).trim_end().to_owned();
-        let Some(Sent { question, .. }) = self.sent.pop_front() else {
-            return Err(format!("home sent an answer to nothing: {}", shown()));
-        };
-        let error = reply::is_error(frame).then(|| {
-            let text = frame.strip_prefix(b"-").unwrap_or(frame);
-            String::from_utf8_lossy(text).trim_end().to_owned()
-        });
-        let word = reply::elements(frame).next().and_then(reply::bulk);
-        match (question.what, error) {
-            // An error (-BUSY) tells as well that all before it was sent.
-            (What::Ping, Some(_)) => {}
-            (What::Ping, None) if reply::bulk(frame) == Some(b"PONG") => {}
-            (What::Subscribe(space, name), None) if word == Some(space.subscribe().as_bytes()) => {
-                let mut register = self.link.register.register.lock();
-                if let Some(entry) = register.entry(space, &name) {
-                    entry.confirmed |= entry.asked;
-                    entry.asked = false;
-                }
-            }
-            (What::Subscribe(space, name), Some(error)) => self.refuse(space, name, &error),
-            (What::Unsubscribe(space, _), None) if word == Some(space.unsubscribe().as_bytes()) => {}
-            _ => return Err(format!("home answered something else than was asked: {}", shown())),
-        }
-        self.reach(question.number);
-        Ok(())
-    }
-
-    fn refuse(&mut self, space: Space, name: Bytes, error: &str) {
-        let (mut workers, mut members) = (Vec::new(), 0);
-        if let Some(entry) = self.link.register.register.lock().entry(space, &name) {
-            entry.asked = false;
-            members = entry.members;
-            workers.clone_from(&entry.routes);
-        }
-        if members > 0 {
-            let topic = name.escape_ascii();
-            tracing::warn!(%topic, error, "home refuses to renew a subscription; asking again");
-        }
-        for (worker, _) in workers {
-            let event = Event::Refused { space, name: name.clone(), error: error.to_owned() };
-            self.events_of(worker.into()).0.push(event);
-        }
-        self.refused.push((space, name));
-    }
-
-    /// Tells who waits for this number, or for a later one.
-    fn reach(&mut self, number: u64) {
-        if number == 0 {
-            return;
-        }
-        let waiting = self.link.register.register.lock().waiting.clone();
-        self.told.resize(waiting.len(), 0);
-        for (worker, waits_for) in waiting.into_iter().enumerate() {
-            if waits_for <= self.told[worker] {
-                continue;
-            }
-            self.told[worker] = number;
-            let events = &mut self.events_of(worker).0;
-            match events.last_mut() {
-                Some(Event::Reached(reached)) => *reached = number,
-                _ => events.push(Event::Reached(number)),
             }
         }
     }

@@ -7,9 +7,17 @@
 //! question of that number ([`Event::Reached`]). A subscription begins, and one ends, at such a moment; a PING is
 //! asked where nothing else is. Workers hear events in the order of the connection's stream.
 //!
+//! Any node of a cluster passes on what is published at another, but for what nodes tell of their own keys, and for shard
+//! channels, which belong to the node of their slot. For these there are *branches*, connections to the nodes concerned;
+//! what is asked of several is answered when all of them have.
+//!
 //! A topic stays in the register for as long as home may still send its messages: clients that gave it up hear them
 //! until home has confirmed.
 
+mod answers;
+mod asked;
+mod branch;
+mod branches;
 mod link;
 mod register;
 mod runs;
@@ -22,6 +30,8 @@ use bytes::Bytes;
 
 pub use link::Link;
 pub use register::{Audience, Subscriptions};
+
+use crate::resp::encode;
 
 /// Bytes of messages that may be on their way to the workers; above it home is not read, and keeps them.
 const MOST_QUEUED: usize = 16 << 20;
@@ -111,11 +121,28 @@ pub trait Post: Send + Sync + 'static {
 }
 
 /// What home is asked.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
     Subscribe(Space, Bytes),
     Unsubscribe(Space, Bytes),
     Ping,
+    /// Of the node that this shard channel belongs to.
+    PingOf(Bytes),
+}
+
+impl What {
+    /// Whether any node of a cluster can answer it.
+    fn is_for_any_node(&self) -> bool {
+        !matches!(self, What::Subscribe(Space::Shards, _) | What::Unsubscribe(Space::Shards, _))
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            What::Subscribe(space, name) => encode::command(out, &[space.subscribe().as_bytes(), name]),
+            What::Unsubscribe(space, name) => encode::command(out, &[space.unsubscribe().as_bytes(), name]),
+            What::Ping | What::PingOf(_) => encode::command(out, &[b"ping"]),
+        }
+    }
 }
 
 #[derive(Debug)]

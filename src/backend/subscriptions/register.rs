@@ -23,6 +23,8 @@ pub(super) struct Entry {
     pub(super) confirmed: bool,
     /// It was asked to, and has not answered.
     pub(super) asked: bool,
+    /// Subscriptions of it by branches, besides.
+    pub(super) branches: usize,
 }
 
 type Topics = HashMap<Bytes, Entry, RandomState>;
@@ -142,9 +144,11 @@ impl Subscriptions {
 
     /// A number that is reached once everything published before now has been heard, and everything asked for
     /// before now answered.
-    pub fn mark(&self, worker: u16) -> u64 {
+    ///
+    /// `shard`: so it is with what was published to this shard channel.
+    pub fn mark(&self, worker: u16, shard: Option<&[u8]>) -> u64 {
         let mut register = self.register.lock();
-        let number = register.mark();
+        let number = register.mark(shard);
         let worker = usize::from(worker);
         if register.waiting.len() <= worker {
             register.waiting.resize(worker + 1, 0);
@@ -162,7 +166,8 @@ impl Subscriptions {
         let mut add = |entry: &Entry| {
             if entry.confirmed {
                 audience.members += entry.members;
-                audience.shared += 1;
+                // The node that counts is the one that is heard anyway, and may have a branch.
+                audience.shared += 1 + entry.branches.min(1);
             }
         };
         register.spaces[space as usize].get(channel).into_iter().for_each(&mut add);
@@ -180,8 +185,16 @@ impl Subscriptions {
         let entry = register.spaces[space as usize].get(name);
         entry.map_or(Audience::default(), |e| Audience {
             members: e.members,
-            shared: usize::from(e.confirmed),
+            shared: usize::from(e.confirmed) + e.branches,
         })
+    }
+
+    /// By how many the patterns that all nodes of home count exceed those that there are.
+    pub fn patterns_again(&self) -> usize {
+        let register = self.register.lock();
+        let patterns = register.spaces[Space::Patterns as usize].values();
+        // The node that is heard anyway has the pattern of its branch already.
+        patterns.filter(|entry| entry.confirmed).map(|entry| entry.branches.saturating_sub(1)).sum()
     }
 
     /// Topics with subscribers here that home does not know of at present.
@@ -198,7 +211,11 @@ impl Register {
         self.questions.push_back(Question { number: self.last, what });
     }
 
-    fn mark(&mut self) -> u64 {
+    fn mark(&mut self, shard: Option<&[u8]>) -> u64 {
+        if let (Some(shard), true) = (shard, self.up) {
+            self.ask(What::PingOf(Bytes::copy_from_slice(shard)));
+            return self.last;
+        }
         match self.questions.back() {
             // It has not been sent yet.
             Some(question) if question.number > 0 => question.number,
@@ -236,12 +253,20 @@ impl Register {
     pub(super) fn end(&mut self) {
         self.questions.clear();
         for entry in self.spaces.iter_mut().flat_map(HashMap::values_mut) {
-            (entry.confirmed, entry.asked) = (false, false);
+            (entry.confirmed, entry.asked, entry.branches) = (false, false, 0);
         }
     }
 
     pub(super) fn entry(&mut self, space: Space, name: &[u8]) -> Option<&mut Entry> {
         self.spaces[space as usize].get_mut(name)
+    }
+
+    /// Topics that clients want, of those that pass.
+    pub(super) fn wanted_of(&self, pass: impl Fn(Space, &[u8]) -> bool) -> Vec<(Space, Bytes)> {
+        let of = |space: Space| self.spaces[space as usize].iter().map(move |topic| (space, topic));
+        let all = Space::ALL.into_iter().flat_map(of);
+        let wanted = all.filter(|(space, (name, entry))| entry.wanted > 0 && pass(*space, name));
+        wanted.map(|(space, (name, _))| (space, name.clone())).collect()
     }
 
     pub(super) fn wanted(&self) -> bool {
@@ -258,7 +283,7 @@ mod tests {
         let shown = |what: What| match what {
             What::Subscribe(space, name) => format!("{} {}", space.subscribe(), name.escape_ascii()),
             What::Unsubscribe(space, name) => format!("{} {}", space.unsubscribe(), name.escape_ascii()),
-            What::Ping => "ping".to_owned(),
+            What::Ping | What::PingOf(_) => "ping".to_owned(),
         };
         register.questions.drain(..).map(|q| (q.number, shown(q.what))).collect()
     }
@@ -277,11 +302,11 @@ mod tests {
     fn many_clients_of_a_topic_ask_home_once() {
         let s = up();
         let a = s.want(0, Space::Channels, b"a");
-        assert_eq!(s.mark(0), 1);
+        assert_eq!(s.mark(0, None), 1);
         s.want(1, Space::Channels, b"a");
-        assert_eq!((s.mark(1), questions(&s)), (1, vec![asked(1, "subscribe a")]));
+        assert_eq!((s.mark(1, None), questions(&s)), (1, vec![asked(1, "subscribe a")]));
         s.want(0, Space::Channels, b"a");
-        assert_eq!((s.mark(0), questions(&s)), (2, vec![asked(2, "ping")]));
+        assert_eq!((s.mark(0, None), questions(&s)), (2, vec![asked(2, "ping")]));
         s.give_up(Space::Channels, &a);
         s.give_up(Space::Channels, &a);
         assert_eq!(questions(&s), []);
@@ -308,7 +333,7 @@ mod tests {
     fn a_new_connection_asks_for_all_that_is_wanted_and_reaches_what_was_asked_before() {
         let s = Subscriptions::default();
         s.want(0, Space::Shards, b"s");
-        let number = s.mark(0);
+        let number = s.mark(0, None);
         assert_eq!((number, questions(&s)), (1, vec![]));
         s.register.lock().renew();
         assert_eq!(questions(&s), [asked(0, "ssubscribe s"), asked(2, "ping")]);

@@ -7,6 +7,8 @@ use crate::resp::reply;
 
 /// A run is not grown beyond this, in bytes.
 const FULL: usize = 32 * 1024;
+/// What the channels begin with on which a node tells of its own keys.
+const KEY_EVENTS: [&[u8]; 2] = [b"__keyspace@", b"__keyevent@"];
 
 /// The topic of a pushed message: its namespace and its channel or pattern. None: it is something else.
 pub(super) fn topic(frame: &[u8]) -> Option<(Space, &[u8])> {
@@ -18,6 +20,29 @@ pub(super) fn topic(frame: &[u8]) -> Option<(Space, &[u8])> {
         _ => return None,
     };
     Some((space, parts.next().and_then(reply::bulk)?))
+}
+
+/// Whether a pushed message is what a node tells of its own keys, which others do not pass on.
+pub(super) fn is_key_event(frame: &[u8]) -> bool {
+    let mut parts = reply::elements(frame);
+    let channel = match parts.next().and_then(reply::bulk) {
+        Some(b"message") => parts.next(),
+        Some(b"pmessage") => parts.nth(1),
+        _ => None,
+    };
+    let channel = channel.and_then(reply::bulk).unwrap_or_default();
+    KEY_EVENTS.iter().any(|prefix| channel.starts_with(prefix))
+}
+
+/// Whether messages of a topic may be such.
+pub(super) fn may_be_key_event(space: Space, name: &[u8]) -> bool {
+    let special = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b'\\');
+    let (literal, open) = match (space, name.iter().position(special)) {
+        (Space::Shards, _) => return false,
+        (Space::Patterns, Some(at)) => (&name[..at], true),
+        _ => (name, false),
+    };
+    KEY_EVENTS.iter().any(|prefix| literal.starts_with(prefix) || open && prefix.starts_with(literal))
 }
 
 /// Messages of one topic in a row.

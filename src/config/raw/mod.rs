@@ -11,7 +11,7 @@ use upstream::MODES;
 pub(super) use upstream::RawUpstream;
 
 use super::Compression;
-use super::model::{AdminCommands, Config, Eviction, Mget, Policy, User};
+use super::model::{AdminCommands, Config, Eviction, Mget, Policy, ReadFrom, Tier, User};
 use super::slot::Slot;
 
 /// A key of the file.
@@ -201,6 +201,8 @@ pub(super) static POLICY_KEYS: &[Key<Policy>] = &[
     key("stale_if_error", Slot::MaybeSpan(ZERO..=YEAR, |p| &mut p.stale_if_error)),
     key("mget", Slot::Choice { names: MGET, get: |p| p.mget.name(), set: set_mget }),
     key("no_cache", Slot::Flag(|p| &mut p.no_cache)),
+    key("tier", Slot::Choice { names: TIERS, get: |p| p.tier.name(), set: set_tier }),
+    key("read_from", Slot::Choice { names: READ_FROM, get: |p| p.read_from.name(), set: set_read_from }),
     key("refresh_ahead", Slot::Flag(|p| &mut p.refresh_ahead)),
     key("compress", Slot::MaybeFlag(|p| &mut p.compress)),
     key("dictionary", Slot::Files(|p| &mut p.dictionary)),
@@ -234,6 +236,8 @@ const EVICTION: &[&str] = &["s3-fifo", "lru"];
 const COMPRESSION: &[&str] = &["off", "zstd"];
 const ADMIN_COMMANDS: &[&str] = &["read", "deny", "pass"];
 const MGET: &[&str] = &["atomic", "per-key"];
+const TIERS: &[&str] = &["l1", "l2", "l3"];
+const READ_FROM: &[&str] = &["master", "replica"];
 
 fn set_eviction(raw: &mut Raw, name: &str) {
     raw.config.l1.policy = if name == Eviction::Lru.name() { Eviction::Lru } else { Eviction::S3Fifo };
@@ -251,6 +255,15 @@ fn set_compression(raw: &mut Raw, name: &str) {
 
 fn set_mget(policy: &mut Policy, name: &str) {
     policy.mget = if name == Mget::PerKey.name() { Mget::PerKey } else { Mget::Atomic };
+}
+
+fn set_tier(policy: &mut Policy, name: &str) {
+    policy.tier = Tier::from_name(name.as_bytes()).unwrap_or_default();
+}
+
+fn set_read_from(policy: &mut Policy, name: &str) {
+    let replica = name == ReadFrom::Replica.name();
+    policy.read_from = if replica { ReadFrom::Replica } else { ReadFrom::Master };
 }
 
 /// What a dotted path names.
@@ -352,6 +365,8 @@ mod tests {
         assert_eq!(EVICTION, [Eviction::S3Fifo.name(), Eviction::Lru.name()]);
         assert_eq!(COMPRESSION, [Compression::Off.name(), Compression::Zstd.name()]);
         assert_eq!(MGET, [Mget::Atomic.name(), Mget::PerKey.name()]);
+        assert_eq!(TIERS, [Tier::L1, Tier::L2, Tier::L3].map(Tier::name));
+        assert_eq!(READ_FROM, [ReadFrom::Master.name(), ReadFrom::Replica.name()]);
         let admin = [AdminCommands::Read, AdminCommands::Deny, AdminCommands::Pass];
         assert_eq!(ADMIN_COMMANDS, admin.map(AdminCommands::name));
     }

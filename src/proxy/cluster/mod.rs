@@ -158,6 +158,24 @@ impl Proxy {
         }
     }
 
+    /// The way of what is about this key.
+    pub fn way_of_key(&self, lane: LaneKey, key: &[u8]) -> Way {
+        self.way_of_slot(lane, Some(slot(key)))
+    }
+
+    /// Moves on when slots have other owners; never where home is no cluster.
+    pub fn map_version(&self) -> u64 {
+        self.ways.as_ref().map_or(0, |ways| ways.cluster.version())
+    }
+
+    /// The same way as it is now.
+    pub(super) fn way_again(&self, way: Way) -> Way {
+        match way.slot {
+            Course::NO_SLOT | Course::HERE => way,
+            slot => self.way_of_slot(way.lane, Some(slot)),
+        }
+    }
+
     /// The way to where a redirection points. None: it cannot be used.
     pub fn way_by(&self, lane: LaneKey, redirect: &Redirect) -> Option<Way> {
         let (Redirect::Moved { slot, to } | Redirect::Ask { slot, to }) = redirect else { return None };

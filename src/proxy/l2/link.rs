@@ -11,6 +11,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::pace::Pace;
 use super::{Door, L2};
 use crate::backend::connection::{Control, DialError, Stream};
 use crate::backend::facts::info_field;
@@ -30,8 +31,6 @@ const LOOK: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(1);
 /// Requests under way; what comes meanwhile waits, and goes in larger batches.
 const MOST: usize = 64;
-/// Hits of L2 and reads at home that are needed to compare the two.
-const ENOUGH: u64 = 1000;
 
 /// What the connection needs.
 pub struct Link {
@@ -73,6 +72,7 @@ struct Connection<'a> {
     next_poll: Instant,
     last_poll: Instant,
     next_look: Instant,
+    pace: Pace,
 }
 
 impl L2 {
@@ -127,6 +127,7 @@ impl Link {
             next_poll: now,
             last_poll: now - POLL.0,
             next_look: now,
+            pace: Pace::from(&self.metrics.totals()),
         })
     }
 
@@ -299,21 +300,16 @@ impl Connection<'_> {
         }
     }
 
-    fn note_figures(&self, frame: &[u8]) {
+    fn note_figures(&mut self, frame: &[u8]) {
         let figures = &self.link.l2.figures;
         let text = String::from_utf8_lossy(reply::bulk(frame).unwrap_or_default());
         let of = |name| info_field(&text, name).and_then(|value| value.parse().ok()).unwrap_or(0);
         figures.used_memory.store(of("used_memory"), Relaxed);
         figures.max_memory.store(of("maxmemory"), Relaxed);
         figures.evicted.store(of("evicted_keys"), Relaxed);
-        let totals = self.link.metrics.totals();
-        if totals.l2_get.count < ENOUGH || totals.home_get.count < ENOUGH {
-            return;
-        }
-        let (l2, home) = (totals.l2_get.quantile(0.5), totals.home_get.quantile(0.5));
+        let Some((l2, home)) = self.pace.compare(&self.link.metrics.totals()) else { return };
         let slower = u64::from(l2 > home);
         if figures.slower_than_home.swap(slower, Relaxed) != slower {
-            let (l2, home) = (Duration::from_nanos(l2), Duration::from_nanos(home));
             match slower {
                 1 => tracing::warn!(?l2, ?home, "L2 is slower than home at the median: it is of no use"),
                 _ => tracing::info!(?l2, ?home, "L2 is faster than home at the median"),

@@ -141,11 +141,16 @@ impl Lookup {
 
     /// What the record is worth. One of an unknown epoch is looked at by the script, which knows the current one.
     fn judge(self: Rc<Self>, stored: &[u8], ask_again: bool, now: u64) {
-        let record = Record::parse(stored).filter(|_| self.stands(now));
-        let Some(record) = record else {
+        let Some(record) = Record::parse(stored) else {
             return self.go_home(None, now);
         };
-        let fresh = match self.l2.ledger.standing(&record.epoch, record.number, self.node) {
+        // These first: what a guard on another thread announces before it confirms, is then seen by `stands`.
+        let trails = self.l2.ledger.trails(self.pass, self.node);
+        let standing = self.l2.ledger.standing(&record.epoch, record.number, self.node);
+        if !self.stands(now) {
+            return self.go_home(None, now);
+        }
+        let fresh = match standing {
             Standing::Unknown if ask_again => return self.take(now),
             Standing::Unknown => return self.go_home(None, now),
             Standing::Fresh => true,
@@ -156,7 +161,7 @@ impl Lookup {
         }
         // It may be older than what was said of the key before, or newer than L1's copies of it. Once the guard has
         // confirmed, it is neither, or its key was announced.
-        if self.l2.ledger.trails(self.pass, self.node) || fresh && self.copies.holds(self.hash) {
+        if trails || fresh && self.copies.holds(self.hash) {
             return self.hold(stored, now);
         }
         if fresh {
@@ -181,7 +186,7 @@ impl Lookup {
     /// The guard has confirmed, or never will.
     pub(super) fn confirmed(self: Rc<Self>, stored: &[u8], now: u64) {
         match Record::parse(stored)
-            .filter(|_| self.stands(now) && !self.l2.ledger.trails(self.pass, self.node))
+            .filter(|_| !self.l2.ledger.trails(self.pass, self.node) && self.stands(now))
         {
             Some(record) => self.serve(&record, now),
             None => self.go_home(None, now),

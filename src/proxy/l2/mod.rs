@@ -4,6 +4,8 @@
 mod fill;
 pub mod link;
 mod lookup;
+mod pace;
+mod put;
 pub mod surface;
 mod ticket;
 

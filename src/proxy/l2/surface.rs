@@ -40,7 +40,7 @@ pub struct CopyInfo {
 
 impl Proxy {
     /// Asks L2 one command; it is sent at once. None: it does not answer.
-    fn tell_l2(&self, l2: &L2, command: &[&[u8]]) -> impl Future<Output = Option<Bytes>> + use<> {
+    pub(super) fn tell_l2(&self, l2: &L2, command: &[&[u8]]) -> impl Future<Output = Option<Bytes>> + use<> {
         let mut request = Vec::new();
         encode::command(&mut request, command);
         let (sender, answer) = oneshot::channel();

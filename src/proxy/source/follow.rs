@@ -174,7 +174,7 @@ fn may_evict(proxy: &Proxy) -> bool {
 }
 
 async fn drop_all(proxy: &Rc<Proxy>, l4: &L4, source: usize) -> Result<(), String> {
-    let lane = LaneKey { proto: Proto::Resp2, db: l4.database, scripts: false };
+    let lane = LaneKey { proto: Proto::Resp2, db: l4.database, scripts: false, of: 0 };
     for master in proxy.masters() {
         drop_all_of(proxy, l4, source, lane, master).await?;
     }

@@ -114,7 +114,7 @@ impl Proxy {
         (key, mark): (&[u8], &[u8]),
         args: &[&[u8]],
     ) -> Call {
-        let lane = LaneKey { proto: Proto::Resp2, db: database, scripts: true };
+        let lane = LaneKey { proto: Proto::Resp2, db: database, scripts: true, of: 0 };
         let way = self.way_of_slot(lane, Some(slot(key)));
         let mut rest = Vec::new();
         for word in [&b"2"[..], key, mark].iter().chain(args) {

@@ -348,4 +348,8 @@ impl Client for Through {
     fn seen(&self) -> u64 {
         self.client.seen()
     }
+
+    fn tracks(&self) -> bool {
+        self.client.tracks()
+    }
 }

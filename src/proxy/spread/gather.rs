@@ -26,6 +26,8 @@ pub(super) enum Plan {
     Split { split: Split, parts: Parts, writes: bool },
     /// The same of each master.
     Every { rule: Merge, masters: Vec<NodeId>, writes: bool },
+    /// SCRIPT EXISTS of each: a script that is `known` here is loaded wherever it is called.
+    Scripts { masters: Vec<NodeId>, known: Vec<bool> },
     /// DBSIZE and RANDOMKEY of each.
     AnyKey { masters: Vec<NodeId>, draw: u64 },
     /// A page of one master's keys.
@@ -115,6 +117,9 @@ impl Gather {
             }
             Plan::Every { rule, masters, writes } => {
                 merge::merge(*rule, replies).map_err(|index| fault(index, of(masters, index), *writes))
+            }
+            Plan::Scripts { masters, known } => {
+                merge::scripts(replies, known).map_err(|index| fault(index, of(masters, index), false))
             }
             Plan::AnyKey { masters, draw } => {
                 let sizes: Vec<&Bytes> = replies.iter().step_by(2).collect();
@@ -250,5 +255,9 @@ impl Client for Gather {
 
     fn seen(&self) -> u64 {
         self.client.seen()
+    }
+
+    fn tracks(&self) -> bool {
+        self.client.tracks()
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn merge<R: AsRef<[u8]>>(rule: Merge, replies: &[R]) -> Result<Vec<u8
         Merge::Sum => {
             encode::integer(&mut out, numbers(replies)?.iter().fold(0, |a, b| a.saturating_add(*b)))
         }
-        Merge::Both => both(replies, &mut out)?,
+        Merge::Both => both(replies, &[], &mut out)?,
         Merge::Names => names(replies, &mut out)?,
         Merge::Counts => counts(replies, &mut out)?,
         Merge::Anyone => out.extend_from_slice(anyone(replies)),
@@ -61,13 +61,20 @@ fn tables<R: AsRef<[u8]>>(replies: &[R]) -> Result<Vec<Vec<&[u8]>>, usize> {
     tables.iter().position(|table| table.len() != width).map_or(Ok(tables), Err)
 }
 
-fn both<R: AsRef<[u8]>>(replies: &[R], out: &mut Vec<u8>) -> Result<(), usize> {
+/// Which scripts there are: those that all masters have, and those that are `known` anyway.
+pub(super) fn scripts<R: AsRef<[u8]>>(replies: &[R], known: &[bool]) -> Result<Vec<u8>, usize> {
+    let mut out = Vec::new();
+    both(replies, known, &mut out)?;
+    Ok(out)
+}
+
+fn both<R: AsRef<[u8]>>(replies: &[R], known: &[bool], out: &mut Vec<u8>) -> Result<(), usize> {
     let tables = tables(replies)?;
     let width = tables.first().map_or(0, Vec::len);
     encode::array(out, width);
     for index in 0..width {
         let all = tables.iter().all(|table| reply::parse_integer(table[index]) == Some(1));
-        encode::integer(out, i64::from(all));
+        encode::integer(out, i64::from(all || known.get(index) == Some(&true)));
     }
     Ok(())
 }
@@ -140,6 +147,7 @@ mod tests {
     fn tables_are_merged_place_by_place() {
         let exists = ["*2\r\n:1\r\n:1\r\n", "*2\r\n:0\r\n:1\r\n"];
         assert_eq!(merged(Merge::Both, &exists), Ok("*2\r\n:0\r\n:1\r\n".into()));
+        assert_eq!(scripts(&exists, &[true, false]).as_deref(), Ok(&b"*2\r\n:1\r\n:1\r\n"[..]));
         let numsub = ["*4\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n:0\r\n", "*4\r\n$1\r\na\r\n:2\r\n$1\r\nb\r\n:0\r\n"];
         let sums = "*4\r\n$1\r\na\r\n:3\r\n$1\r\nb\r\n:0\r\n";
         assert_eq!(merged(Merge::Counts, &numsub), Ok(sums.into()));

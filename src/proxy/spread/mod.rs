@@ -99,7 +99,7 @@ impl Proxy {
             let index = |index| KeyRef { index: index as u32, access: first.access };
             keys.extend((1..request.len()).step_by(step).map(index));
             let ask = Ask { client: &client, slot: part as u64, request: &request, own: None, ..*ask };
-            if split == Split::Values {
+            if split == Split::Values && ask.lane.of == 0 {
                 self.multi_get(&ask, &keys);
             } else if effect != Effect::Reads || !self.through(&ask, Manner::Straight, &keys) {
                 let way = self.way_of_slot(ask.lane, Some(parts.slot(part)));
@@ -129,9 +129,14 @@ impl Proxy {
                 self.ask_masters(ask, &requests, effect, masters.clone(), Plan::AnyKey { masters, draw });
             }
             _ => {
+                let known = ask.command.filter(|command| command.id == id::SCRIPT_EXISTS);
+                let known = known.map(|_| self.shared.known_scripts.knows(ask.request.iter().skip(2)));
                 let writes =
                     ask.command.is_some_and(|c| c.flags.contains(Flags::WRITE)) || rule == Merge::Done;
-                let plan = Plan::Every { rule, masters: masters.clone(), writes };
+                let plan = match known {
+                    Some(known) => Plan::Scripts { masters: masters.clone(), known },
+                    None => Plan::Every { rule, masters: masters.clone(), writes },
+                };
                 let whole = Made::of(ask.request.iter());
                 self.ask_masters(ask, &[whole], effect, masters, plan);
             }

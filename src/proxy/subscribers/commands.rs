@@ -97,7 +97,7 @@ impl Proxy {
 
     fn begin_command(&self, session: u64, slot: u64, wait: bool) {
         match wait {
-            true => self.wait(Waiter::Session(session, slot)),
+            true => self.wait(Waiter::Session(session, slot), None),
             false => self.finish_command(session, slot),
         }
     }

@@ -166,12 +166,13 @@ impl Proxy {
     }
 
     /// Holds a reply back until every message published before now has been heard.
-    pub fn after_messages(&self, client: Rc<dyn Client>, slot: u64, reply: Bytes) {
-        self.wait(Waiter::Reply(client, slot, reply));
+    /// `shard`: of those, what was published to this shard channel.
+    pub fn after_messages(&self, client: Rc<dyn Client>, slot: u64, reply: Bytes, shard: Option<&[u8]>) {
+        self.wait(Waiter::Reply(client, slot, reply), shard);
     }
 
-    fn wait(&self, who: Waiter) {
-        let number = self.shared.subscriptions.mark(self.worker);
+    fn wait(&self, who: Waiter, shard: Option<&[u8]>) {
+        let number = self.shared.subscriptions.mark(self.worker, shard);
         self.subscribers.waiting.borrow_mut().push_back(Waiting { number, since: clock::now(), who });
     }
 

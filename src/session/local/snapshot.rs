@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::backend::confirmations::Guarding;
 use crate::backend::health::{Checkup, State};
+use crate::backend::load::LoadSummary;
+use crate::backend::node::Node;
 use crate::clock;
 use crate::metrics::{LatencySummary, Totals};
 use crate::proxy::Shared;
@@ -25,6 +27,8 @@ pub(super) struct Snapshot {
     pub(super) l2: Option<L2Figures>,
     /// What is below home; None: nothing.
     pub(super) l4: Option<source::State>,
+    /// The servers of home that were asked anything, by rising number, and the replicas that are read from.
+    pub(super) nodes: Vec<NodeFigures>,
     /// Flights under way.
     pub(super) flights: usize,
     /// What is left of the serving lease.
@@ -105,6 +109,35 @@ impl L2Figures {
     }
 }
 
+/// A server of home.
+pub(super) struct NodeFigures {
+    pub(super) address: String,
+    /// `master`, `replica`, or `former`: it has no slots any more.
+    pub(super) role: &'static str,
+    pub(super) load: LoadSummary,
+}
+
+fn nodes_of(shared: &Shared) -> Vec<NodeFigures> {
+    let figures = |node: &Node, role| NodeFigures {
+        address: node.dial.address.to_string(),
+        role,
+        load: node.load.total(),
+    };
+    let mut nodes = match &shared.cluster {
+        None => vec![figures(&shared.node, "master")],
+        Some(cluster) => {
+            let masters = cluster.masters();
+            let role = |number| if masters.contains(number) { "master" } else { "former" };
+            let all = cluster.everybody();
+            all.iter().map(|number| figures(&cluster.node(*number), role(number))).collect()
+        }
+    };
+    nodes.retain(|node| node.role == "master" || node.load.requests > 0);
+    let replicas = shared.replicated.iter().flat_map(|replicated| replicated.replicas.all());
+    nodes.extend(replicas.map(|replica| figures(&replica.node, "replica")));
+    nodes
+}
+
 /// A verdict and its reasons.
 pub(super) type Verdict = (State, Vec<String>);
 
@@ -119,6 +152,7 @@ impl Snapshot {
             l1: copies.map(|c| c.l1().stats()),
             l2: shared.l2.as_deref().map(L2Figures::of),
             l4: shared.l4.as_deref().map(|l4| l4.sources.state()),
+            nodes: nodes_of(shared),
             flights: copies.map_or(0, |c| c.flights()),
             lease_left: Duration::from_nanos(copies.map_or(0, |c| c.lease_left(now))),
             guarding: shared.guarding(),

@@ -40,10 +40,11 @@ impl Session {
                     let before = self.core.tracking.get();
                     let caching = before.is_some_and(|mode| mode.caching);
                     let mode = Mode { caching, ..options.mode };
-                    // A cluster has no connection on which it could judge: there own writes come back.
-                    let judged = mode.no_loop && !self.context.proxy.is_cluster();
-                    if judged || self.at_home.is_some() {
-                        return self.track_at_home(mode, &options.prefixes);
+                    let by_home = mode.no_loop || self.at_home.is_some() || self.at_masters.is_some();
+                    match self.context.proxy.is_cluster() {
+                        true if by_home => return self.track_at_masters(mode, &options.prefixes),
+                        false if by_home => return self.track_at_home(mode, &options.prefixes),
+                        _ => {}
                     }
                     self.track(mode, &options.prefixes);
                     if before.is_some() { self.ok() } else { self.ok_once_covered() }

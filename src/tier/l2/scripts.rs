@@ -44,6 +44,23 @@ redis.call('HSET', KEYS[1], 'l' .. field, string.format('%.0f', now + ARGV[3]))
 return {nonce, epoch, now}
 ";
 
+/// Stores a value that home does not know, in the place of all copies of its key: KEYS copies, epoch; ARGV random bytes, end
+/// (ms of L2's clock), then a field and its record each. Answers the epoch; nil: there is none yet.
+pub const PUT: &str = "\
+local epoch = redis.call('HGET', KEYS[2], 'e')
+if not epoch then
+  return false
+end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'n', ARGV[1], 'e', epoch, 'x', ARGV[2])
+for i = 3, #ARGV, 2 do
+  local number = redis.call('HINCRBY', KEYS[2], 'n', 1)
+  redis.call('HSET', KEYS[1], ARGV[i], epoch .. struct.pack('<I8', number) .. ARGV[i + 1])
+end
+redis.call('PEXPIREAT', KEYS[1], ARGV[2])
+return epoch
+";
+
 /// Stores a copy, if the nonce and the epoch that were taken before it was read at home are still there and nobody
 /// was faster: KEYS copies, epoch; ARGV field, nonce, epoch, end of the copy (ms of L2's clock), record. Answers 1 if
 /// it did. In front of the record go the epoch and the number of the fill.

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{LONG, good, small, text};
-use crate::support::{Value, slot_of, wait_until};
+use crate::support::{Cluster, Value, slot_of, wait_until};
 
 #[test]
 fn watched_keys_are_watched_where_they_are() {
@@ -118,4 +118,27 @@ fn messages_come_from_any_node() {
         let heard = client.read().expect("a message");
         assert_eq!(heard, Value::Array(vec![text("message"), text("news"), text(&payload)]));
     }
+}
+
+#[test]
+fn wait_counts_the_replicas_that_every_master_has() {
+    let mut cluster = Cluster::start(&[]);
+    let strata = cluster.strata(&[super::PATIENT]);
+    let mut client = strata.connect();
+    client.set_patience(super::LONG);
+    let keys: Vec<String> = (0..3).map(|node| cluster.key_of_node(node, "k")).collect();
+    for key in &keys {
+        good(&mut client, &["SET", key, "1"]);
+    }
+    assert_eq!(good(&mut client, &["WAIT", "1", "0"]), Value::Integer(1));
+    assert_eq!(good(&mut client, &["WAIT", "2", "10"]), Value::Integer(1));
+    let replica = cluster.replicas(1)[0];
+    cluster.pause(replica);
+    good(&mut client, &["SET", &keys[1], "2"]);
+    assert_eq!(good(&mut client, &["WAIT", "1", "100"]), Value::Integer(0));
+    assert_eq!(good(&mut client, &["WAIT", "0", "0"]), Value::Integer(0));
+    let error = client.call(&["WAIT", "x", "0"]).expect("strata answers");
+    assert_eq!(error, Value::Error("ERR value is not an integer or out of range".to_owned()));
+    cluster.resume(replica);
+    assert_eq!(good(&mut client, &["WAIT", "1", "0"]), Value::Integer(1));
 }

@@ -3,8 +3,11 @@
 mod copies;
 mod failover;
 mod leases;
+mod load;
 mod members;
+mod messages;
 mod moving;
+mod noloop;
 mod places;
 mod reshard;
 mod words;

@@ -6,9 +6,11 @@ mod copies;
 mod faults;
 mod late;
 mod over_cluster;
+mod pace;
 mod rules;
 mod stampede;
 mod surface;
+mod values;
 
 use std::time::Duration;
 

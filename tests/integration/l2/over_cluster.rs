@@ -120,7 +120,12 @@ fn copies_in_l2_end_when_their_slot_moves() {
         hits() != before
     });
     assert!(shared, "{absent} never comes from L2");
+    let epochs = || [0, 1].map(|process| info(&scene.strata[process], "epochs"));
+    let before = epochs();
     scene.cluster.move_slot(slot_of(present.as_bytes()), 1);
+    // Nothing that was filled before is believed.
+    let begun = wait_until(LONG, || epochs().iter().zip(&before).all(|(now, before)| now != before));
+    assert!(begun, "no epoch begins when a slot moves");
     let mut home = scene.cluster.node(1).connect();
     for key in [&present, &absent] {
         assert_eq!(home.call(&["SET", key, "2"]).expect("home answers"), ok());

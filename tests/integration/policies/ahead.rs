@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use super::{bulk, call, pair, statistic};
 
-const POLICY: &str = "[[policy]]\nmatch = \"hot:*\"\nl1_ttl = \"400ms\"\nrefresh_ahead = true\n\
-    [[policy]]\nmatch = \"cold:*\"\nl1_ttl = \"400ms\"\n";
+/// Copies are renewed a sixteenth of their life before its end: long enough for a reader that is not let run at once.
+const POLICY: &str = "[[policy]]\nmatch = \"hot:*\"\nl1_ttl = \"2s\"\nrefresh_ahead = true\n\
+    [[policy]]\nmatch = \"cold:*\"\nl1_ttl = \"400ms\"\nrefresh_ahead = true\n";
 
 #[test]
 fn who_reads_all_the_time_never_waits_for_home() {
     let (home, strata) = pair(POLICY);
     let mut client = strata.connect();
     call(&mut client, "SET hot:a v");
-    call(&mut client, "SET cold:a v");
     let warm = crate::support::wait_until(Duration::from_secs(10), || {
         let before = statistic(&mut client, "l1", "hits");
         call(&mut client, "GET hot:a");
@@ -29,14 +29,14 @@ fn who_reads_all_the_time_never_waits_for_home() {
             assert_eq!(call(&mut client, "GET hot:a"), bulk("v"));
             thread::sleep(Duration::from_micros(500));
         }
-        count(&mut client)[1] - renewed >= 8
+        count(&mut client)[1] - renewed >= 4
     });
-    assert!(renewed_often, "copies that live 400 ms are hardly ever renewed");
+    assert!(renewed_often, "copies that live 2 s are hardly ever renewed");
     let (elapsed, [missed, renewals]) = (begin.elapsed(), count(&mut client));
     let renewals = renewals - renewed;
     // A machine that stands still for long enough lets a copy end.
-    assert!(missed - misses <= renewals / 2, "{} misses, {renewals} renewals", missed - misses);
-    assert!(renewals as u128 <= elapsed.as_millis() / 100, "{renewals} renewals in {elapsed:?}");
+    assert!(missed - misses <= renewals, "{} misses, {renewals} renewals", missed - misses);
+    assert!(renewals as u128 <= elapsed.as_millis() / 500, "{renewals} renewals in {elapsed:?}");
     // What is renewed is as true as any copy.
     home.connect().call(&["SET", "hot:a", "w"]).expect("home answers");
     let seen =
@@ -48,9 +48,9 @@ fn who_reads_all_the_time_never_waits_for_home() {
 fn a_copy_that_nobody_reads_is_not_renewed() {
     let (_home, strata) = pair(POLICY);
     let mut client = strata.connect();
-    call(&mut client, "SET hot:a v");
-    call(&mut client, "GET hot:a");
+    call(&mut client, "SET cold:a v");
+    call(&mut client, "GET cold:a");
     thread::sleep(Duration::from_millis(900));
     assert_eq!(statistic(&mut client, "l1", "renewed"), 0);
-    assert_eq!(call(&mut client, "GET hot:a"), bulk("v"));
+    assert_eq!(call(&mut client, "GET cold:a"), bulk("v"));
 }

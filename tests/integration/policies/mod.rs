@@ -1,7 +1,9 @@
 //! What policies say of keys: compression at home, renewal, and where values are kept.
 
 mod ahead;
+mod compressed_cluster;
 mod compression;
+mod replicas;
 mod values;
 
 use crate::support::{Client, RedisServer, Strata, Value};

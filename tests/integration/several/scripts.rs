@@ -59,6 +59,12 @@ fn a_script_that_was_run_once_can_be_called_by_its_digest_for_any_key() {
         assert_eq!(good(&mut client, &format!("evalsha {ONE} 1 {key}")), Value::Integer(1));
         assert_eq!(good(&mut client, &format!("evalsha_ro {ONE} 1 {key}")), Value::Integer(1));
     }
+    let body = "return 2";
+    let digest = "7f923f79fe76194c868d7e1d0820de36700eb649";
+    assert_eq!(client.call(&["EVAL", body, "1", &keys[2]]).expect("a reply"), Value::Integer(2));
+    // One node has it, and strata loads it wherever it is called.
+    let exist = good(&mut client, &format!("script exists {digest} {} x", ONE.to_uppercase()));
+    assert_eq!(exist.elements(), Some([1, 1, 0].map(Value::Integer).to_vec()));
     let replica = cluster.replicas(0)[0];
     cluster.failover(replica);
     for key in &keys {

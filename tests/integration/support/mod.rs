@@ -31,7 +31,7 @@ pub(crate) use process::Process;
 pub(crate) use redis::{RedisServer, is_redis_7_0, skip};
 pub(crate) use relay::{Direction, Part, Relay};
 #[allow(unused_imports, reason = "what tests of a home of several servers stand on")]
-pub(crate) use sentinel::{DOWN_AFTER, Sentinels};
+pub(crate) use sentinel::{DOWN_AFTER, NAME, Sentinels};
 pub(crate) use strata::Strata;
 pub(crate) use value::Value;
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{SYNTAX, Value, l2, l4, text};
 use crate::clock;
 use crate::command::all;
-use crate::config::Config;
+use crate::config::{Config, Policy};
 use crate::proxy::{LaneKey, Proxy};
 use crate::resp::{Proto, Request, encode, reply};
 use crate::session::Session;
@@ -135,10 +135,14 @@ async fn delete_matching(proxy: &Rc<Proxy>, lane: LaneKey, pattern: &[u8]) -> Re
     }
 }
 
+/// The policy that matches.
+pub(super) fn rule_of<'a>(config: &'a Config, key: &[u8]) -> Option<&'a Policy> {
+    config.policies.iter().find(|policy| glob::matches(policy.pattern.as_bytes(), key))
+}
+
 /// The policy that matched, and what it says, as in the configuration.
 fn policy_of(config: &Config, key: &[u8]) -> Value {
-    let found = config.policies.iter().find(|policy| glob::matches(policy.pattern.as_bytes(), key));
-    found.map_or(Value::Nothing, |policy| {
+    rule_of(config, key).map_or(Value::Nothing, |policy| {
         let shown = |(name, value): (&str, String)| (name.to_owned(), text(value.trim_matches('"')));
         Value::Map(policy.settings().into_iter().map(shown).collect())
     })

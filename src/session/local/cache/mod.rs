@@ -6,7 +6,7 @@ mod l4;
 mod tiers;
 mod values;
 
-use super::snapshot::{L2Figures, Snapshot};
+use super::snapshot::{L2Figures, NodeFigures, Snapshot};
 use super::value::{Value, text};
 use super::{NOT_AN_INTEGER, SYNTAX, about};
 use crate::command::Unknown;
@@ -37,6 +37,8 @@ const HELP: &[&str] = &[
     "    Set a key like SET, at home, which is the tier L3, or L2 without it. With TIER L1",
     "    home is not told: GET and MGET by this process find the value until it ends, the key",
     "    is written, or L1 needs the room or loses its connection: it may vanish at any time.",
+    "    With TIER L2, where L3 is home, so does GET by all processes that share L2. Without",
+    "    TIER a policy may say which tier is the deepest.",
     "SLOWLOG [<count>]",
     "    Report the last requests that took long to answer (default: 10, -1 means",
     "    all), and which tier answered.",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{L2Figures, Snapshot, Value, l4, text};
+use super::{L2Figures, NodeFigures, Snapshot, Value, l4, text};
 use crate::backend::health::{Checkup, State};
 use crate::clock;
 use crate::config::Targets;
@@ -94,6 +94,8 @@ pub(super) fn home_stats(snapshot: &Snapshot) -> Value {
         ("misses", totals.home_misses.into()),
         ("hit_rate", Value::share(snapshot.home_hit_rate())),
         ("reads", totals.home_reads.into()),
+        ("replica_reads", totals.replica_reads.into()),
+        ("replica_misses", totals.replica_misses.into()),
         ("sets", totals.home_sets.into()),
         ("deletes", totals.home_deletes.into()),
         // It is home: nobody tells it what changed.
@@ -112,7 +114,23 @@ pub(super) fn home_stats(snapshot: &Snapshot) -> Value {
         ("decompressed", totals.unpacked.into()),
         ("decompress_cpu_usec", (totals.unpacking_nanos / 1_000).into()),
     ];
-    with_times(pairs, &totals.home_get, &totals.home_set)
+    let Value::Map(mut all) = with_times(pairs, &totals.home_get, &totals.home_set) else {
+        return Value::Nothing;
+    };
+    all.push(("nodes".to_owned(), Value::Map(snapshot.nodes.iter().map(node_stats).collect())));
+    Value::Map(all)
+}
+
+/// What was asked of a server of home, by its address.
+fn node_stats(node: &NodeFigures) -> (String, Value) {
+    let pairs = [
+        ("role", text(node.role)),
+        ("requests", node.load.requests.into()),
+        ("errors", node.load.errors.into()),
+        ("in_flight", node.load.in_flight.into()),
+    ];
+    let counted = pairs.into_iter().map(|(name, value)| (name.to_owned(), value));
+    (node.address.clone(), Value::Map(counted.chain(times("reply", &node.load.latency)).collect()))
 }
 
 /// How many bytes of values one that is kept stands for.

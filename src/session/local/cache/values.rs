@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::keys::rule_of;
 use super::{NOT_AN_INTEGER, SYNTAX, about};
 use crate::clock;
 use crate::command::{KeyRef, by_id, extract, id};
+use crate::config::Tier;
 use crate::resp::{Request, encode, parse_i64, with_request};
 use crate::router::Effect;
 use crate::session::Session;
@@ -12,6 +14,8 @@ use crate::session::batch::Tally;
 
 const NO_SOURCE: &str =
     "ERR strata: THROUGH writes to a database below home, and there is none (l4.enabled = false)";
+
+const NO_L3: &str = "ERR strata: there is no L3 (l3.enabled = false); home is L2";
 
 /// What CACHE SET says besides key and value.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -48,7 +52,7 @@ impl Session {
         let (now, command) = (clock::now(), by_id(id::GET));
         let copies = context.proxy.shared.copies.as_deref();
         // Who watches keys reads from where they are watched.
-        let reader = copies.map(|c| c.l1().reader()).filter(|_| self.own().is_none());
+        let reader = copies.map(|c| c.l1().reader()).filter(|_| !self.passes_copies());
         let hash = copies.zip(get.arg(1)).map(|(c, key)| c.l1().hash(key));
         let (mut tally, mut keys) = (Tally::default(), Vec::<KeyRef>::new());
         let hit = hash.zip(reader.as_ref()).is_some_and(|(hash, r)| self.hit(get, command, hash, r, now));
@@ -69,18 +73,36 @@ impl Session {
             Err(error) => return self.reply_error(error),
         };
         let (key, value) = (request.arg(2).unwrap_or_default(), request.arg(3).unwrap_or_default());
-        let home = self.context.config.home().section.as_bytes();
-        match options.tier.as_deref() {
+        match self.tier_of(key, &options) {
             _ if options.through => self.reply_error(NO_SOURCE),
-            Some(b"l1") => self.set_here(key, value, options.life.map(|life| life.span)),
-            None => self.set_at_home(key, value, options.life.as_ref()),
-            Some(tier) if tier == home => self.set_at_home(key, value, options.life.as_ref()),
-            Some(b"l2") => {
-                self.reply_error("ERR strata: L2 is not written to: it holds copies of what L3 replied")
-            }
-            Some(b"l3") => self.reply_error("ERR strata: there is no L3 (l3.enabled = false); home is L2"),
-            Some(tier) => self.reply_error(about("ERR unknown tier '", tier, "'. Tiers are L1, L2 and L3.")),
+            Err(error) => self.reply_error(error),
+            Ok(None) => self.set_at_home(key, value, options.life.as_ref()),
+            Ok(Some(tier)) => self.set_here(key, value, options.life.map(|life| life.span), tier),
         }
+    }
+
+    /// The tier above home that is to keep the value; none: home.
+    fn tier_of(&self, key: &[u8], options: &Options<'_>) -> Result<Option<Tier>, Vec<u8>> {
+        let config = &self.context.config;
+        let home = if config.l3.enabled { Tier::L3 } else { Tier::L2 };
+        let deepest = rule_of(config, key).map_or(home, |policy| policy.tier.min(home));
+        let wanted = match options.tier.as_deref() {
+            // On this node is on this node, if there is no L2.
+            None if deepest == Tier::L2 && home == Tier::L3 && self.context.proxy.shared.l2.is_none() => {
+                Tier::L1
+            }
+            None => deepest,
+            Some(name) => match Tier::from_name(name) {
+                None => return Err(about("ERR unknown tier '", name, "'. Tiers are L1, L2 and L3.")),
+                Some(tier) if tier > home => return Err(NO_L3.into()),
+                Some(tier) if tier > deepest => {
+                    let name = deepest.name();
+                    return Err(format!("ERR strata: a policy says tier = {name} of this key").into());
+                }
+                Some(tier) => tier,
+            },
+        };
+        Ok((wanted != home).then_some(wanted))
     }
 
     fn set_at_home(&mut self, key: &[u8], value: &[u8], life: Option<&Life<'_>>) {
@@ -94,12 +116,12 @@ impl Session {
         });
     }
 
-    fn set_here(&mut self, key: &[u8], value: &[u8], ttl: Option<Duration>) {
+    fn set_here(&mut self, key: &[u8], value: &[u8], ttl: Option<Duration>, deepest: Tier) {
         let (proxy, lane) = (self.context.proxy.clone(), self.lane);
         let (key, value) = (key.to_vec(), value.to_vec());
         self.reply_later(async move {
             let mut out = Vec::new();
-            match proxy.keep_here(lane.db, &key, &value, ttl).await {
+            match proxy.keep_here(lane.db, &key, &value, ttl, deepest).await {
                 Ok(()) => encode::simple(&mut out, "OK"),
                 Err(error) => encode::error(&mut out, error),
             }
