@@ -1,4 +1,4 @@
-//! The mirror of `config.toml`: a row for every key, in the order of the file. All else follows
+//! The mirror of `config.toml`: a row for every key, in the order of the file (Long because there are many). All else follows
 //! from these rows: what is known, what it may hold, its environment variable, how it is shown.
 
 mod l4;
