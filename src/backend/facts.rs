@@ -39,6 +39,15 @@ impl Facts {
         self.server.lock().clone()
     }
 
+    /// Whether home is no Redis of 7.0 or before, as far as is known.
+    pub fn is_newer(&self) -> bool {
+        let newer = |(name, version): &(String, String)| {
+            name != "redis"
+                || !(["1.", "2.", "3.", "4.", "5.", "6.", "7.0."].iter().any(|old| version.starts_with(old)))
+        };
+        self.server.lock().as_ref().is_some_and(newer)
+    }
+
     /// Why home does not let strata run transactions, in its own words; None: it does.
     pub fn no_transactions(&self) -> Option<String> {
         self.no_transactions.lock().clone()

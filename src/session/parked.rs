@@ -274,8 +274,7 @@ impl Session {
             _ => Effect::None,
         };
         if command.id == id::WAIT {
-            // WAIT is about what its connection did last: this comes behind all that the client has done.
-            own.send_aside(&[b"PING"], now);
+            self.context.proxy.follow_writes(own, now);
         }
         self.with_ask_by(Some(own), request, Some(command), slot, true, now, |ask| match command.id {
             id::SHUTDOWN => self.context.proxy.farewell(ask, own),

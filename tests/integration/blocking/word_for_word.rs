@@ -148,7 +148,7 @@ fn waiting_takes_the_time_that_was_asked_for() {
 #[test]
 fn wait_counts_replicas_that_have_all_that_the_client_wrote() {
     let (_bare, home, strata) = stage();
-    let replica = RedisServer::start(&[]);
+    let mut replica = RedisServer::start(&[]);
     let port = home.tcp().url().rsplit(':').next().unwrap().to_owned();
     replica.connect().call(&["REPLICAOF", "127.0.0.1", &port]).unwrap();
     assert!(wait_until(LONG, || home.info("replication")["connected_slaves"] == "1"));
@@ -164,4 +164,9 @@ fn wait_counts_replicas_that_have_all_that_the_client_wrote() {
         let there = replica.connect().call(&["GET", "k"]).unwrap();
         assert_eq!(there, super::bulk(&n.to_string()), "the replica has what was waited for");
     }
+    replica.pause();
+    client.send_raw(b"SET k last\r\nWAIT 1 200\r\n").unwrap();
+    client.read().unwrap();
+    assert_eq!(client.read().unwrap().integer(), Some(0), "it cannot have it");
+    replica.resume();
 }
