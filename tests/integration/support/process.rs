@@ -58,8 +58,13 @@ impl Process {
         if let Some(status) = self.ended()? {
             return Ok(status);
         }
-        self.signal(Signal::CONT)?;
-        self.signal(Signal::TERM)?;
+        for signal in [Signal::CONT, Signal::TERM] {
+            if let Err(error) = self.signal(signal)
+                && self.ended()?.is_none()
+            {
+                return Err(error);
+            }
+        }
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
             if let Some(status) = self.ended()? {
