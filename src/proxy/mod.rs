@@ -28,6 +28,7 @@ mod lanes;
 mod lease;
 mod message;
 mod mget;
+mod on_behalf;
 mod overheard;
 mod read;
 mod ready;

@@ -10,18 +10,15 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use bytes::Bytes;
-
 use super::L4;
-use crate::backend::cluster::Redirect;
 use crate::backend::lane::Reply;
 use crate::clock;
 use crate::command::{Command, KeyRef, id};
+use crate::proxy::on_behalf::OnBehalf;
 use crate::proxy::{Ask, Client, Effects, LaneKey, Own, Proxy, error_reply};
 use crate::resp::{encode, reply, with_request};
 use crate::router::Effect;
 use crate::source::Match;
-use crate::tier::listeners::Notice;
 
 /// Readers have numbers of their own, above those of sessions.
 const FIRST: u64 = 1 << 63;
@@ -296,60 +293,15 @@ fn tells_absence(command: &Command, reply: &[u8]) -> bool {
     }
 }
 
-impl Client for Through {
-    fn deliver(&self, part: u64, reply: Reply<'_>, now: u64) {
+impl OnBehalf for Through {
+    fn whole(&self) -> (&Rc<dyn Client>, u64) {
+        (&self.client, self.slot)
+    }
+
+    fn replied_to(&self, part: u64, reply: Reply<'_>, now: u64) {
         match part {
             READ => self.replied(reply, now),
             _ => self.checked(reply, now),
         }
-    }
-
-    fn unsettle(&self, _: u64, keys: Option<&[u64]>) {
-        self.client.unsettle(self.slot, keys);
-    }
-
-    fn push(&self, bytes: &Bytes) {
-        self.client.push(bytes);
-    }
-
-    fn notice(&self, notice: &Notice) {
-        self.client.notice(notice);
-    }
-
-    fn redirected(&self, keys: &Bytes) {
-        self.client.redirected(keys);
-    }
-
-    fn subscribed(&self, counts: [usize; 3]) {
-        self.client.subscribed(counts);
-    }
-
-    fn goes_elsewhere(&self, _: u64, _: &Redirect) -> bool {
-        // It goes by lanes, which follow by themselves.
-        false
-    }
-
-    fn is_last(&self, _: u64) -> bool {
-        self.client.is_last(self.slot)
-    }
-
-    fn close(&self) {
-        // The client is told by itself.
-    }
-
-    fn wake(&self) {
-        // As above.
-    }
-
-    fn look_up(&self, begins: bool) {
-        self.client.look_up(begins);
-    }
-
-    fn seen(&self) -> u64 {
-        self.client.seen()
-    }
-
-    fn tracks(&self) -> bool {
-        self.client.tracks()
     }
 }

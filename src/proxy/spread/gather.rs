@@ -9,13 +9,13 @@ use bytes::Bytes;
 use super::parts::Parts;
 use super::walk::{ANEW, Ground, Said, Station, empty_page};
 use super::{info, merge};
-use crate::backend::cluster::{NodeId, Redirect, slot};
+use crate::backend::cluster::{NodeId, slot};
 use crate::backend::lane::{Outcome, Reply};
 use crate::command::{Merge, Split};
 use crate::proxy::errand::error_text;
+use crate::proxy::on_behalf::OnBehalf;
 use crate::proxy::{Ask, Client, Counted, LaneKey, Proxy, error_reply};
 use crate::resp::reply;
-use crate::tier::listeners::Notice;
 
 /// Bytes of a key that an error repeats.
 const SHOWN: usize = 64;
@@ -197,8 +197,12 @@ fn about(parts: &Parts, part: usize) -> String {
     }
 }
 
-impl Client for Gather {
-    fn deliver(&self, part: u64, reply: Reply<'_>, now: u64) {
+impl OnBehalf for Gather {
+    fn whole(&self) -> (&Rc<dyn Client>, u64) {
+        (&self.client, self.slot)
+    }
+
+    fn replied_to(&self, part: u64, reply: Reply<'_>, now: u64) {
         {
             let mut replies = self.replies.borrow_mut();
             let Some(place) = usize::try_from(part).ok().and_then(|part| replies.get_mut(part)) else {
@@ -210,54 +214,5 @@ impl Client for Gather {
         if self.outstanding.get() == 0 {
             self.finish(now);
         }
-    }
-
-    fn unsettle(&self, _: u64, keys: Option<&[u64]>) {
-        self.client.unsettle(self.slot, keys);
-    }
-
-    fn push(&self, bytes: &Bytes) {
-        self.client.push(bytes);
-    }
-
-    fn notice(&self, notice: &Notice) {
-        self.client.notice(notice);
-    }
-
-    fn redirected(&self, keys: &Bytes) {
-        self.client.redirected(keys);
-    }
-
-    fn subscribed(&self, counts: [usize; 3]) {
-        self.client.subscribed(counts);
-    }
-
-    fn goes_elsewhere(&self, _: u64, _: &Redirect) -> bool {
-        // Parts go by lanes, which follow by themselves.
-        false
-    }
-
-    fn is_last(&self, _: u64) -> bool {
-        self.client.is_last(self.slot)
-    }
-
-    fn close(&self) {
-        self.client.close();
-    }
-
-    fn wake(&self) {
-        self.client.wake();
-    }
-
-    fn look_up(&self, begins: bool) {
-        self.client.look_up(begins);
-    }
-
-    fn seen(&self) -> u64 {
-        self.client.seen()
-    }
-
-    fn tracks(&self) -> bool {
-        self.client.tracks()
     }
 }
